@@ -1,0 +1,1 @@
+//! The node daemon: config, discovery, installs, JSON-RPC API, web UI.

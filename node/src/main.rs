@@ -1,0 +1,2 @@
+//! archyd.
+fn main() {}

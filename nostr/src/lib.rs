@@ -1,0 +1,1 @@
+//! Announces and hears of releases over Nostr relays.

@@ -1,0 +1,1 @@
+//! Makes the machine match the wish: Quadlet units, secrets, health, reconcile.

@@ -1,0 +1,1 @@
+//! The command line for app developers and node owners.

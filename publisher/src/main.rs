@@ -1,0 +1,2 @@
+//! archy.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Moves bytes by digest over iroh; packs and serves OCI images; knows no apps.
