@@ -67,6 +67,7 @@ for_each() {
     "$action" "$name" &
     jobs+=($!)
   done
+  local job
   for job in "${jobs[@]}"; do
     wait "$job" || failed=1
   done
@@ -76,6 +77,8 @@ for_each() {
 # Rootless podman needs its storage on a file system that can carry overlays, and the overlay needs one that can carry it.
 need_real_fs() {
   local type
+  [[ $STATE$CACHE == /* && $STATE$CACHE != *[:,\\\ ]* ]] ||
+    die "the folders $STATE and $CACHE must be absolute paths without colons, commas and spaces"
   mkdir -p "$STATE"
   type=$(stat -f -c %T "$STATE")
   case $type in

@@ -5,7 +5,7 @@ command_doctor() {
   failures=0
   check "Debian or Ubuntu" "this script knows only hosts with apt" command -v apt-get
   local tool
-  for tool in debootstrap systemd-nspawn ip tc nsenter unshare setpriv setsid flock findmnt; do
+  for tool in debootstrap systemd-nspawn ip tc nsenter unshare setpriv setsid flock; do
     check "$tool" "run scripts/host-deps.sh" command -v "$tool"
   done
   check "cgroup v2 is mounted" "boot with systemd.unified_cgroup_hierarchy=1, or: mount -t cgroup2 none /sys/fs/cgroup" has_cgroup2
@@ -17,22 +17,24 @@ command_doctor() {
   check "5 GB free below $STATE" "make room, or set ARCHY_NODE_STATE to a larger disk" has_room
   check "plain users' namespaces are not held back by AppArmor" "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" apparmor_lets_through
   if [[ -d $(base_path) ]]; then
-    say "ok    the base system is built: $(base_path)"
+    report "ok    the base system is built: $(base_path)"
   else
-    say "note  the base system is not built yet; the first \`node up\` does it"
+    report "note  the base system is not built yet; the first \`node up\` does it"
   fi
   old_bases
   [[ $failures -eq 0 ]] || die "$failures checks failed; the lines above say what to do"
 }
 
+report() { printf '%s\n' "$*"; }
+
 check() {
   local what=$1 advice=$2
   shift 2
   if "$@" >/dev/null 2>&1; then
-    say "ok    $what"
+    report "ok    $what"
   else
     failures=$((failures + 1))
-    say "FAIL  $what: $advice"
+    report "FAIL  $what: $advice"
   fi
 }
 
@@ -67,6 +69,6 @@ old_bases() {
   for base in "$CACHE"/base-*; do
     [[ -d $base && $base != "$(base_path)" ]] || continue
     grep -qxF "$base" <<<"$used" ||
-      say "note  an old base system that no node uses: rm -r $base"
+      report "note  an old base system that no node uses: rm -r $base"
   done
 }

@@ -55,15 +55,22 @@ boot() {
   )
 }
 
-close_inherited_files
-enter_cgroup
-printf '%s' "$cgroup" >"$dir/cgroup"
-export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
-devices=()
-[[ ! -e /dev/fuse ]] || devices=(--bind=/dev/fuse)
-mount -t overlay overlay -o "lowerdir=$dir/base/,upperdir=$dir/upper,workdir=$dir/work" "$dir/root"
-while :; do
-  code=0
-  boot || code=$?
-  [[ $code -eq $REBOOT ]] || exit "$code"
-done
+main() {
+  close_inherited_files
+  enter_cgroup
+  printf '%s' "$cgroup" >"$dir/cgroup"
+  export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+  # netavark writes to /proc/sys/net.
+  export SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
+  devices=()
+  [[ ! -e /dev/fuse ]] || devices=(--bind=/dev/fuse)
+  mount -t overlay overlay -o "lowerdir=$dir/base/,upperdir=$dir/upper,workdir=$dir/work" "$dir/root"
+  local code
+  while :; do
+    code=0
+    boot || code=$?
+    [[ $code -eq $REBOOT ]] || exit "$code"
+  done
+}
+
+main

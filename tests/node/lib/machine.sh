@@ -28,6 +28,7 @@ pid1() {
 }
 
 is_on() { pid1 "$1" >/dev/null; }
+is_on_or_off() { is_on "$1" || is_off "$1"; }
 is_off() { ! has_processes "$1"; }
 
 has_processes() {
@@ -44,6 +45,7 @@ is_ready() {
 }
 
 is_ready_or_dead() { is_ready "$1" || is_off "$1"; }
+
 has_another_pid1() {
   local pid
   pid=$(pid1 "$1") || ! has_processes "$1" || return 1
@@ -109,6 +111,8 @@ up_node() {
 up_node_locked() {
   local name=$1
   ensure_node "$name"
+  # Between two boots there are processes and no process 1; where that lasts, they are remains.
+  wait_for 10 is_on_or_off "$name" || true
   if ! is_on "$name"; then
     clear_remains "$name"
     attach "$name"
@@ -217,8 +221,9 @@ order() {
 
 command_down() {
   local names
-  mapfile -t names < <(names_or_all down "$@")
-  [[ ${#names[@]} -eq 0 ]] || for_each down_node "${names[@]}"
+  names=$(names_or_all down "$@")
+  # shellcheck disable=SC2086 # names are words
+  for_each down_node $names
 }
 
 down_node() { with_lock "node-$BED-$1" down_node_locked "$1"; }
@@ -265,13 +270,14 @@ reboot_node_locked() {
   before=$(pid1 "$name")
   order "$name" RTMIN+5
   wait_for "$POWER_OFF_S" has_another_pid1 "$name" "$before" || die "'$name' did not go down within $POWER_OFF_S s; cut its power with: node kill $name"
-  await_ready "$name"
+  up_node_locked "$name"
 }
 
 command_rm() {
   local names
-  mapfile -t names < <(names_or_all rm "$@")
-  [[ ${#names[@]} -eq 0 ]] || for_each rm_node "${names[@]}"
+  names=$(names_or_all rm "$@")
+  # shellcheck disable=SC2086 # names are words
+  for_each rm_node $names
   with_lock "bed-$BED" remove_empty_bed
 }
 

@@ -111,14 +111,14 @@ plug() {
 unplug_now() { ip link set "$(cable "$1")" down 2>/dev/null || true; }
 
 apply_shape() {
-  local rate delay file
+  local rate file
   file=$(node_dir "$1")/shape
   tc qdisc del dev "$(cable "$1")" root 2>/dev/null || true
   ip netns exec "$(netns "$1")" tc qdisc del dev eth0 root 2>/dev/null || true
   [[ -e $file ]] || return 0
-  read -r rate delay <"$file"
-  tc qdisc add dev "$(cable "$1")" root tbf rate "$rate" burst 64kb latency "$delay"
-  ip netns exec "$(netns "$1")" tc qdisc add dev eth0 root tbf rate "$rate" burst 64kb latency "$delay"
+  rate=$(cat "$file")
+  tc qdisc add dev "$(cable "$1")" root tbf rate "$rate" burst 64kb latency 50ms
+  ip netns exec "$(netns "$1")" tc qdisc add dev eth0 root tbf rate "$rate" burst 64kb latency 50ms
 }
 
 command_cut() { change_cable cut "$@"; }
@@ -138,13 +138,13 @@ change_cable() {
 }
 
 command_shape() {
-  local name=${1:-} rate=${2:-} delay=${3:-50ms}
-  [[ -n $name && -n $rate ]] || usage_error "shape needs a NAME and a RATE, or off"
+  local name=${1:-} rate=${2:-}
+  [[ -n $name && $rate =~ ^([0-9]+[kmg]bit|off)$ ]] || usage_error "shape needs a NAME and a rate such as 20mbit, or off"
   need_node "$name"
   if [[ $rate == off ]]; then
     rm -f "$(node_dir "$name")/shape"
   else
-    printf '%s %s\n' "$rate" "$delay" >"$(node_dir "$name")/shape"
+    printf '%s\n' "$rate" >"$(node_dir "$name")/shape"
   fi
   ! is_on "$name" || apply_shape "$name"
 }
