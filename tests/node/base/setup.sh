@@ -16,6 +16,12 @@ systemctl disable podman.socket podman.service podman-auto-update.timer podman-r
 systemctl mask console-getty.service container-getty@.service getty.target \
   systemd-firstboot.service systemd-modules-load.service systemd-udevd.service systemd-networkd.service \
   apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer
+# What a machine without hardware never needs; each saves a process or more at every boot.
+systemctl mask modprobe@.service dev-hugepages.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount
+mkdir -p /etc/systemd/system-generators
+for generator in debug getty gpt-auto hibernate-resume rc-local run ssh system-update sysv tpm2; do
+  ln -s /dev/null "/etc/systemd/system-generators/systemd-$generator-generator"
+done
 # A server whose network is up: podman's user units wait for this target.
 systemctl add-wants multi-user.target network-online.target
 
