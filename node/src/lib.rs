@@ -1,3 +1,4 @@
 //! The node daemon: config, discovery, installs, JSON-RPC API, web UI.
 
 pub mod api;
+pub mod config;
