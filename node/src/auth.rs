@@ -152,7 +152,7 @@ impl Auth {
         write_private(&self.password_file(), &hash)?;
         remove(&self.claim_file())?;
         self.succeeded(from);
-        Ok(self.sessions.begin(now).await?)
+        Ok(self.sessions.begin(from, now).await?)
     }
 
     /// Logs the owner in.
@@ -175,7 +175,7 @@ impl Auth {
             return Err(AuthError::Wrong);
         }
         self.succeeded(from);
-        Ok(self.sessions.begin(now).await?)
+        Ok(self.sessions.begin(from, now).await?)
     }
 
     /// Forgets the password and ends every session, so that the node can be claimed again.

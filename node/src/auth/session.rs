@@ -1,10 +1,12 @@
 //! Sessions: random tokens of which only hashes are kept; they survive restarts, expire and rotate.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use archy_registry::Blake3Hash;
 use jiff::Timestamp;
 use sqlx::{Row, SqlitePool};
+use tokio::sync::watch;
 
 use super::{random_token, same};
 
@@ -48,23 +50,37 @@ impl SessionInfo {
 pub struct Sessions {
     pool: SqlitePool,
     idle: Duration,
+    ended: watch::Sender<()>,
 }
 
 impl Sessions {
     pub(super) fn new(pool: SqlitePool, idle: Duration) -> Self {
-        Self { pool, idle }
+        Self {
+            pool,
+            idle,
+            ended: watch::Sender::new(()),
+        }
+    }
+
+    /// Returns a receiver that changes when sessions end, for streams that outlive a request.
+    pub fn ended(&self) -> watch::Receiver<()> {
+        self.ended.subscribe()
     }
 
     /// Opens a session.
-    pub(super) async fn begin(&self, now: Timestamp) -> Result<Login, sqlx::Error> {
+    pub(super) async fn begin(&self, from: IpAddr, now: Timestamp) -> Result<Login, sqlx::Error> {
         self.sweep(now).await?;
         let login = Login {
             token: random_token(),
             csrf: random_token(),
         };
-        sqlx::query("INSERT INTO session (token_hash, csrf, created_s, used_s) VALUES (?, ?, ?, ?)")
+        sqlx::query(
+            "INSERT INTO session (token_hash, csrf, address, created_s, used_s) \
+             VALUES (?, ?, ?, ?, ?)",
+        )
             .bind(hash(&login.token))
             .bind(&login.csrf)
+            .bind(address(from))
             .bind(now.as_second())
             .bind(now.as_second())
             .execute(&self.pool)
@@ -87,16 +103,43 @@ impl Sessions {
     pub async fn find(
         &self,
         token: &str,
+        from: IpAddr,
         now: Timestamp,
+    ) -> Result<Option<SessionInfo>, sqlx::Error> {
+        self.look_up(token, from, now, true).await
+    }
+
+    /// Returns whether a session is still open; looking does not keep it open.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn is_open(
+        &self,
+        token: &str,
+        from: IpAddr,
+        now: Timestamp,
+    ) -> Result<bool, sqlx::Error> {
+        Ok(self.look_up(token, from, now, false).await?.is_some())
+    }
+
+    async fn look_up(
+        &self,
+        token: &str,
+        from: IpAddr,
+        now: Timestamp,
+        touch: bool,
     ) -> Result<Option<SessionInfo>, sqlx::Error> {
         if token.len() != 64 {
             return Ok(None);
         }
         let hash = hash(token);
         let row = sqlx::query(
-            "SELECT csrf, created_s, used_s, rotated_s FROM session WHERE token_hash = ?",
+            "SELECT csrf, created_s, used_s, rotated_s FROM session \
+             WHERE token_hash = ? AND address = ?",
         )
         .bind(&hash)
+        .bind(address(from))
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else {
@@ -121,7 +164,7 @@ impl Sessions {
             self.remove(&hash).await?;
             return Ok(None);
         }
-        if used > TOUCH_EVERY {
+        if touch && used > TOUCH_EVERY {
             sqlx::query("UPDATE session SET used_s = ? WHERE token_hash = ?")
                 .bind(now_s)
                 .bind(&hash)
@@ -139,8 +182,13 @@ impl Sessions {
     /// # Errors
     ///
     /// When the database fails.
-    pub async fn rotate(&self, token: &str, now: Timestamp) -> Result<Login, sqlx::Error> {
-        let login = self.begin(now).await?;
+    pub async fn rotate(
+        &self,
+        token: &str,
+        from: IpAddr,
+        now: Timestamp,
+    ) -> Result<Login, sqlx::Error> {
+        let login = self.begin(from, now).await?;
         sqlx::query("UPDATE session SET rotated_s = ? WHERE token_hash = ?")
             .bind(now.as_second())
             .bind(hash(token))
@@ -155,11 +203,14 @@ impl Sessions {
     ///
     /// When the database fails.
     pub async fn end(&self, token: &str) -> Result<(), sqlx::Error> {
-        self.remove(&hash(token)).await
+        self.remove(&hash(token)).await?;
+        self.ended.send_replace(());
+        Ok(())
     }
 
     pub(super) async fn end_all(&self) -> Result<(), sqlx::Error> {
         sqlx::query("DELETE FROM session").execute(&self.pool).await?;
+        self.ended.send_replace(());
         Ok(())
     }
 
@@ -184,4 +235,14 @@ impl Sessions {
 
 fn hash(token: &str) -> String {
     Blake3Hash::of(token.as_bytes()).to_string()
+}
+
+/// One text per address; all loopback addresses are one, because `localhost` may be either family.
+fn address(from: IpAddr) -> String {
+    let canonical = from.to_canonical();
+    if canonical.is_loopback() {
+        "loopback".to_owned()
+    } else {
+        canonical.to_string()
+    }
 }

@@ -37,7 +37,7 @@ async fn a_node_is_claimed_once() {
 
     let typed = code.code.to_lowercase().replace('-', " ");
     let login = bed.auth.claim(HERE, &typed, PASSWORD.into(), at(0)).await.unwrap();
-    assert!(bed.auth.sessions().find(&login.token, at(1)).await.unwrap().is_some());
+    assert!(bed.auth.sessions().find(&login.token, HERE, at(1)).await.unwrap().is_some());
     assert!(!file.exists());
     let hash = bed.dir.path().join("keys/password");
     assert_eq!(std::fs::metadata(&hash).unwrap().permissions().mode() & 0o777, 0o600);
@@ -68,33 +68,37 @@ async fn passwords_are_checked_and_wrong_ones_slow_down() {
 async fn sessions_expire_rotate_and_end() {
     let bed = bed().await;
     let sessions = bed.auth.sessions();
-    let login = sessions.begin(at(0)).await.unwrap();
-    let info = sessions.find(&login.token, at(1)).await.unwrap().unwrap();
+    let login = sessions.begin(HERE, at(0)).await.unwrap();
+    let info = sessions.find(&login.token, HERE, at(1)).await.unwrap().unwrap();
     assert!(info.csrf_is(&login.csrf) && !info.csrf_is("x") && !info.due);
-    assert!(sessions.find(&"0".repeat(64), at(1)).await.unwrap().is_none());
-    assert!(sessions.find("", at(1)).await.unwrap().is_none());
+    assert!(sessions.find(&"0".repeat(64), HERE, at(1)).await.unwrap().is_none());
+    let elsewhere = "10.0.0.9".parse().unwrap();
+    assert!(sessions.find(&login.token, elsewhere, at(1)).await.unwrap().is_none());
+    let same_machine = "::1".parse().unwrap();
+    assert!(sessions.is_open(&login.token, same_machine, at(1)).await.unwrap());
+    assert!(sessions.find("", HERE, at(1)).await.unwrap().is_none());
 
     // Idle for longer than an hour.
-    assert!(sessions.find(&login.token, at(3602)).await.unwrap().is_none());
+    assert!(sessions.find(&login.token, HERE, at(3602)).await.unwrap().is_none());
 
-    let login = sessions.begin(at(0)).await.unwrap();
-    let newer = sessions.rotate(&login.token, at(10)).await.unwrap();
-    assert!(sessions.find(&login.token, at(20)).await.unwrap().is_some());
-    assert!(sessions.find(&login.token, at(71)).await.unwrap().is_none());
-    assert!(sessions.find(&newer.token, at(71)).await.unwrap().is_some());
+    let login = sessions.begin(HERE, at(0)).await.unwrap();
+    let newer = sessions.rotate(&login.token, HERE, at(10)).await.unwrap();
+    assert!(sessions.find(&login.token, HERE, at(20)).await.unwrap().is_some());
+    assert!(sessions.find(&login.token, HERE, at(71)).await.unwrap().is_none());
+    assert!(sessions.find(&newer.token, HERE, at(71)).await.unwrap().is_some());
     sessions.end(&newer.token).await.unwrap();
-    assert!(sessions.find(&newer.token, at(72)).await.unwrap().is_none());
+    assert!(sessions.find(&newer.token, HERE, at(72)).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn a_busy_session_ends_too() {
     let bed = bed().await;
     let sessions = bed.auth.sessions();
-    let login = sessions.begin(at(0)).await.unwrap();
+    let login = sessions.begin(HERE, at(0)).await.unwrap();
     for n in 1..=20 {
-        assert!(sessions.find(&login.token, at(n * 1800)).await.unwrap().is_some());
+        assert!(sessions.find(&login.token, HERE, at(n * 1800)).await.unwrap().is_some());
     }
-    assert!(sessions.find(&login.token, at(36_001)).await.unwrap().is_none());
+    assert!(sessions.find(&login.token, HERE, at(36_001)).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -112,6 +116,6 @@ async fn a_reset_makes_the_node_claimable_again() {
     let code = bed.auth.claim_code().unwrap().unwrap().code;
     let login = bed.auth.claim(HERE, &code, PASSWORD.into(), at(0)).await.unwrap();
     bed.auth.reset().await.unwrap();
-    assert!(bed.auth.sessions().find(&login.token, at(1)).await.unwrap().is_none());
+    assert!(bed.auth.sessions().find(&login.token, HERE, at(1)).await.unwrap().is_none());
     assert!(bed.auth.claim_code().unwrap().unwrap().fresh);
 }
