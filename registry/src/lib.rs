@@ -1,1 +1,21 @@
 //! What exists and who vouches for it: manifests, DID signatures, releases, trust, SQLite.
+//!
+//! Everything that decides whether an app may be installed lives here, as pure functions of bytes,
+//! key state and time. Nothing here opens a socket, spawns a process or knows how bytes arrive.
+
+pub mod announcement;
+pub mod did;
+pub mod id;
+pub mod json;
+pub mod key_state;
+pub mod manifest;
+pub mod proof;
+pub mod release;
+pub mod statement;
+mod text;
+mod verified;
+
+pub use did::Did;
+pub use id::{AppId, Blake3Hash, OciDigest, Slug};
+pub use proof::{Signed, SigningKey, sign};
+pub use verified::Verified;

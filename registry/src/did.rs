@@ -1,0 +1,101 @@
+//! `did:key` identifiers for Ed25519 keys.
+//!
+//! Implements the [did:key method](https://w3c-ccg.github.io/did-key-spec/) for multicodec `ed25519-pub`
+//! (`0xed01`, base58btc multibase) and nothing else.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ed25519_dalek::VerifyingKey;
+use serde::{Deserialize, Serialize};
+
+use crate::id::string_serde;
+
+/// A publisher: a `did:key` whose Ed25519 key is canonical and not of small order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Did(VerifyingKey);
+
+/// A text is not a DID that archy accepts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DidError {
+    /// Not of the form `did:key:z…`.
+    #[error("{0:?} is not a did:key: expected did:key:z6Mk…")]
+    Syntax(String),
+    /// Another key type than Ed25519.
+    #[error("did:key of another key type than Ed25519")]
+    KeyType,
+    /// The key does not decode to a point, is not canonically encoded, or is of small order.
+    #[error("did:key holds a weak or non-canonical Ed25519 key")]
+    WeakKey,
+}
+
+const ED25519_PUB: [u8; 2] = [0xed, 0x01];
+
+impl Did {
+    /// Names the holder of `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`DidError::WeakKey`] for keys of small order or with a non-canonical encoding.
+    pub fn from_key(key: VerifyingKey) -> Result<Self, DidError> {
+        let canonical = key.to_edwards().compress().to_bytes() == *key.as_bytes();
+        if key.is_weak() || !canonical {
+            return Err(DidError::WeakKey);
+        }
+        Ok(Self(key))
+    }
+
+    /// Returns the key that the DID consists of.
+    pub fn key(&self) -> &VerifyingKey {
+        &self.0
+    }
+
+    /// Returns the multibase text after `did:key:` (`z6Mk…`).
+    pub fn multikey(&self) -> String {
+        let mut bytes = ED25519_PUB.to_vec();
+        bytes.extend_from_slice(self.0.as_bytes());
+        format!("z{}", bs58::encode(bytes).into_string())
+    }
+}
+
+impl fmt::Display for Did {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "did:key:{}", self.multikey())
+    }
+}
+
+impl fmt::Debug for Did {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl PartialOrd for Did {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Did {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.as_bytes().cmp(other.0.as_bytes())
+    }
+}
+
+impl FromStr for Did {
+    type Err = DidError;
+
+    fn from_str(text: &str) -> Result<Self, DidError> {
+        let syntax = || DidError::Syntax(text.chars().take(80).collect());
+        let encoded = text.strip_prefix("did:key:z").ok_or_else(syntax)?;
+        if encoded.len() > 64 {
+            return Err(syntax());
+        }
+        let bytes = bs58::decode(encoded).into_vec().map_err(|_| syntax())?;
+        let key = bytes.strip_prefix(&ED25519_PUB).ok_or(DidError::KeyType)?;
+        let key: [u8; 32] = key.try_into().map_err(|_| syntax())?;
+        let key = VerifyingKey::from_bytes(&key).map_err(|_| DidError::WeakKey)?;
+        Self::from_key(key)
+    }
+}
+string_serde!(Did);
