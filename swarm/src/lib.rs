@@ -1,1 +1,25 @@
 //! Moves bytes by digest over iroh; packs and serves OCI images; knows no apps.
+//!
+//! [`Swarm`] is the handle: it keeps blobs on disk, serves those that carry a [`Tag`], and fetches
+//! others from an origin, static peers and nodes on the local network, checking every byte against
+//! its BLAKE3 hash. [`image`] turns OCI images into blobs, [`oci_endpoint`] turns blobs back into
+//! something that podman pulls. Only `transport` names iroh.
+
+pub mod config;
+pub mod fetch;
+pub mod image;
+pub mod oci_endpoint;
+pub mod status;
+
+mod ledger;
+mod swarm;
+mod tag;
+mod transport;
+
+pub use config::{Config, Discovery, Patience, RelayMode};
+pub use fetch::{Fetch, FetchError, FetchRequest, Fetched, Progress, ProviderKind, Wanted};
+pub use ledger::TagUsage;
+pub use status::Status;
+pub use swarm::{ProbeError, ProvideError, Provided, ReadError, StoreError, Swarm};
+pub use tag::{TAG_LEN_MAX, Tag, TagError};
+pub use transport::StartError;

@@ -1,0 +1,184 @@
+//! A read-only OCI registry on the loopback interface from which podman pulls what the swarm fetched.
+//!
+//! Speaks the pull half of the OCI Distribution Specification 1.1 (`spec.md#pull`) for exactly the
+//! blobs that were registered, by digest only, below a secret path that changes with every start.
+//! Anything else is 404. Bytes come from the blob store; podman checks their SHA-256 itself.
+
+mod range;
+mod routes;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use archy_registry::release::Descriptor;
+use archy_registry::{Blake3Hash, OciDigest};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::transport::Transport;
+
+/// Random bytes in the secret path. Written in hexadecimal it stays clear of 64 digits, which
+/// podman's parser would take for an image ID.
+const SECRET_BYTES: usize = 16;
+/// Longest repository name in bytes.
+pub const REPOSITORY_LEN_MAX: usize = 128;
+
+/// A repository name is not one that podman accepts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a repository name: use at most {REPOSITORY_LEN_MAX} of a-z, 0-9 and single inner \
+     . _ - /, starting and ending with a letter or digit"
+)]
+pub struct RepositoryError(String);
+
+/// The running endpoint.
+#[derive(Debug)]
+pub struct OciEndpoint {
+    address: SocketAddr,
+    secret: String,
+    shelf: Arc<Shelf>,
+}
+
+/// One servable blob.
+#[derive(Debug, Clone)]
+struct Item {
+    blake3: Blake3Hash,
+    size_bytes: u64,
+    media_type: String,
+}
+
+/// What is served, by repository and digest.
+#[derive(Debug, Default)]
+struct Shelf {
+    repositories: Mutex<HashMap<String, HashMap<OciDigest, Item>>>,
+}
+
+impl Shelf {
+    fn find(&self, repository: &str, digest: &OciDigest) -> Option<Item> {
+        self.repositories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(repository)?
+            .get(digest)
+            .cloned()
+    }
+}
+
+impl OciEndpoint {
+    pub(crate) async fn start(
+        transport: Arc<Transport>,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> io::Result<Self> {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let mut random = [0; SECRET_BYTES];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let secret = hex::encode(random);
+        let shelf = Arc::new(Shelf::default());
+        let router = routes::router(transport, shelf.clone(), &secret);
+        let stopped = cancel.clone().cancelled_owned();
+        let stop_now = cancel.clone();
+        tasks.spawn(async move {
+            // A pull that is under way is cut: podman resumes or the install is retried.
+            let serve = axum::serve(listener, router).with_graceful_shutdown(stopped);
+            tokio::select! {
+                outcome = serve => if let Err(error) = outcome {
+                    tracing::error!(%error, "the OCI endpoint stopped; images cannot be loaded");
+                },
+                () = stop_now.cancelled() => {}
+            }
+        });
+        Ok(Self {
+            address,
+            secret,
+            shelf,
+        })
+    }
+
+    /// Makes an image's manifest, config and layers available under a repository name. Repeating
+    /// adds to what is there.
+    ///
+    /// # Errors
+    /// The name is not one that podman accepts.
+    pub fn serve<'a>(
+        &self,
+        repository: &str,
+        descriptors: impl IntoIterator<Item = &'a Descriptor>,
+    ) -> Result<(), RepositoryError> {
+        if !is_repository(repository) {
+            return Err(RepositoryError(repository.chars().take(160).collect()));
+        }
+        let mut repositories = self
+            .shelf
+            .repositories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let items = repositories.entry(repository.to_owned()).or_default();
+        for descriptor in descriptors {
+            let item = Item {
+                blake3: descriptor.blake3,
+                size_bytes: descriptor.size_bytes,
+                media_type: descriptor.media_type.clone(),
+            };
+            items.insert(descriptor.digest, item);
+        }
+        Ok(())
+    }
+
+    /// Stops to serve a repository.
+    pub fn withdraw(&self, repository: &str) {
+        self.shelf
+            .repositories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(repository);
+    }
+
+    /// Returns the name by which podman pulls an image from here, without TLS.
+    pub fn reference(&self, repository: &str, manifest: &OciDigest) -> String {
+        format!("{}/{}/{repository}@{manifest}", self.address, self.secret)
+    }
+
+    /// Returns the address that the endpoint listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Name grammar of the distribution specification (`spec.md#pulling-manifests`), minus runs of
+/// separators.
+fn is_repository(name: &str) -> bool {
+    let part = |part: &str| {
+        let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let bytes = part.as_bytes();
+        let edges = bytes.first().copied().is_some_and(alphanumeric)
+            && bytes.last().copied().is_some_and(alphanumeric);
+        edges
+            && bytes
+                .windows(2)
+                .all(|pair| alphanumeric(pair[0]) || alphanumeric(pair[1]))
+            && bytes
+                .iter()
+                .all(|&b| alphanumeric(b) || b"._-".contains(&b))
+    };
+    name.len() <= REPOSITORY_LEN_MAX && name.split('/').all(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repository_names_are_those_that_podman_parses() {
+        for good in ["notes", "a/b", "archy/web-1/db", "a.b_c"] {
+            assert!(is_repository(good), "{good}");
+        }
+        for bad in ["", "A", "a//b", "-a", "a-", "a..b", "/a", "a/", "a b", "a/../b", "ä"] {
+            assert!(!is_repository(bad), "{bad}");
+        }
+        assert!(!is_repository(&"a".repeat(REPOSITORY_LEN_MAX + 1)));
+    }
+}

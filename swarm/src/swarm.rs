@@ -1,0 +1,458 @@
+//! The handle that the rest of archy holds: keeps, serves, fetches and probes blobs.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use archy_registry::Blake3Hash;
+use archy_registry::release::Endpoint;
+use bytes::Bytes;
+use tokio::io::AsyncRead;
+use tokio::sync::{OwnedMutexGuard, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, Patience};
+use crate::fetch::{
+    BLOB_SIZE_BYTES_MAX, Fetch, FetchError, FetchRequest, Job, Progress,
+};
+use crate::ledger::{Entry, Hold, TagUsage};
+use crate::oci_endpoint::OciEndpoint;
+use crate::status::{FetchStatus, Status};
+use crate::tag::Tag;
+use crate::transport::{
+    BlobState, GetFailure, ImportFailure, ProbeFailure, StartError, Transport,
+};
+
+/// A blob that this node now serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Provided {
+    /// Its hash.
+    pub blake3: Blake3Hash,
+    /// Its length in bytes.
+    pub size_bytes: u64,
+}
+
+/// A blob could not be provided.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvideError {
+    /// The bytes have another hash than announced.
+    #[error("the bytes received are blob {actual}, not {expected}; send them again")]
+    WrongHash {
+        /// The hash announced.
+        expected: Blake3Hash,
+        /// The hash of what came.
+        actual: Blake3Hash,
+    },
+    /// The stream did not end in time.
+    #[error("the blob is larger than the {size_bytes_max} bytes allowed")]
+    TooLarge {
+        /// The limit.
+        size_bytes_max: u64,
+    },
+    /// The source of the bytes failed.
+    #[error("cannot read the bytes to provide")]
+    Read(#[source] std::io::Error),
+    /// The blob store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The blob store failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the blob store: {0}; check free space and the permissions of the blob directory")]
+pub struct StoreError(pub(crate) String);
+
+/// A blob could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is not here, or not all of it.
+    #[error("blob {blake3} is not here")]
+    Absent {
+        /// The blob.
+        blake3: Blake3Hash,
+    },
+    /// It is larger than the caller can take.
+    #[error("blob {blake3} has {size_bytes} bytes, more than the {size_bytes_max} allowed")]
+    TooLarge {
+        /// The blob.
+        blake3: Blake3Hash,
+        /// Its size.
+        size_bytes: u64,
+        /// The limit.
+        size_bytes_max: u64,
+    },
+    /// The blob store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An endpoint did not prove that it serves a blob.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    /// It could not be reached.
+    #[error("endpoint {endpoint} cannot be reached: {reason}; check that archyd runs there and that its UDP port is open")]
+    Unreachable {
+        /// The endpoint.
+        endpoint: archy_registry::id::EndpointId,
+        /// What happened.
+        reason: String,
+    },
+    /// It was reached and does not serve the blob.
+    #[error("endpoint {endpoint} does not serve blob {blake3}")]
+    NotServed {
+        /// The endpoint.
+        endpoint: archy_registry::id::EndpointId,
+        /// The blob.
+        blake3: Blake3Hash,
+    },
+    /// It answered with something that proves nothing.
+    #[error("endpoint {endpoint} did not prove that it serves blob {blake3}: it {reason}")]
+    Unproven {
+        /// The endpoint.
+        endpoint: archy_registry::id::EndpointId,
+        /// The blob.
+        blake3: Blake3Hash,
+        /// What it did.
+        reason: String,
+    },
+}
+
+/// A running swarm node. Cheap to clone; the last clone does not stop it, [`shutdown`](Self::shutdown) does.
+#[derive(Debug, Clone)]
+pub struct Swarm {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    transport: Arc<Transport>,
+    oci: OciEndpoint,
+    patience: Patience,
+    peers: Vec<Endpoint>,
+    locks: Arc<BlobLocks>,
+    fetches: Arc<Mutex<HashMap<u64, (Tag, watch::Receiver<Progress>)>>>,
+    fetch_count: AtomicU64,
+    bytes_fetched: Arc<AtomicU64>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Swarm {
+    /// Opens the blob store and begins to serve what it shares. `cancel` stops fetches and serving;
+    /// [`shutdown`](Self::shutdown) must still be awaited.
+    ///
+    /// # Errors
+    /// The key, the store or an address is unusable; the message names it.
+    pub async fn start(config: Config, cancel: CancellationToken) -> Result<Self, StartError> {
+        let tasks = TaskTracker::new();
+        let cancel = cancel.child_token();
+        let transport = Arc::new(Transport::start(&config, &tasks, &cancel).await?);
+        let oci = OciEndpoint::start(transport.clone(), &tasks, &cancel)
+            .await
+            .map_err(StartError::OciEndpoint)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                transport,
+                oci,
+                patience: config.patience,
+                peers: config.peers,
+                locks: Arc::default(),
+                fetches: Arc::default(),
+                fetch_count: AtomicU64::new(0),
+                bytes_fetched: Arc::default(),
+                tasks,
+                cancel,
+            }),
+        })
+    }
+
+    /// Returns this node's endpoint: its id and the ways to reach it now.
+    pub fn endpoint(&self) -> Endpoint {
+        self.inner.transport.local()
+    }
+
+    /// Lists the archy nodes seen on the local network.
+    pub fn lan_peers(&self) -> Vec<Endpoint> {
+        self.inner.transport.lan().list()
+    }
+
+    /// Returns the OCI registry from which podman pulls images out of the blob store.
+    pub fn oci(&self) -> &OciEndpoint {
+        &self.inner.oci
+    }
+
+    /// Reads a stream into a blob, holds it under `tag` and serves it. With `expected`, refuses
+    /// other bytes. At most [`BLOB_SIZE_BYTES_MAX`] bytes are read.
+    ///
+    /// # Errors
+    /// Nothing is kept of a stream that fails, is too long or has another hash.
+    pub async fn provide(
+        &self,
+        tag: &Tag,
+        reader: impl AsyncRead + Send + Unpin,
+        expected: Option<Blake3Hash>,
+    ) -> Result<Provided, ProvideError> {
+        let store = self.inner.transport.store();
+        let import = store.import(reader, BLOB_SIZE_BYTES_MAX).await;
+        let imported = import.map_err(|failure| match failure {
+            ImportFailure::TooLarge => ProvideError::TooLarge {
+                size_bytes_max: BLOB_SIZE_BYTES_MAX,
+            },
+            ImportFailure::Read(error) => ProvideError::Read(error),
+            ImportFailure::Store(reason) => StoreError(reason).into(),
+        })?;
+        if let Some(expected) = expected
+            && expected != imported.blake3
+        {
+            return Err(ProvideError::WrongHash {
+                expected,
+                actual: imported.blake3,
+            });
+        }
+        let (blake3, size_bytes) = (imported.blake3, imported.size_bytes);
+        let entry = Entry {
+            hold: Hold::Shared,
+            size_bytes,
+        };
+        store.hold(tag, blake3, entry).await.map_err(StoreError)?;
+        store.sync().await.map_err(StoreError)?;
+        Ok(Provided { blake3, size_bytes })
+    }
+
+    /// Holds a blob that is already complete here under one more tag and serves it. Returns `None`
+    /// when it is not here.
+    ///
+    /// # Errors
+    /// The blob store failed.
+    pub async fn adopt(
+        &self,
+        tag: &Tag,
+        blake3: Blake3Hash,
+    ) -> Result<Option<Provided>, StoreError> {
+        let store = self.inner.transport.store();
+        let BlobState::Complete { size_bytes } = store.state(blake3).await.map_err(StoreError)?
+        else {
+            return Ok(None);
+        };
+        let entry = Entry {
+            hold: Hold::Shared,
+            size_bytes,
+        };
+        store.hold(tag, blake3, entry).await.map_err(StoreError)?;
+        store.sync().await.map_err(StoreError)?;
+        Ok(Some(Provided { blake3, size_bytes }))
+    }
+
+    /// Serves the complete blobs of a tag to others, or stops to. They stay here either way.
+    ///
+    /// # Errors
+    /// The blob store failed.
+    pub async fn share(&self, tag: &Tag, share: bool) -> Result<(), StoreError> {
+        let store = self.inner.transport.store();
+        let hold = if share { Hold::Shared } else { Hold::Kept };
+        for (blob, entry) in store.blobs(tag) {
+            if entry.hold != Hold::Partial {
+                let entry = Entry { hold, ..entry };
+                store.hold(tag, blob, entry).await.map_err(StoreError)?;
+            }
+        }
+        store.sync().await.map_err(StoreError)
+    }
+
+    /// Forgets a tag, unfinished blobs included. Blobs that no other tag holds are no longer served
+    /// and their space is freed within the collection interval. Returns the number of blobs let go.
+    ///
+    /// # Errors
+    /// The blob store failed.
+    pub async fn withdraw(&self, tag: &Tag) -> Result<usize, StoreError> {
+        let store = self.inner.transport.store();
+        let blobs = store.release(tag).await.map_err(StoreError)?;
+        store.sync().await.map_err(StoreError)?;
+        Ok(blobs)
+    }
+
+    /// Says whether a blob is completely here.
+    ///
+    /// # Errors
+    /// The blob store failed.
+    pub async fn has(&self, blake3: Blake3Hash) -> Result<bool, StoreError> {
+        let state = self.inner.transport.store().state(blake3).await;
+        Ok(matches!(
+            state.map_err(StoreError)?,
+            BlobState::Complete { .. }
+        ))
+    }
+
+    /// Says whether other nodes may fetch a blob from here.
+    pub fn serves(&self, blake3: Blake3Hash) -> bool {
+        self.inner.transport.store().serves(&blake3)
+    }
+
+    /// Reads a blob of at most `size_bytes_max` bytes into memory, checking its hash again.
+    ///
+    /// # Errors
+    /// It is not here, too large, or damaged on disk.
+    pub async fn read(
+        &self,
+        blake3: Blake3Hash,
+        size_bytes_max: u64,
+    ) -> Result<Bytes, ReadError> {
+        let store = self.inner.transport.store();
+        let state = store.state(blake3).await.map_err(StoreError)?;
+        let BlobState::Complete { size_bytes } = state else {
+            return Err(ReadError::Absent { blake3 });
+        };
+        if size_bytes > size_bytes_max {
+            return Err(ReadError::TooLarge {
+                blake3,
+                size_bytes,
+                size_bytes_max,
+            });
+        }
+        Ok(store.read(blake3).await.map_err(StoreError)?)
+    }
+
+    /// Begins to fetch blobs. They are held under the request's tag from the start and until it is
+    /// withdrawn, so that a later fetch goes on where this one ended, whatever ended it.
+    pub fn fetch(&self, request: FetchRequest, cancel: &CancellationToken) -> Fetch {
+        let inner = &self.inner;
+        let (progress_sender, progress) = watch::channel(Progress::default());
+        let (outcome_sender, outcome) = oneshot::channel();
+        let stop = cancel.child_token();
+        let id = inner.fetch_count.fetch_add(1, Ordering::Relaxed);
+        let listed = Listed {
+            id,
+            fetches: inner.fetches.clone(),
+        };
+        inner
+            .fetches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, (request.tag.clone(), progress.clone()));
+        let job = Job {
+            transport: inner.transport.clone(),
+            locks: inner.locks.clone(),
+            patience: inner.patience,
+            peers: inner.peers.clone(),
+            request,
+            bytes_fetched: inner.bytes_fetched.clone(),
+        };
+        let (stopped, shutdown) = (stop.clone(), inner.cancel.clone());
+        inner.tasks.spawn(async move {
+            let result = tokio::select! {
+                result = crate::fetch::run(job, progress_sender) => result,
+                () = stopped.cancelled() => Err(FetchError::Cancelled),
+                () = shutdown.cancelled() => Err(FetchError::Cancelled),
+            };
+            drop(listed);
+            outcome_sender.send(result).ok();
+        });
+        Fetch {
+            progress,
+            outcome,
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    /// Asks an endpoint, which may be this one, to prove over the network that it serves a blob;
+    /// returns the blob's size. The proof covers the last chunk.
+    ///
+    /// # Errors
+    /// Tells an endpoint that cannot be reached from one that does not serve the blob.
+    pub async fn probe(&self, endpoint: &Endpoint, blake3: Blake3Hash) -> Result<u64, ProbeError> {
+        let within = self.inner.patience.connect;
+        let probe = self.inner.transport.probe(endpoint, blake3, within);
+        let endpoint = endpoint.id;
+        probe.await.map_err(|failure| match failure {
+            ProbeFailure::Connect(error) => ProbeError::Unreachable {
+                endpoint,
+                reason: error.0,
+            },
+            ProbeFailure::Get(GetFailure::NotServed) => ProbeError::NotServed { endpoint, blake3 },
+            ProbeFailure::Get(failure) => ProbeError::Unproven {
+                endpoint,
+                blake3,
+                reason: failure.to_string(),
+            },
+        })
+    }
+
+    /// Lists the tags and what they hold.
+    pub fn tags(&self) -> Vec<TagUsage> {
+        self.inner.transport.store().usage()
+    }
+
+    /// Describes the node for its operator.
+    pub fn status(&self) -> Status {
+        let transport = &self.inner.transport;
+        let (blobs, blob_bytes) = transport.store().totals();
+        let (collected_at, collection_late) = transport.store().collection();
+        let fetches = self
+            .inner
+            .fetches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Status {
+            endpoint: transport.local(),
+            lan_enabled: transport.lan().is_enabled(),
+            lan_peers: transport.lan().list(),
+            fetches: fetches
+                .values()
+                .map(|(tag, progress)| FetchStatus {
+                    tag: tag.clone(),
+                    progress: progress.borrow().clone(),
+                })
+                .collect(),
+            requests_active: transport.traffic().active(),
+            requests_refused: transport.traffic().refused(),
+            bytes_served: transport.traffic().bytes_served(),
+            bytes_fetched: self.inner.bytes_fetched.load(Ordering::Relaxed),
+            blobs,
+            blob_bytes,
+            collected_at,
+            collection_late,
+        }
+    }
+
+    /// Stops fetches, stops serving, and flushes the store. What is on disk is usable after a kill
+    /// too; an orderly end only saves checking it at the next start.
+    pub async fn shutdown(&self) {
+        self.inner.cancel.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        self.inner.transport.shutdown().await;
+    }
+}
+
+/// Takes a fetch off the operator's list when it ends, however it ends.
+struct Listed {
+    id: u64,
+    fetches: Arc<Mutex<HashMap<u64, (Tag, watch::Receiver<Progress>)>>>,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.fetches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.id);
+    }
+}
+
+/// One lock per blob being fetched, so that two fetches never transfer the same bytes twice.
+#[derive(Debug, Default)]
+pub(crate) struct BlobLocks {
+    locks: Mutex<HashMap<Blake3Hash, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl BlobLocks {
+    pub(crate) async fn lock(&self, blob: Blake3Hash) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            locks.entry(blob).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+}

@@ -1,0 +1,342 @@
+//! The iroh endpoint and blob store behind plain types; the only module that names iroh.
+//!
+//! Decides nothing about which provider to ask or what to keep: it connects, moves verified bytes
+//! between an endpoint and the store, and says precisely how a provider failed.
+
+mod access;
+mod get;
+mod key;
+mod lan;
+mod store;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use archy_registry::Blake3Hash;
+use archy_registry::id::EndpointId;
+use archy_registry::release::Endpoint;
+use iroh::endpoint::{Builder, Connection, PortmapperConfig, presets};
+use iroh::protocol::Router;
+use iroh::{EndpointAddr, PublicKey, RelayUrl};
+use iroh_blobs::BlobsProtocol;
+use iroh_blobs::Hash;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use access::Traffic;
+pub(crate) use get::GetFailure;
+pub(crate) use lan::LanPeers;
+pub(crate) use store::{BlobState, BlobStore, ImportFailure, Missing, Opened};
+
+use crate::config::{Config, RelayMode};
+use crate::ledger::Ledger;
+
+/// Time that an orderly shutdown of the endpoint may take.
+const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A swarm could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The secret key is unusable.
+    #[error(transparent)]
+    Key(#[from] key::KeyError),
+    /// The blob store could not be opened.
+    #[error("cannot open the blob store in {dir}: {reason}; is another archyd using it?")]
+    Store {
+        /// The store's directory.
+        dir: PathBuf,
+        /// What the store said.
+        reason: String,
+    },
+    /// No socket could be bound.
+    #[error("cannot listen for peers on {addresses:?}: {reason}")]
+    Bind {
+        /// The addresses asked for.
+        addresses: Vec<SocketAddr>,
+        /// What the endpoint said.
+        reason: String,
+    },
+    /// A configured relay or peer is malformed.
+    #[error("cannot use {what}: {reason}")]
+    Setting {
+        /// Which setting.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The OCI endpoint could not listen on the loopback interface.
+    #[error("cannot listen on 127.0.0.1 for podman")]
+    OciEndpoint(#[source] io::Error),
+}
+
+/// An endpoint could not be reached.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct ConnectError(pub(crate) String);
+
+/// An open connection to another endpoint.
+#[derive(Debug, Clone)]
+pub(crate) struct Link(Connection);
+
+impl Link {
+    /// Says whether requests can still be made.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.close_reason().is_none()
+    }
+}
+
+/// The running endpoint with its store.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    endpoint: iroh::Endpoint,
+    router: Router,
+    store: BlobStore,
+    lan: LanPeers,
+    traffic: Arc<Traffic>,
+}
+
+impl Transport {
+    /// Opens the store, binds the endpoint and begins to serve what the ledger shares.
+    pub(crate) async fn start(
+        config: &Config,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> Result<Self, StartError> {
+        let secret = key::load_or_create(&config.key_file)?;
+        let ledger = Arc::new(Mutex::new(Ledger::default()));
+        let store = BlobStore::open(&config.dir, config.gc_interval, ledger.clone())
+            .await
+            .map_err(|reason| StartError::Store {
+                dir: config.dir.clone(),
+                reason,
+            })?;
+        let bind_error = |reason: String| StartError::Bind {
+            addresses: config.bind.clone(),
+            reason,
+        };
+        let builder = builder(config)?.secret_key(secret);
+        let endpoint = bind(builder, config)
+            .map_err(bind_error)?
+            .bind()
+            .await
+            .map_err(|error| bind_error(format!("{error:#}")))?;
+        let lan = LanPeers::start(&endpoint, config.discovery.mdns, tasks, cancel);
+        let (events, traffic) = access::start(ledger, tasks, cancel);
+        let blobs = BlobsProtocol::new(store.inner(), Some(events));
+        let router = Router::builder(endpoint.clone())
+            .accept(iroh_blobs::ALPN, blobs)
+            .spawn();
+        Ok(Self {
+            endpoint,
+            router,
+            store,
+            lan,
+            traffic,
+        })
+    }
+
+    /// Returns the store.
+    pub(crate) fn store(&self) -> &BlobStore {
+        &self.store
+    }
+
+    /// Returns the nodes seen on the local network.
+    pub(crate) fn lan(&self) -> &LanPeers {
+        &self.lan
+    }
+
+    /// Returns the counters of what was served.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Returns this endpoint's id and the ways to reach it now.
+    pub(crate) fn local(&self) -> Endpoint {
+        from_addr(&self.endpoint.addr())
+    }
+
+    /// Connects to another endpoint.
+    pub(crate) async fn connect(
+        &self,
+        to: &Endpoint,
+        within: Duration,
+    ) -> Result<Link, ConnectError> {
+        connect(&self.endpoint, to, within).await
+    }
+
+    /// Fetches the missing ranges of one blob into the store; `on_bytes` counts verified bytes.
+    pub(crate) async fn get(
+        &self,
+        link: &Link,
+        blob: Blake3Hash,
+        size_bytes: u64,
+        missing: Missing,
+        on_bytes: impl Fn(u64) + Send,
+    ) -> Result<(), GetFailure> {
+        get::ranges(
+            self.store.inner(),
+            &link.0,
+            to_hash(blob),
+            size_bytes,
+            missing.0,
+            on_bytes,
+        )
+        .await
+    }
+
+    /// Asks an endpoint to prove that it serves the end of a blob; returns the blob's size.
+    ///
+    /// Works for this very endpoint too: a second one with a passing key asks it over the network.
+    pub(crate) async fn probe(
+        &self,
+        to: &Endpoint,
+        blob: Blake3Hash,
+        within: Duration,
+    ) -> Result<u64, ProbeFailure> {
+        if to.id != from_key(self.endpoint.id()) {
+            return probe(&self.endpoint, to, blob, within).await;
+        }
+        let asker = iroh::Endpoint::builder(presets::Minimal)
+            .relay_mode(iroh::RelayMode::Disabled)
+            .portmapper_config(PortmapperConfig::Disabled)
+            .bind()
+            .await
+            .map_err(|error| ProbeFailure::Connect(ConnectError(format!("{error:#}"))))?;
+        let outcome = probe(&asker, to, blob, within).await;
+        asker.close().await;
+        outcome
+    }
+
+    /// Stops serving, closes connections and flushes the store.
+    pub(crate) async fn shutdown(&self) {
+        let stop = async {
+            if let Err(error) = self.router.shutdown().await {
+                tracing::warn!(%error, "the endpoint did not stop cleanly");
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN_TIME_MAX, stop).await.is_err() {
+            tracing::warn!("the endpoint did not stop in time and was abandoned");
+        }
+    }
+}
+
+/// Why a probe got no answer that proves the blob.
+#[derive(Debug)]
+pub(crate) enum ProbeFailure {
+    Connect(ConnectError),
+    Get(GetFailure),
+}
+
+async fn probe(
+    endpoint: &iroh::Endpoint,
+    to: &Endpoint,
+    blob: Blake3Hash,
+    within: Duration,
+) -> Result<u64, ProbeFailure> {
+    let link = connect(endpoint, to, within)
+        .await
+        .map_err(ProbeFailure::Connect)?;
+    let proof = get::verified_size(&link.0, to_hash(blob));
+    let outcome = match tokio::time::timeout(within, proof).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(GetFailure::Stalled { within }),
+    };
+    link.0.close(0u32.into(), b"done");
+    outcome.map_err(ProbeFailure::Get)
+}
+
+async fn connect(
+    endpoint: &iroh::Endpoint,
+    to: &Endpoint,
+    within: Duration,
+) -> Result<Link, ConnectError> {
+    let addr = to_addr(to).map_err(ConnectError)?;
+    match tokio::time::timeout(within, endpoint.connect(addr, iroh_blobs::ALPN)).await {
+        Ok(Ok(connection)) => Ok(Link(connection)),
+        Ok(Err(error)) => Err(ConnectError(format!("{error:#}"))),
+        Err(_) => Err(ConnectError(format!(
+            "no answer within {:.1} s",
+            within.as_secs_f64()
+        ))),
+    }
+}
+
+/// Applies everything that decides which services outside this machine are used.
+fn builder(config: &Config) -> Result<Builder, StartError> {
+    let builder = if config.discovery.n0 {
+        iroh::Endpoint::builder(presets::N0)
+    } else {
+        iroh::Endpoint::builder(presets::Minimal).portmapper_config(PortmapperConfig::Disabled)
+    };
+    let relay_mode = match &config.relay_mode {
+        RelayMode::Disabled => iroh::RelayMode::Disabled,
+        RelayMode::N0 => iroh::RelayMode::Default,
+        RelayMode::Custom(urls) => {
+            iroh::RelayMode::custom(urls.iter().cloned().map(RelayUrl::from))
+        }
+    };
+    for peer in &config.peers {
+        to_addr(peer).map_err(|reason| StartError::Setting {
+            what: format!("peer {}", peer.id),
+            reason,
+        })?;
+    }
+    let builder = config
+        .advertise
+        .iter()
+        .fold(builder, |builder, address| builder.external_addr(*address));
+    Ok(builder.relay_mode(relay_mode))
+}
+
+fn bind(builder: Builder, config: &Config) -> Result<Builder, String> {
+    if config.bind.is_empty() {
+        return Ok(builder);
+    }
+    config
+        .bind
+        .iter()
+        .try_fold(builder.clear_ip_transports(), |builder, address| {
+            builder
+                .bind_addr(*address)
+                .map_err(|error| format!("{address}: {error:#}"))
+        })
+}
+
+fn to_hash(blob: Blake3Hash) -> Hash {
+    Hash::from_bytes(*blob.as_bytes())
+}
+
+fn from_hash(hash: &Hash) -> Blake3Hash {
+    Blake3Hash::from_bytes(*hash.as_bytes())
+}
+
+fn from_key(key: PublicKey) -> EndpointId {
+    EndpointId::from_bytes(*key.as_bytes())
+}
+
+fn to_addr(endpoint: &Endpoint) -> Result<EndpointAddr, String> {
+    let key = PublicKey::from_bytes(endpoint.id.as_bytes())
+        .map_err(|_| format!("{} is not an Ed25519 public key", endpoint.id))?;
+    let mut addr = EndpointAddr::new(key);
+    for address in &endpoint.addresses {
+        addr = addr.with_ip_addr(*address);
+    }
+    for relay in &endpoint.relays {
+        let url: RelayUrl = relay
+            .parse()
+            .map_err(|error| format!("iroh relay {relay:?}: {error}"))?;
+        addr = addr.with_relay_url(url);
+    }
+    Ok(addr)
+}
+
+fn from_addr(addr: &EndpointAddr) -> Endpoint {
+    Endpoint {
+        id: from_key(addr.id),
+        addresses: addr.ip_addrs().copied().collect(),
+        relays: addr.relay_urls().map(ToString::to_string).collect(),
+    }
+}
