@@ -13,7 +13,7 @@ use crate::verified::Verified;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyStateAdmission {
     /// It is the publisher's newest state now.
-    Newest(Verified<KeyState>),
+    Newest(Box<Verified<KeyState>>),
     /// It was known.
     Known,
     /// Another valid state has the same `seq`: both are kept, the publisher is frozen.
@@ -76,7 +76,7 @@ impl Store {
             Ok(state) => {
                 insert(&mut transaction, &state, bytes, now).await?;
                 transaction.commit().await.map_err(StoreError::from)?;
-                Ok(KeyStateAdmission::Newest(state))
+                Ok(KeyStateAdmission::Newest(Box::new(state)))
             }
             Err(KeyStateError::Step(StepError::NotNewer { found, known, .. })) => {
                 let not_newer = KeyStateError::Step(StepError::NotNewer {
