@@ -1,16 +1,24 @@
 //! Announcements: the small signed card that names an app's newest release, carried by a Nostr event.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::did::Did;
 use crate::id::{AppId, Blake3Hash, Slug};
-use crate::release::{Asset, Origin};
+use crate::key_state::KeyState;
+use crate::proof;
+use crate::release::{self, Asset, Origin, Release};
+use crate::statement::{self, StatementError};
+use crate::text;
+use crate::verified::Verified;
 
 /// The `type` of an announcement.
 pub const TYPE: &str = "archy/announcement/v1";
 /// Largest announcement in bytes, proof included.
 pub const SIZE_BYTES_MAX: usize = 8 * 1024;
+
+/// Longest validity: past it a node says that it has no news since, and asks before it installs.
+pub const VALIDITY_MAX: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// The newest release of an app, with what a shop window needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +54,183 @@ impl Announcement {
             slug: self.slug.clone(),
         }
     }
+
+    /// Makes the announcement of a release of `size_bytes` bytes, valid for [`VALIDITY_MAX`].
+    pub fn of(release: &Verified<Release>, size_bytes: u64, created: Timestamp) -> Self {
+        let created = proof::whole_seconds(created);
+        let app = &release.manifest.app;
+        Self {
+            r#type: TYPE.to_owned(),
+            publisher: release.publisher,
+            slug: app.id.clone(),
+            version: app.version.clone(),
+            seq: release.seq,
+            created,
+            expires: created.checked_add(VALIDITY_MAX).unwrap_or(Timestamp::MAX),
+            release: ReleaseRef {
+                blake3: release.hash(),
+                size_bytes,
+            },
+            card: Card::of(release),
+            origin: release.origin.clone(),
+        }
+    }
+
+    /// Checks that `release` is the one that is announced, in every member that both carry.
+    ///
+    /// # Errors
+    ///
+    /// [`Mismatch`] naming the first member that differs: another app's release served in place of this
+    /// one, or a card that shows something else than the release.
+    pub fn names(&self, release: &Verified<Release>) -> Result<(), Mismatch> {
+        let differs = |field, announced: String, found: String| {
+            if announced == found {
+                Ok(())
+            } else {
+                Err(Mismatch {
+                    field,
+                    announced,
+                    found,
+                })
+            }
+        };
+        let app = &release.manifest.app;
+        differs(
+            "publisher",
+            self.publisher.to_string(),
+            release.publisher.to_string(),
+        )?;
+        differs("slug", self.slug.to_string(), app.id.to_string())?;
+        differs("seq", self.seq.to_string(), release.seq.to_string())?;
+        differs("version", self.version.clone(), app.version.clone())?;
+        differs(
+            "hash",
+            self.release.blake3.to_string(),
+            release.hash().to_string(),
+        )?;
+        let card = Card::of(release);
+        differs("name", self.card.name.clone(), card.name)?;
+        differs("tagline", self.card.tagline.clone(), card.tagline)?;
+        differs("category", self.card.category.clone(), card.category)?;
+        differs(
+            "architectures",
+            self.card.architectures.join(", "),
+            card.architectures.join(", "),
+        )?;
+        differs(
+            "download size",
+            self.card.download_size_bytes.to_string(),
+            card.download_size_bytes.to_string(),
+        )?;
+        let icon = |icon: &Option<Asset>| icon.as_ref().map(|icon| icon.blake3.to_string());
+        differs(
+            "icon",
+            icon(&self.card.icon).unwrap_or_default(),
+            icon(&card.icon).unwrap_or_default(),
+        )
+    }
+}
+
+/// A release is not the one that an announcement names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the release is not the announced one: the announcement says {field} {announced:?}, the release {found:?}"
+)]
+pub struct Mismatch {
+    /// The member that differs.
+    pub field: &'static str,
+    /// What the announcement says.
+    pub announced: String,
+    /// What the release says.
+    pub found: String,
+}
+
+/// An announcement cannot be accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum AnnouncementError {
+    /// The statement cannot be believed.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// A member's value is not allowed.
+    #[error("the announcement's {field} {complaint}")]
+    Field {
+        /// Path of the member.
+        field: String,
+        /// What is wrong with it.
+        complaint: String,
+    },
+    /// Its `seq` is below the floor that the publisher set after a recovery.
+    #[error(
+        "release {seq} of {app} is below {floor}, the lowest that its publisher still stands for"
+    )]
+    BelowFloor {
+        /// The app.
+        app: AppId,
+        /// The announced `seq`.
+        seq: u64,
+        /// The floor of the key state.
+        floor: u64,
+    },
+}
+
+/// Checks an announcement against its publisher's key state.
+///
+/// Whether it is news is the store's question ([`Store::admit_announcement`]).
+///
+/// # Errors
+///
+/// [`AnnouncementError`]; also when the announcement has expired.
+///
+/// [`Store::admit_announcement`]: crate::store::Store::admit_announcement
+pub fn verify(
+    bytes: &[u8],
+    state: &Verified<KeyState>,
+    now: Timestamp,
+) -> Result<Verified<Announcement>, AnnouncementError> {
+    let (announcement, signer, hash) =
+        statement::open::<Announcement>(bytes, SIZE_BYTES_MAX, TYPE, now)?;
+    statement::authorise(signer, announcement.publisher, state)?;
+    statement::check_seq(announcement.seq)?;
+    statement::check_dates(
+        announcement.created,
+        announcement.expires,
+        VALIDITY_MAX,
+        now,
+    )?;
+    check_fields(&announcement)
+        .map_err(|(field, complaint)| AnnouncementError::Field { field, complaint })?;
+    if let Some(floor) = state.floors.get(&announcement.slug)
+        && announcement.seq < *floor
+    {
+        return Err(AnnouncementError::BelowFloor {
+            app: announcement.app(),
+            seq: announcement.seq,
+            floor: *floor,
+        });
+    }
+    statement::check_unexpired(announcement.expires, now)?;
+    Ok(Verified::new(announcement, hash))
+}
+
+fn check_fields(announcement: &Announcement) -> Result<(), (String, String)> {
+    let card = &announcement.card;
+    let named = |field: &'static str| move |complaint: String| (field.to_owned(), complaint);
+    text::check_line(&announcement.version, 40).map_err(named("version"))?;
+    text::check_line(&card.name, 60).map_err(named("card.name"))?;
+    text::check_line(&card.tagline, 120).map_err(named("card.tagline"))?;
+    card.category
+        .parse::<crate::manifest::Category>()
+        .map_err(|error| named("card.category")(error.to_string()))?;
+    let size_bytes_max = release::SIZE_BYTES_MAX as u64;
+    if !(1..=size_bytes_max).contains(&announcement.release.size_bytes) {
+        let complaint = format!("must be from 1 to {size_bytes_max}");
+        return Err(("release.size_bytes".to_owned(), complaint));
+    }
+    release::check::architectures(&card.architectures).map_err(named("card.architectures"))?;
+    if let Some(icon) = &card.icon {
+        release::check::asset(icon).map_err(named("card.icon"))?;
+    }
+    release::check::origin(&announcement.origin)
 }
 
 /// A release blob.
@@ -75,4 +260,28 @@ pub struct Card {
     /// The app's icon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub icon: Option<Asset>,
+}
+
+impl Card {
+    /// Fills in the card of a release.
+    pub fn of(release: &Release) -> Self {
+        let app = &release.manifest.app;
+        let platforms = release.platforms();
+        let download = |platform| {
+            release
+                .blobs(platform)
+                .fold(0_u64, |sum, blob| sum.saturating_add(blob.size_bytes))
+        };
+        Self {
+            name: app.name.clone(),
+            tagline: app.tagline.clone(),
+            category: app.category.to_string(),
+            download_size_bytes: platforms.iter().map(download).max().unwrap_or(0),
+            architectures: platforms
+                .into_iter()
+                .map(|platform| platform.architecture)
+                .collect(),
+            icon: release.icon.clone(),
+        }
+    }
 }

@@ -1,17 +1,34 @@
 //! Key states: which keys and Nostr pubkeys speak for an origin DID now.
+//!
+//! A bare `did:key` speaks for itself. Its first signed state may commit to keys for later
+//! (pre-rotation, as in [KERI](https://arxiv.org/abs/1907.02143)); what is not committed is not accepted.
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::did::Did;
 use crate::id::{Blake3Hash, Slug};
+use crate::statement::{self, StatementError};
+use crate::verified::Verified;
+
+mod step;
+
+pub use step::StepError;
 
 /// The `type` of a key state.
 pub const TYPE: &str = "archy/key-state/v1";
 /// Largest key state in bytes, proof included.
 pub const SIZE_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest validity of a key state.
+pub const VALIDITY_MAX: SignedDuration = SignedDuration::from_hours(5 * 366 * 24);
+/// Most keys, committed keys and Nostr pubkeys of one state.
+pub const KEYS_MAX: usize = 16;
+/// Most releases that one state reaffirms, and most apps with a floor.
+pub const REAFFIRM_MAX: usize = 500;
 
 /// Which keys and Nostr pubkeys speak for an origin DID.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,4 +71,144 @@ pub struct NostrKey {
     pub pubkey: String,
     /// When the binding ends.
     pub expires: Timestamp,
+}
+
+/// A key state cannot be accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyStateError {
+    /// The statement cannot be believed.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// A member's value is not allowed.
+    #[error("the key state's {field} {complaint}")]
+    Field {
+        /// The member.
+        field: &'static str,
+        /// What is wrong with it.
+        complaint: &'static str,
+    },
+    /// It does not follow the state that this node knows.
+    #[error(transparent)]
+    Step(#[from] StepError),
+}
+
+impl KeyState {
+    /// Returns the state of a publisher of whom no signed state is known: the bare DID speaks for itself.
+    pub fn implicit(publisher: Did) -> Verified<Self> {
+        let state = Self {
+            r#type: TYPE.to_owned(),
+            publisher,
+            seq: 0,
+            prev: None,
+            created: Timestamp::UNIX_EPOCH,
+            expires: Timestamp::MAX,
+            keys: vec![publisher],
+            next: Vec::new(),
+            nostr: Vec::new(),
+            floors: BTreeMap::new(),
+            reaffirm: Vec::new(),
+        };
+        let hash = Blake3Hash::of(publisher.to_string().as_bytes());
+        Verified::new(state, hash)
+    }
+
+    /// Returns the first signed state of a publisher: its own key, committing to the keys of `next`.
+    pub fn first(
+        publisher: Did,
+        next: &[Did],
+        nostr: Vec<NostrKey>,
+        created: Timestamp,
+        expires: Timestamp,
+    ) -> Self {
+        Self {
+            seq: 1,
+            created: crate::proof::whole_seconds(created),
+            expires: crate::proof::whole_seconds(expires),
+            next: next.iter().map(commitment).collect(),
+            nostr,
+            ..Self::implicit(publisher).into_inner()
+        }
+    }
+
+    /// Tells whether the publisher has revoked its keys.
+    pub fn is_revoked(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Tells whether `pubkey` (64 hexadecimal digits) announces for this publisher at `now`.
+    pub fn binds_nostr(&self, pubkey: &str, now: Timestamp) -> bool {
+        !self.is_revoked()
+            && self
+                .nostr
+                .iter()
+                .any(|key| key.pubkey == pubkey && key.expires > now)
+    }
+}
+
+/// Commits to a key without showing it: SHA-256 of its multikey text, hexadecimal.
+pub fn commitment(key: &Did) -> String {
+    hex::encode(Sha256::digest(key.multikey()))
+}
+
+/// Checks a key state against the one that this node knows.
+///
+/// `previous` is `None` (or the implicit state) when none is known; then only the first state counts.
+///
+/// # Errors
+///
+/// [`KeyStateError`]; also for steps that archy does not support.
+pub fn verify(
+    bytes: &[u8],
+    previous: Option<&Verified<KeyState>>,
+    now: Timestamp,
+) -> Result<Verified<KeyState>, KeyStateError> {
+    let (state, signer, hash) = statement::open::<KeyState>(bytes, SIZE_BYTES_MAX, TYPE, now)?;
+    statement::check_seq(state.seq)?;
+    statement::check_dates(state.created, state.expires, VALIDITY_MAX, now)?;
+    check_fields(&state)?;
+    match previous.filter(|previous| previous.seq > 0) {
+        Some(previous) => step::check(&state, signer, previous)?,
+        None => step::check_first(&state, signer)?,
+    }
+    Ok(Verified::new(state, hash))
+}
+
+fn check_fields(state: &KeyState) -> Result<(), KeyStateError> {
+    let field = |field, complaint| Err(KeyStateError::Field { field, complaint });
+    let hex64 = |text: &str| {
+        text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    if state.keys.len() > KEYS_MAX || has_duplicates(&state.keys) {
+        return field("keys", "must be at most 16 different keys");
+    }
+    if state.next.len() > KEYS_MAX || has_duplicates(&state.next) {
+        return field("next", "must be at most 16 different commitments");
+    }
+    if !state.next.iter().all(|text| hex64(text)) {
+        return field(
+            "next",
+            "must be SHA-256 hashes of 64 lower-case hexadecimal digits",
+        );
+    }
+    if state.nostr.len() > KEYS_MAX {
+        return field("nostr", "must be at most 16 pubkeys");
+    }
+    if !state.nostr.iter().all(|key| hex64(&key.pubkey)) {
+        return field(
+            "nostr",
+            "must hold pubkeys of 64 lower-case hexadecimal digits",
+        );
+    }
+    if state.floors.len() > REAFFIRM_MAX {
+        return field("floors", "must name at most 500 apps");
+    }
+    if state.reaffirm.len() > REAFFIRM_MAX {
+        return field("reaffirm", "must name at most 500 releases");
+    }
+    Ok(())
+}
+
+fn has_duplicates<T: Ord>(items: &[T]) -> bool {
+    let distinct: std::collections::BTreeSet<&T> = items.iter().collect();
+    distinct.len() != items.len()
 }

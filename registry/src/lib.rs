@@ -6,11 +6,16 @@
 pub mod announcement;
 pub mod did;
 pub mod id;
+pub mod json;
 pub mod key_state;
 pub mod manifest;
+pub mod proof;
 pub mod release;
+pub mod statement;
+mod text;
 mod verified;
 
 pub use did::Did;
 pub use id::{AppId, Blake3Hash, OciDigest, Slug};
+pub use proof::{Signed, SigningKey, sign};
 pub use verified::Verified;

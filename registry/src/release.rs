@@ -1,16 +1,27 @@
 //! Releases: one signed version of an app, complete enough to install it from any provider of its bytes.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::did::Did;
 use crate::id::{AppId, Blake3Hash, EndpointId, OciDigest, Slug};
-use crate::manifest::Manifest;
+use crate::key_state::KeyState;
+use crate::manifest::{Manifest, Problem};
+use crate::proof;
+use crate::statement::{self, StatementError};
+use crate::verified::Verified;
+
+pub(crate) mod check;
 
 /// The `type` of a release.
 pub const TYPE: &str = "archy/release/v1";
 /// Largest release in bytes, proof included.
 pub const SIZE_BYTES_MAX: usize = 256 * 1024;
+
+/// Longest validity of a release.
+pub const VALIDITY_MAX: SignedDuration = SignedDuration::from_hours(5 * 366 * 24);
+/// Validity that [`Draft::new`] proposes.
+pub const VALIDITY_DEFAULT: SignedDuration = SignedDuration::from_hours(2 * 366 * 24);
 
 /// One signed version of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +58,29 @@ impl Release {
             publisher: self.publisher,
             slug: self.manifest.app.id.clone(),
         }
+    }
+
+    /// Lists the platforms that have an image for every container, in order.
+    pub fn platforms(&self) -> Vec<Platform> {
+        let all: std::collections::BTreeSet<&Platform> =
+            self.images.iter().map(|image| &image.platform).collect();
+        let complete = |platform: &&&Platform| {
+            self.manifest
+                .containers
+                .iter()
+                .all(|container| self.image(&container.name, platform).is_some())
+        };
+        all.iter()
+            .filter(complete)
+            .map(|platform| (*platform).clone())
+            .collect()
+    }
+
+    /// Returns the image of `container` for `platform`.
+    pub fn image(&self, container: &Slug, platform: &Platform) -> Option<&Image> {
+        self.images
+            .iter()
+            .find(|image| image.container == *container && image.platform == *platform)
     }
 
     /// Lists every blob that installing on `platform` needs, images only, each once.
@@ -162,4 +196,128 @@ pub struct Endpoint {
     /// iroh relay URLs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relays: Vec<String>,
+}
+
+/// What a publisher decides about a release; [`assemble`] makes the statement of it.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The origin DID.
+    pub publisher: Did,
+    /// One more than the release before; 1 for the first.
+    pub seq: u64,
+    /// When it is signed.
+    pub created: Timestamp,
+    /// When it stops being installable.
+    pub expires: Timestamp,
+    /// The packaging contract.
+    pub manifest: Manifest,
+    /// One image per container and platform.
+    pub images: Vec<Image>,
+    /// The app's icon.
+    pub icon: Option<Asset>,
+    /// Screenshots in the order to show them.
+    pub screenshots: Vec<Asset>,
+    /// Where the publisher itself serves the bytes.
+    pub origin: Origin,
+}
+
+impl Draft {
+    /// Starts a draft that is valid for [`VALIDITY_DEFAULT`] and has neither icon nor screenshots.
+    pub fn new(
+        publisher: Did,
+        seq: u64,
+        created: Timestamp,
+        manifest: Manifest,
+        images: Vec<Image>,
+        origin: Origin,
+    ) -> Self {
+        Self {
+            publisher,
+            seq,
+            created,
+            expires: created
+                .checked_add(VALIDITY_DEFAULT)
+                .unwrap_or(Timestamp::MAX),
+            manifest,
+            images,
+            icon: None,
+            screenshots: Vec::new(),
+            origin,
+        }
+    }
+}
+
+/// A release cannot be accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// The statement cannot be believed.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// The manifest breaks the packaging contract.
+    #[error("the release's manifest breaks the packaging contract: {}", list(.0))]
+    Manifest(Vec<Problem>),
+    /// Images, assets or origin are not as they must be.
+    #[error("the release's {field} {complaint}")]
+    Field {
+        /// Path of the member.
+        field: String,
+        /// What is wrong with it.
+        complaint: String,
+    },
+}
+
+fn list(problems: &[Problem]) -> String {
+    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+/// Makes a release of a draft, checking all that [`verify`] will check but the signature.
+///
+/// # Errors
+///
+/// [`ReleaseError`] naming what no node would accept.
+pub fn assemble(draft: Draft) -> Result<Release, ReleaseError> {
+    let release = Release {
+        r#type: TYPE.to_owned(),
+        publisher: draft.publisher,
+        seq: draft.seq,
+        created: proof::whole_seconds(draft.created),
+        expires: proof::whole_seconds(draft.expires),
+        manifest: draft.manifest,
+        images: draft.images,
+        icon: draft.icon,
+        screenshots: draft.screenshots,
+        origin: draft.origin,
+    };
+    check_content(&release, release.created)?;
+    Ok(release)
+}
+
+/// Checks a release against its publisher's key state. Nothing installs without it.
+///
+/// A release that the key state reaffirms is accepted from any key that signed it.
+///
+/// # Errors
+///
+/// [`ReleaseError`]; also when the release has expired.
+pub fn verify(
+    bytes: &[u8],
+    state: &Verified<KeyState>,
+    now: Timestamp,
+) -> Result<Verified<Release>, ReleaseError> {
+    let (release, signer, hash) = statement::open::<Release>(bytes, SIZE_BYTES_MAX, TYPE, now)?;
+    let reaffirmed = release.publisher == state.publisher && state.reaffirm.contains(&hash);
+    if !reaffirmed {
+        statement::authorise(signer, release.publisher, state)?;
+    }
+    check_content(&release, now)?;
+    statement::check_unexpired(release.expires, now)?;
+    Ok(Verified::new(release, hash))
+}
+
+fn check_content(release: &Release, now: Timestamp) -> Result<(), ReleaseError> {
+    statement::check_seq(release.seq)?;
+    statement::check_dates(release.created, release.expires, VALIDITY_MAX, now)?;
+    release.manifest.check().map_err(ReleaseError::Manifest)?;
+    check::check(release).map_err(|(field, complaint)| ReleaseError::Field { field, complaint })
 }

@@ -1,0 +1,244 @@
+//! Proofs: signing and checking statements with the W3C Data Integrity cryptosuite `eddsa-jcs-2022`.
+//!
+//! Implements [vc-di-eddsa §3.3](https://www.w3.org/TR/vc-di-eddsa/#eddsa-jcs-2022) for `did:key`, in a
+//! profile: exactly one proof, no `@context`, strict JSON with integers only, bytes in canonical form.
+//! Says who signed; whether that key may speak for a publisher is the caller's question.
+
+use ed25519_dalek::Signer;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::did::{Did, DidError};
+use crate::id::Blake3Hash;
+use crate::json::{self, JsonError};
+
+mod signing_key;
+
+pub use signing_key::{KeyFileError, SigningKey};
+
+/// How far a statement's date may lie ahead of this machine's clock.
+pub const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_mins(15);
+
+const PROOF_TYPE: &str = "DataIntegrityProof";
+const CRYPTOSUITE: &str = "eddsa-jcs-2022";
+const PURPOSE: &str = "assertionMethod";
+
+/// A signed statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// The canonical JSON including the proof: what is stored, hashed and handed on.
+    pub bytes: Vec<u8>,
+    /// BLAKE3 of `bytes`.
+    pub hash: Blake3Hash,
+}
+
+/// A statement could not be signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// Not a JSON object, or a number or nesting beyond the limits.
+    #[error("the statement cannot be written as a canonical JSON object")]
+    Json(#[source] JsonError),
+    /// Not an object, or one that has a `proof` or `@context` already.
+    #[error("only a JSON object without proof and @context can be signed")]
+    Shape,
+}
+
+/// A proof does not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// The bytes are not acceptable JSON.
+    #[error("the statement is not acceptable JSON")]
+    Json(#[from] JsonError),
+    /// Not a JSON object.
+    #[error("the statement is not a JSON object")]
+    NotAnObject,
+    /// No proof, or several.
+    #[error("the statement must carry exactly one proof, as an object")]
+    NotOneProof,
+    /// A member of the proof is missing, unknown or not what the profile asks for.
+    #[error("the proof does not fit the profile: {0}")]
+    Profile(&'static str),
+    /// The verification method names no acceptable key.
+    #[error("the proof's key is not acceptable")]
+    Key(#[source] DidError),
+    /// The proof is dated ahead of this machine's clock.
+    #[error("the proof is dated {created}, more than 15 minutes ahead of this machine's clock")]
+    Future {
+        /// The proof's date.
+        created: Timestamp,
+    },
+    /// The signature does not match.
+    #[error("the signature of {signer} does not match the statement")]
+    Signature {
+        /// Who is said to have signed.
+        signer: Did,
+    },
+}
+
+/// A statement whose signature holds, with who made it.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The statement without its proof.
+    pub(crate) document: Map<String, Value>,
+    /// Who signed.
+    pub(crate) signer: Did,
+    /// BLAKE3 of the bytes.
+    pub(crate) hash: Blake3Hash,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Proof {
+    r#type: String,
+    cryptosuite: String,
+    created: String,
+    verification_method: String,
+    proof_purpose: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proof_value: Option<String>,
+}
+
+/// Signs a statement, dating the proof `created` (whole seconds).
+///
+/// # Errors
+///
+/// [`SignError`] when the statement is not an object that the profile can carry.
+pub fn sign<T: Serialize>(
+    statement: &T,
+    key: &SigningKey,
+    created: Timestamp,
+) -> Result<Signed, SignError> {
+    let bytes = json::canonical(statement).map_err(SignError::Json)?;
+    let Value::Object(mut document) = json::parse(&bytes, usize::MAX).map_err(SignError::Json)?
+    else {
+        return Err(SignError::Shape);
+    };
+    if document.contains_key("proof") || document.contains_key("@context") {
+        return Err(SignError::Shape);
+    }
+    let did = key.did();
+    let mut proof = Proof {
+        r#type: PROOF_TYPE.to_owned(),
+        cryptosuite: CRYPTOSUITE.to_owned(),
+        created: whole_seconds(created).to_string(),
+        verification_method: format!("{did}#{}", did.multikey()),
+        proof_purpose: PURPOSE.to_owned(),
+        proof_value: None,
+    };
+    let to_sign = hash_data(&document, &proof).map_err(SignError::Json)?;
+    let signature = key.dalek().sign(&to_sign);
+    proof.proof_value = Some(format!(
+        "z{}",
+        bs58::encode(signature.to_bytes()).into_string()
+    ));
+    let proof = serde_json::to_value(proof)
+        .map_err(|error| SignError::Json(JsonError::Serialize(error)))?;
+    document.insert("proof".to_owned(), proof);
+    let bytes = json::canonical(&document).map_err(SignError::Json)?;
+    let hash = Blake3Hash::of(&bytes);
+    Ok(Signed { bytes, hash })
+}
+
+/// Checks the bytes of a statement and its proof.
+pub(crate) fn open(
+    bytes: &[u8],
+    size_bytes_max: usize,
+    now: Timestamp,
+) -> Result<Opened, ProofError> {
+    let Value::Object(mut document) = json::parse_canonical(bytes, size_bytes_max)? else {
+        return Err(ProofError::NotAnObject);
+    };
+    if document.contains_key("@context") {
+        return Err(ProofError::Profile("@context is not used"));
+    }
+    let Some(proof @ Value::Object(_)) = document.remove("proof") else {
+        return Err(ProofError::NotOneProof);
+    };
+    let mut proof: Proof = serde_json::from_value(proof).map_err(|_| {
+        ProofError::Profile(
+            "its members must be type, cryptosuite, created, verificationMethod, proofPurpose and \
+             proofValue, all texts",
+        )
+    })?;
+    let created = check_profile(&proof)?;
+    let signer = signer(&proof.verification_method)?;
+    if created > latest(now) {
+        return Err(ProofError::Future { created });
+    }
+    let signature = proof
+        .proof_value
+        .take()
+        .as_deref()
+        .and_then(decode_signature)
+        .ok_or(ProofError::Profile(
+            "proofValue must be z and the base58btc form of 64 bytes",
+        ))?;
+    let signed = hash_data(&document, &proof)?;
+    signer
+        .key()
+        .verify_strict(&signed, &signature)
+        .map_err(|_| ProofError::Signature { signer })?;
+    Ok(Opened {
+        document,
+        signer,
+        hash: Blake3Hash::of(bytes),
+    })
+}
+
+/// Returns the latest date that a statement may carry at `now`.
+pub(crate) fn latest(now: Timestamp) -> Timestamp {
+    now.checked_add(CLOCK_SKEW_MAX).unwrap_or(Timestamp::MAX)
+}
+
+/// Cuts a date to whole seconds, the precision that statements carry.
+pub fn whole_seconds(date: Timestamp) -> Timestamp {
+    Timestamp::from_second(date.as_second()).unwrap_or(date)
+}
+
+/// vc-di-eddsa §3.3.4: SHA-256 of the canonical proof options, then SHA-256 of the canonical document.
+fn hash_data(document: &Map<String, Value>, options: &Proof) -> Result<[u8; 64], JsonError> {
+    let mut data = [0; 64];
+    data[..32].copy_from_slice(&Sha256::digest(json::canonical(options)?));
+    data[32..].copy_from_slice(&Sha256::digest(json::canonical(document)?));
+    Ok(data)
+}
+
+fn check_profile(proof: &Proof) -> Result<Timestamp, ProofError> {
+    if proof.r#type != PROOF_TYPE {
+        return Err(ProofError::Profile("type must be DataIntegrityProof"));
+    }
+    if proof.cryptosuite != CRYPTOSUITE {
+        return Err(ProofError::Profile("cryptosuite must be eddsa-jcs-2022"));
+    }
+    if proof.proof_purpose != PURPOSE {
+        return Err(ProofError::Profile("proofPurpose must be assertionMethod"));
+    }
+    let date = ProofError::Profile("created must be a UTC date such as 2026-01-31T12:00:00Z");
+    match proof.created.parse::<Timestamp>() {
+        Ok(created) if created.subsec_nanosecond() == 0 && created.to_string() == proof.created => {
+            Ok(created)
+        }
+        Ok(_) | Err(_) => Err(date),
+    }
+}
+
+/// Reads `did:key:X#X`.
+fn signer(method: &str) -> Result<Did, ProofError> {
+    let shape = ProofError::Profile("verificationMethod must be did:key:X#X");
+    let Some((did, fragment)) = method.split_once('#') else {
+        return Err(shape);
+    };
+    let did: Did = did.parse().map_err(ProofError::Key)?;
+    if fragment != did.multikey() {
+        return Err(shape);
+    }
+    Ok(did)
+}
+
+fn decode_signature(text: &str) -> Option<ed25519_dalek::Signature> {
+    let encoded = text.strip_prefix('z').filter(|text| text.len() <= 90)?;
+    let bytes: [u8; 64] = bs58::decode(encoded).into_vec().ok()?.try_into().ok()?;
+    Some(ed25519_dalek::Signature::from_bytes(&bytes))
+}
