@@ -118,6 +118,9 @@ pub enum ProbeError {
     },
 }
 
+/// Fetches under way by number.
+type FetchList = HashMap<u64, (Tag, watch::Receiver<Progress>)>;
+
 /// A running swarm node. Cheap to clone; the last clone does not stop it, [`shutdown`](Self::shutdown) does.
 #[derive(Debug, Clone)]
 pub struct Swarm {
@@ -131,7 +134,7 @@ struct Inner {
     patience: Patience,
     peers: Vec<Endpoint>,
     locks: Arc<BlobLocks>,
-    fetches: Arc<Mutex<HashMap<u64, (Tag, watch::Receiver<Progress>)>>>,
+    fetches: Arc<Mutex<FetchList>>,
     fetch_count: AtomicU64,
     bytes_fetched: Arc<AtomicU64>,
     tasks: TaskTracker,
@@ -424,7 +427,7 @@ impl Swarm {
 /// Takes a fetch off the operator's list when it ends, however it ends.
 struct Listed {
     id: u64,
-    fetches: Arc<Mutex<HashMap<u64, (Tag, watch::Receiver<Progress>)>>>,
+    fetches: Arc<Mutex<FetchList>>,
 }
 
 impl Drop for Listed {

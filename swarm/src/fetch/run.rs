@@ -388,7 +388,7 @@ impl Run {
                 index,
                 &blob.blake3,
                 speed,
-                outcome.as_ref().map(|()| ()),
+                outcome.as_ref().copied(),
                 Instant::now(),
             );
             if !link.is_open() {
