@@ -204,7 +204,7 @@ boot_failed() {
   die "the node '$1' $2. Its console is above, its logs: node logs $1 -b. Try \`node doctor\`"
 }
 
-# What a killed session or a crash may have left of a machine that is off.
+# What a killed command or a crash may have left of a machine that is off.
 clear_remains() {
   local cgroup
   if cgroup=$(node_cgroup "$1"); then
