@@ -2,6 +2,8 @@
 
 mod common;
 mod ed25519;
+mod manifest;
+mod manifest_roundtrip;
 mod statement;
 mod store;
 mod store_catalog;
