@@ -7,4 +7,5 @@ mod manifest_roundtrip;
 mod statement;
 mod store;
 mod store_catalog;
+mod trust;
 mod vectors_published;

@@ -55,6 +55,8 @@ prop_compose! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn a_manifest_comes_out_of_a_release_as_it_went_in(manifest in manifests()) {
         let key = key(7);
