@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::string_serde;
+use crate::text::is_hidden;
 
 /// A text is not a quantity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -177,7 +178,7 @@ impl FromStr for RelativePath {
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         let part = |part: &str| !part.is_empty() && part != "..";
-        let plain = !text.chars().any(|c| c.is_control() || c == '\\');
+        let plain = !text.chars().any(|c| is_hidden(c) || c == '\\');
         if text.len() <= 255 && plain && text.split('/').all(part) {
             Ok(Self(text.to_owned()))
         } else {

@@ -58,7 +58,7 @@ pub(super) fn score(evidence: &Evidence, now: Timestamp) -> Score {
 }
 
 fn identity(evidence: &Evidence, now: Timestamp, reasons: &mut Vec<Reason>) {
-    let linked = evidence.events.iter().find(|recorded| {
+    let is_bound = |recorded: &&Recorded| {
         let Event::NostrLinked { pubkey } = &recorded.event else {
             return false;
         };
@@ -66,7 +66,12 @@ fn identity(evidence: &Evidence, now: Timestamp, reasons: &mut Vec<Reason>) {
             .nostr
             .iter()
             .any(|(bound, expires)| bound == pubkey && *expires > now)
-    });
+    };
+    let linked = evidence
+        .events
+        .iter()
+        .filter(is_bound)
+        .min_by_key(|recorded| recorded.id);
     if let Some(linked) = linked {
         reasons.push(Reason {
             code: "linked",
@@ -136,8 +141,8 @@ fn own_use(experience: &Experience, reasons: &mut Vec<Reason>) {
             code: "own_use",
             micro_points: share(25 * POINT, experience.good),
             text: match experience.good_days {
-                1 => "Its apps ran well here on 1 day".to_owned(),
-                days => format!("Its apps ran well here on {days} days (of one app each)"),
+                1 => "Its apps ran well here for 1 day".to_owned(),
+                days => format!("Its apps ran well here for {days} days (counted per app)"),
             },
             evidence: experience.good_rows.clone(),
         });

@@ -2,7 +2,10 @@
 
 mod common;
 mod ed25519;
+mod manifest;
+mod manifest_roundtrip;
 mod statement;
 mod store;
 mod store_catalog;
+mod trust;
 mod vectors_published;
