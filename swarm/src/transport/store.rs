@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,8 @@ use super::{from_hash, to_hash};
 use crate::ledger::{Entry, Hold, Ledger, TagUsage};
 use crate::tag::Tag;
 
+/// Permissions of the blob directory: what is kept but not shared is nobody else's business.
+const DIR_MODE: u32 = 0o700;
 /// Chunks on their way from a reader into the store.
 const IMPORT_QUEUE: usize = 4;
 /// Length of one such chunk in bytes.
@@ -91,8 +94,10 @@ impl BlobStore {
         gc_interval: Duration,
         ledger: Arc<Mutex<Ledger>>,
     ) -> Result<Self, String> {
-        tokio::fs::create_dir_all(dir)
-            .await
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(DIR_MODE)
+            .create(dir)
             .map_err(|error| error.to_string())?;
         let collected_at = Arc::new(AtomicU64::new(unix_seconds()));
         let mut options = Options::new(dir);
