@@ -274,6 +274,7 @@ impl Swarm {
 
     /// Forgets a tag, unfinished blobs included. Blobs that no other tag holds are no longer served
     /// and their space is freed within the collection interval. Returns the number of blobs let go.
+    /// Stop the fetches of the tag first: they would hold what they finish.
     ///
     /// # Errors
     /// The blob store failed.

@@ -231,11 +231,13 @@ impl BlobStore {
     }
 
     /// Forgets a tag; blobs that no other tag holds are collected later. Returns their number.
+    /// Repeating it finishes what a kill interrupted.
     pub(crate) async fn release(&self, tag: &Tag) -> Result<usize, String> {
         let blobs = self.ledger().remove(tag);
-        for (blob, entry) in &blobs {
-            let name = name(entry.hold, tag, blob);
-            self.store.tags().delete(name).await.map_err(text)?;
+        for hold in [Hold::Shared, Hold::Kept, Hold::Partial] {
+            let prefix = prefix(hold, tag);
+            let delete = self.store.tags().delete_prefix(prefix);
+            delete.await.map_err(text)?;
         }
         Ok(blobs.len())
     }
@@ -358,12 +360,17 @@ async fn pump(
 
 /// The name of a tag in the store's database.
 fn name(hold: Hold, tag: &Tag, blob: &Blake3Hash) -> String {
+    format!("{}{blob}", prefix(hold, tag))
+}
+
+/// What the names of all blobs of a tag begin with; a tag itself never has a `#`.
+fn prefix(hold: Hold, tag: &Tag) -> String {
     let kind = match hold {
         Hold::Partial => "partial",
         Hold::Kept => "kept",
         Hold::Shared => "shared",
     };
-    format!("{kind}#{tag}#{blob}")
+    format!("{kind}#{tag}#")
 }
 
 fn parse_name(name: &[u8], blob: &Blake3Hash) -> Option<(Hold, Tag)> {
