@@ -12,10 +12,13 @@ pub mod manifest;
 pub mod proof;
 pub mod release;
 pub mod statement;
+pub mod store;
 mod text;
+pub mod trust;
 mod verified;
 
 pub use did::Did;
 pub use id::{AppId, Blake3Hash, OciDigest, Slug};
 pub use proof::{Signed, SigningKey, sign};
+pub use store::Store;
 pub use verified::Verified;

@@ -84,6 +84,7 @@ pub struct Output {
 #[derive(Debug)]
 pub struct Bed {
     name: Arc<str>,
+    kept: bool,
 }
 
 impl Bed {
@@ -99,6 +100,15 @@ impl Bed {
             .collect();
         Self {
             name: format!("t{label}-{}-{counter}", std::process::id()).into(),
+            kept: std::env::var_os("ARCHY_KEEP_BED").is_some(),
+        }
+    }
+
+    /// Names a bed that outlives this process, such as the demo's; its nodes may be up already.
+    pub fn kept(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            kept: true,
         }
     }
 
@@ -127,6 +137,9 @@ impl Bed {
         names: [&str; N],
     ) -> Result<[TestNode; N], NodeError> {
         let mut command = node_command(&self.name, "up");
+        if !self.kept {
+            command.env("ARCHY_BED_OWNER", std::process::id().to_string());
+        }
         command.args(names);
         succeed(command).await?;
         Ok(names.map(|name| TestNode {
@@ -138,7 +151,7 @@ impl Bed {
 
 impl Drop for Bed {
     fn drop(&mut self) {
-        if std::env::var_os("ARCHY_KEEP_BED").is_some() {
+        if self.kept {
             return;
         }
         let removed = BlockingCommand::new(program())
@@ -372,15 +385,11 @@ impl TestNode {
 /// # Errors
 ///
 /// Fails with [`NodeError::Deadline`] when `deadline` has passed; `what` says what was waited for.
-pub async fn wait_until<C, F>(
+pub async fn wait_until(
     what: &str,
     deadline: Duration,
-    mut condition: C,
-) -> Result<(), NodeError>
-where
-    C: FnMut() -> F,
-    F: Future<Output = bool>,
-{
+    mut condition: impl AsyncFnMut() -> bool,
+) -> Result<(), NodeError> {
     let end = Instant::now() + deadline;
     loop {
         if condition().await {
@@ -405,7 +414,7 @@ fn node_command(bed: &str, subcommand: &str) -> Command {
     command
         .arg(subcommand)
         .env("ARCHY_BED", bed)
-        .env("ARCHY_BED_OWNER", std::process::id().to_string())
+        .env_remove("ARCHY_BED_OWNER")
         .stdin(Stdio::null())
         .kill_on_drop(true);
     command
