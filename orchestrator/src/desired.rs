@@ -91,7 +91,11 @@ impl Desired {
 
     /// Names of the app's containers, in the manifest's order.
     pub fn containers(&self) -> impl Iterator<Item = &Slug> {
-        self.release.manifest.containers.iter().map(|container| &container.name)
+        self.release
+            .manifest
+            .containers
+            .iter()
+            .map(|container| &container.name)
     }
 
     /// Names of the app's volumes, each once.
@@ -106,7 +110,11 @@ impl Desired {
 
     /// Names of the app's secrets.
     pub fn secrets(&self) -> impl Iterator<Item = &Slug> {
-        self.release.manifest.generated_secrets.iter().map(|secret| &secret.name)
+        self.release
+            .manifest
+            .generated_secrets
+            .iter()
+            .map(|secret| &secret.name)
     }
 
     /// Tells whether the app has a network of its own.
@@ -128,7 +136,9 @@ pub enum DesiredError {
         source: io::Error,
     },
     /// The file is damaged or of a later version.
-    #[error("the desired state {path} cannot be understood: restore it from a backup, or reinstall the app")]
+    #[error(
+        "the desired state {path} cannot be understood: restore it from a backup, or reinstall the app"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,

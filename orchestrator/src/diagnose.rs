@@ -97,7 +97,8 @@ pub(crate) fn explain(
     has_health_check: bool,
 ) -> Failure {
     let says = |words: &str| lines.iter().any(|line| line.contains(words));
-    let podman_failed = state.exec_main_code == EXITED && (125..=127).contains(&state.exec_main_status);
+    let podman_failed =
+        state.exec_main_code == EXITED && (125..=127).contains(&state.exec_main_status);
     if state.result == "oom-kill" {
         return Failure::OutOfMemory;
     }
@@ -111,7 +112,10 @@ pub(crate) fn explain(
     if podman_failed && says("no secret with name or id") {
         return Failure::SecretMissing;
     }
-    if podman_failed && (says("statfs") || says("failed to mount")) && says("no such file or directory") {
+    if podman_failed
+        && (says("statfs") || says("failed to mount"))
+        && says("no such file or directory")
+    {
         return Failure::DataMissing;
     }
     if says("failed to exec pid1") || says("executable file") || says("exec format error") {
@@ -146,8 +150,8 @@ pub(crate) fn explain(
 fn taken_port(line: &str) -> Option<u16> {
     let end = line.to_ascii_lowercase().find("address already in use")?;
     let before = line.get(..end)?;
-    let digits = before.split(|c: char| !c.is_ascii_digit());
-    digits.filter(|part| !part.is_empty()).next_back()?.parse().ok()
+    let mut digits = before.split(|c: char| !c.is_ascii_digit());
+    digits.rfind(|part| !part.is_empty())?.parse().ok()
 }
 
 #[cfg(test)]
@@ -167,31 +171,73 @@ mod tests {
     fn each_known_failure_has_its_words() {
         let check = "GET / on port 80 answered 500".to_owned();
         let table = [
-            (state("exit-code", 1, 125), "Error: x: image not known", Failure::ImageMissing),
+            (
+                state("exit-code", 1, 125),
+                "Error: x: image not known",
+                Failure::ImageMissing,
+            ),
             (
                 state("exit-code", 1, 126),
                 "Error: rootlessport listen tcp 0.0.0.0:8080: bind: address already in use",
-                Failure::PortTaken { port: Some(8080), holder: None },
+                Failure::PortTaken {
+                    port: Some(8080),
+                    holder: None,
+                },
             ),
             (
                 state("exit-code", 1, 126),
                 "Failed to bind port 8081 (Address already in use) for option",
-                Failure::PortTaken { port: Some(8081), holder: None },
+                Failure::PortTaken {
+                    port: Some(8081),
+                    holder: None,
+                },
             ),
-            (state("exit-code", 1, 125), "Error: no secret with name or id \"a\"", Failure::SecretMissing),
-            (state("exit-code", 1, 125), "Error: statfs /x: no such file or directory", Failure::DataMissing),
-            (state("exit-code", 1, 127), "catatonit: failed to exec pid1: No such file", Failure::NotRunnable),
+            (
+                state("exit-code", 1, 125),
+                "Error: no secret with name or id \"a\"",
+                Failure::SecretMissing,
+            ),
+            (
+                state("exit-code", 1, 125),
+                "Error: statfs /x: no such file or directory",
+                Failure::DataMissing,
+            ),
+            (
+                state("exit-code", 1, 127),
+                "catatonit: failed to exec pid1: No such file",
+                Failure::NotRunnable,
+            ),
             (state("exit-code", 1, 7), "bye", Failure::Exited { code: 7 }),
             (state("oom-kill", 2, 9), "", Failure::OutOfMemory),
-            (state("exit-code", 1, 137), "", Failure::NeverHealthy { checks: vec![check.clone()] }),
-            (state("timeout", 1, 143), "", Failure::NeverHealthy { checks: vec![check.clone()] }),
+            (
+                state("exit-code", 1, 137),
+                "",
+                Failure::NeverHealthy {
+                    checks: vec![check.clone()],
+                },
+            ),
+            (
+                state("timeout", 1, 143),
+                "",
+                Failure::NeverHealthy {
+                    checks: vec![check.clone()],
+                },
+            ),
         ];
         for (state, line, expected) in table {
-            let found = explain(&state, &[line.to_owned()], std::slice::from_ref(&check), true);
+            let found = explain(
+                &state,
+                &[line.to_owned()],
+                std::slice::from_ref(&check),
+                true,
+            );
             assert_eq!(found, expected, "{line}");
         }
         let without_check = explain(&state("timeout", 1, 143), &[], &[], false);
         assert_eq!(without_check, Failure::Timeout);
-        assert_eq!(explain(&state("exit-code", 1, 139), &[], &[], true), Failure::Killed { signal: 11 });
+        assert_eq!(
+            explain(&state("exit-code", 1, 139), &[], &[], true),
+            Failure::Killed { signal: 11 }
+        );
     }
 }

@@ -139,11 +139,19 @@ impl Orchestrator {
     /// [`InstallError::Refused`] says why not.
     pub async fn preflight(&self, release: &Verified<Release>) -> Result<(), InstallError> {
         let found = self.inner.store.load_all().map_err(MachineError::from)?;
-        let damaged = found.damaged.into_iter().find(|(app, _)| *app == release.manifest.app.id);
+        let damaged = found
+            .damaged
+            .into_iter()
+            .find(|(app, _)| *app == release.manifest.app.id);
         if let Some((_, error)) = damaged {
             return Err(MachineError::from(error).into());
         }
-        let containers = self.inner.podman.containers().await.map_err(MachineError::from)?;
+        let containers = self
+            .inner
+            .podman
+            .containers()
+            .await
+            .map_err(MachineError::from)?;
         let foreign: Vec<(String, String)> = containers
             .into_iter()
             .filter(|container| container.label(LABEL_ROOT) != Some(&self.inner.facts.root))
@@ -153,7 +161,9 @@ impl Orchestrator {
                     |unit| format!("the service {unit}"),
                 );
                 let names = container.names.into_iter();
-                names.map(move |name| (name, owner.clone())).collect::<Vec<_>>()
+                names
+                    .map(move |name| (name, owner.clone()))
+                    .collect::<Vec<_>>()
             })
             .collect();
         let free = rustix::fs::statvfs(&self.inner.config.data_dir).ok();
@@ -233,7 +243,11 @@ impl Orchestrator {
         progress(Phase::Placing);
         self.place(desired.slug(), &staging)?;
         self.allow(desired.slug(), true)?;
-        self.inner.systemd.reload().await.map_err(MachineError::from)?;
+        self.inner
+            .systemd
+            .reload()
+            .await
+            .map_err(MachineError::from)?;
         progress(Phase::Starting);
         tokio::select! {
             started = self.start_containers(desired) => started?,
@@ -250,7 +264,9 @@ impl Orchestrator {
             let missing = || InstallError::ImageMissing {
                 container: container.name.clone(),
             };
-            let image = release.image(&container.name, platform).ok_or_else(missing)?;
+            let image = release
+                .image(&container.name, platform)
+                .ok_or_else(missing)?;
             let has = self.has_image(&release.manifest.app.id, image).await;
             if !has.map_err(MachineError::from)? {
                 return Err(missing());
@@ -260,7 +276,11 @@ impl Orchestrator {
     }
 
     /// Decides the ports: those of other apps count as taken even while these do not run.
-    fn assign(&self, release: &Verified<Release>, previous: &Settings) -> Result<Settings, InstallError> {
+    fn assign(
+        &self,
+        release: &Verified<Release>,
+        previous: &Settings,
+    ) -> Result<Settings, InstallError> {
         let found = self.inner.store.load_all().map_err(MachineError::from)?;
         let slug = &release.manifest.app.id;
         let others: Vec<_> = found
@@ -270,7 +290,9 @@ impl Orchestrator {
             .flat_map(|other| &other.settings.ports)
             .collect();
         let settings = Settings::assign(&release.manifest, previous, |port, protocol| {
-            let taken = others.iter().any(|b| b.host_port == port && b.protocol == protocol);
+            let taken = others
+                .iter()
+                .any(|b| b.host_port == port && b.protocol == protocol);
             !taken && ports::is_free(port, protocol)
         });
         Ok(settings?)
@@ -328,7 +350,10 @@ impl Orchestrator {
             if present.contains(&name) {
                 self.inner.podman.remove_secret(&name).await?;
             }
-            self.inner.podman.create_secret(&name, value.bytes()).await?;
+            self.inner
+                .podman
+                .create_secret(&name, value.bytes())
+                .await?;
         }
         Ok(())
     }

@@ -150,11 +150,15 @@ pub(crate) fn instance(
         InstanceState::Running | InstanceState::Stopped | InstanceState::Installing
     );
     let words = || {
-        let worst = containers.iter().find(|c| c.state != ContainerState::Running)?;
+        let worst = containers
+            .iter()
+            .find(|c| c.state != ContainerState::Running)?;
         let name = &worst.name;
         match (looping, worst.state) {
             (true, _) => Some(format!("container {name} keeps ending; see its log")),
-            (_, ContainerState::Unhealthy) => Some(format!("the health check of container {name} fails")),
+            (_, ContainerState::Unhealthy) => {
+                Some(format!("the health check of container {name} fails"))
+            }
             (_, ContainerState::Failed) => Some(format!("container {name} failed; see its log")),
             (_, ContainerState::Stopped) if desired.wish == Wish::Running => {
                 Some(format!("container {name} does not run"))
@@ -220,7 +224,8 @@ fn status(
 ) -> ContainerStatus {
     let unit = names::container_unit(desired.slug(), &manifest.name);
     let container = machine.containers.iter().find(|container| {
-        names_app(container, desired) && container.label(LABEL_CONTAINER) == Some(manifest.name.as_str())
+        names_app(container, desired)
+            && container.label(LABEL_CONTAINER) == Some(manifest.name.as_str())
     });
     let started_at = container
         .filter(|container| container.state == "running")
@@ -230,7 +235,11 @@ fn status(
         name: manifest.name.clone(),
         unit,
         started_at,
-        restarts: remembered.restarts.get(&manifest.name).copied().unwrap_or(0),
+        restarts: remembered
+            .restarts
+            .get(&manifest.name)
+            .copied()
+            .unwrap_or(0),
     }
 }
 
@@ -248,12 +257,10 @@ fn container_state(
     let runs = container.is_some_and(|container| container.state == "running");
     match (unit.active.as_str(), unit.sub.as_str()) {
         ("active" | "reloading", _) if !runs => ContainerState::Stopped,
-        ("active" | "reloading", _) => {
-            match container.map(|container| container.status.as_str()) {
-                Some("unhealthy") => ContainerState::Unhealthy,
-                _ => ContainerState::Running,
-            }
-        }
+        ("active" | "reloading", _) => match container.map(|container| container.status.as_str()) {
+            Some("unhealthy") => ContainerState::Unhealthy,
+            _ => ContainerState::Running,
+        },
         ("activating", "auto-restart" | "auto-restart-queued") => ContainerState::Restarting,
         ("activating", _) => ContainerState::Starting,
         ("deactivating", _) => ContainerState::Stopping,

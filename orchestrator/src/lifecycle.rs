@@ -15,8 +15,8 @@ use crate::install::MachineError;
 use crate::instance::Instance;
 use crate::names;
 use crate::orchestrator::Orchestrator;
-use crate::quadlet::{LABEL_APP, LABEL_ROOT, app_dir};
 use crate::quadlet::validate::service_name;
+use crate::quadlet::{LABEL_APP, LABEL_ROOT, app_dir};
 use crate::runtime::journal::{JournalError, LogStream, Query};
 use crate::runtime::systemd::Verb;
 use crate::start::StartError;
@@ -73,7 +73,11 @@ impl Orchestrator {
     /// # Errors
     ///
     /// [`ChangeError`]; the wish to run stays, and the reconciler keeps trying.
-    pub async fn start(&self, app: &Slug, cancel: &CancellationToken) -> Result<Instance, ChangeError> {
+    pub async fn start(
+        &self,
+        app: &Slug,
+        cancel: &CancellationToken,
+    ) -> Result<Instance, ChangeError> {
         self.set_running(app, cancel, false).await
     }
 
@@ -82,14 +86,22 @@ impl Orchestrator {
     /// # Errors
     ///
     /// [`ChangeError`].
-    pub async fn stop(&self, app: &Slug, cancel: &CancellationToken) -> Result<Instance, ChangeError> {
+    pub async fn stop(
+        &self,
+        app: &Slug,
+        cancel: &CancellationToken,
+    ) -> Result<Instance, ChangeError> {
         let _lock = self.lock(app).await;
         let mut desired = self.installed(app)?;
         desired.wish = Wish::Stopped;
-        self.inner.store.save(&desired).map_err(MachineError::from)?;
+        self.inner
+            .store
+            .save(&desired)
+            .map_err(MachineError::from)?;
         self.memory(|memory| memory.forget(app));
         self.allow(app, false)?;
-        self.unless_cancelled(app, cancel, self.stop_containers(&desired)).await?;
+        self.unless_cancelled(app, cancel, self.stop_containers(&desired))
+            .await?;
         Ok(self.look_at(&desired).await)
     }
 
@@ -98,7 +110,11 @@ impl Orchestrator {
     /// # Errors
     ///
     /// [`ChangeError`]; the wish to run stays, and the reconciler keeps trying.
-    pub async fn restart(&self, app: &Slug, cancel: &CancellationToken) -> Result<Instance, ChangeError> {
+    pub async fn restart(
+        &self,
+        app: &Slug,
+        cancel: &CancellationToken,
+    ) -> Result<Instance, ChangeError> {
         self.set_running(app, cancel, true).await
     }
 
@@ -111,7 +127,10 @@ impl Orchestrator {
         let _lock = self.lock(app).await;
         let mut desired = self.installed(app)?;
         desired.wish = Wish::Running;
-        self.inner.store.save(&desired).map_err(MachineError::from)?;
+        self.inner
+            .store
+            .save(&desired)
+            .map_err(MachineError::from)?;
         self.memory(|memory| memory.forget(app));
         let work = async {
             if stop_first {
@@ -131,10 +150,15 @@ impl Orchestrator {
     /// # Errors
     ///
     /// [`ChangeError`]; the reconciler finishes what could not be removed now.
-    pub async fn uninstall(&self, app: &Slug, cancel: &CancellationToken) -> Result<(), ChangeError> {
+    pub async fn uninstall(
+        &self,
+        app: &Slug,
+        cancel: &CancellationToken,
+    ) -> Result<(), ChangeError> {
         let _lock = self.lock(app).await;
         let desired = self.installed(app)?;
-        self.unless_cancelled(app, cancel, self.remove(&desired)).await?;
+        self.unless_cancelled(app, cancel, self.remove(&desired))
+            .await?;
         self.forget_if_dataless(&desired)?;
         Ok(())
     }
@@ -150,7 +174,8 @@ impl Orchestrator {
         let _lock = self.lock(app).await;
         let desired = self.inner.store.load(app).map_err(MachineError::from)?;
         let desired = desired.ok_or_else(|| ChangeError::NotInstalled(app.clone()))?;
-        self.unless_cancelled(app, cancel, self.remove(&desired)).await?;
+        self.unless_cancelled(app, cancel, self.remove(&desired))
+            .await?;
         let directory = app_dir(&self.inner.facts.apps_dir, app);
         let doomed = self.inner.facts.apps_dir.join(format!("{PURGING}{app}"));
         // What an earlier purge left must be out of the way.
@@ -171,7 +196,10 @@ impl Orchestrator {
     /// [`MachineError`] when the apps' directory cannot be read.
     pub fn kept_data(&self) -> Result<Vec<archy_registry::AppId>, MachineError> {
         let found = self.inner.store.load_all()?;
-        let removed = found.desired.into_iter().filter(|desired| desired.wish == Wish::Removed);
+        let removed = found
+            .desired
+            .into_iter()
+            .filter(|desired| desired.wish == Wish::Removed);
         Ok(removed.map(|desired| desired.app).collect())
     }
 
@@ -182,10 +210,17 @@ impl Orchestrator {
     /// [`ChangeError`].
     pub fn logs(&self, app: &Slug, query: &LogQuery) -> Result<LogStream, ChangeError> {
         let desired = self.installed(app)?;
-        let wanted = |container: &&Slug| query.container.as_ref().is_none_or(|only| only == *container);
+        let wanted = |container: &&Slug| {
+            query
+                .container
+                .as_ref()
+                .is_none_or(|only| only == *container)
+        };
         let units = desired.containers().filter(wanted);
         let query = Query {
-            units: units.map(|container| names::container_unit(app, container)).collect(),
+            units: units
+                .map(|container| names::container_unit(app, container))
+                .collect(),
             invocation: None,
             since: query.since,
             lines: query.lines,
@@ -207,7 +242,11 @@ impl Orchestrator {
         let mut undone = Vec::new();
         let mut first_error = None;
         let found = self.inner.store.load_all().map_err(MachineError::from)?;
-        for desired in found.desired.iter().filter(|d| d.stage == Stage::Installing) {
+        for desired in found
+            .desired
+            .iter()
+            .filter(|d| d.stage == Stage::Installing)
+        {
             let _lock = self.lock(desired.slug()).await;
             tracing::info!(app = %desired.app, "taking back an install that was interrupted");
             match self.undo(desired, None).await {
@@ -226,7 +265,10 @@ impl Orchestrator {
     }
 
     fn half_purged(&self) -> Vec<(Slug, PathBuf)> {
-        let entries = std::fs::read_dir(&self.inner.facts.apps_dir).into_iter().flatten().flatten();
+        let entries = std::fs::read_dir(&self.inner.facts.apps_dir)
+            .into_iter()
+            .flatten()
+            .flatten();
         let doomed = entries.filter_map(|entry| {
             let name = entry.file_name();
             let app = name.to_str()?.strip_prefix(PURGING)?.parse().ok()?;
@@ -235,7 +277,11 @@ impl Orchestrator {
         doomed.collect()
     }
 
-    async fn delete_data(&self, app: &Slug, directory: &std::path::Path) -> Result<(), ChangeError> {
+    async fn delete_data(
+        &self,
+        app: &Slug,
+        directory: &std::path::Path,
+    ) -> Result<(), ChangeError> {
         if std::fs::symlink_metadata(directory).is_err() {
             return Ok(());
         }
@@ -286,7 +332,10 @@ impl Orchestrator {
 
     pub(crate) async fn stop_containers(&self, desired: &Desired) -> Result<(), MachineError> {
         let app = desired.slug();
-        let units: Vec<String> = desired.containers().map(|c| names::container_unit(app, c)).collect();
+        let units: Vec<String> = desired
+            .containers()
+            .map(|c| names::container_unit(app, c))
+            .collect();
         self.stop_units(&units).await
     }
 
@@ -310,7 +359,8 @@ impl Orchestrator {
         let app = desired.slug();
         self.allow_if_there(app)?;
         self.take_down_units(app, services(desired)).await?;
-        self.remove_containers(&desired.app.to_string(), app).await?;
+        self.remove_containers(&desired.app.to_string(), app)
+            .await?;
         let podman = &self.inner.podman;
         if desired.has_network() {
             podman.remove_network(&names::network(app)).await?;
@@ -334,7 +384,9 @@ impl Orchestrator {
 
     /// Takes down what carries our mark but belongs to no app that is known.
     pub(crate) async fn tear_down_orphan(&self, app: &Slug) -> Result<(), MachineError> {
-        let live = self.live_units().map_err(MachineError::io(&self.inner.config.unit_dir))?;
+        let live = self
+            .live_units()
+            .map_err(MachineError::io(&self.inner.config.unit_dir))?;
         let files = live.get(app).into_iter().flat_map(|files| files.keys());
         let services = files.map(|file| service_name(file)).collect();
         self.take_down_units(app, services).await?;
@@ -343,9 +395,9 @@ impl Orchestrator {
 
     async fn take_down_units(&self, app: &Slug, services: Vec<String>) -> Result<(), MachineError> {
         // Containers first: stopping the network they require would stop them in any order.
-        let (containers, others): (Vec<_>, Vec<_>) = services
-            .into_iter()
-            .partition(|unit| !unit.ends_with("-network.service") && !unit.ends_with("-volume.service"));
+        let (containers, others): (Vec<_>, Vec<_>) = services.into_iter().partition(|unit| {
+            !unit.ends_with("-network.service") && !unit.ends_with("-volume.service")
+        });
         self.stop_units(&containers).await?;
         self.stop_units(&others).await?;
         let staging = self.staging(app);
@@ -368,7 +420,11 @@ impl Orchestrator {
         for container in self.inner.podman.containers().await? {
             let ours = container.label(LABEL_ROOT) == Some(&self.inner.facts.root);
             let label = container.label(LABEL_APP).unwrap_or_default();
-            let same = if id.is_empty() { label.ends_with(&suffix) } else { label == id };
+            let same = if id.is_empty() {
+                label.ends_with(&suffix)
+            } else {
+                label == id
+            };
             if ours && same {
                 self.inner.podman.remove_container(&container.id).await?;
             }
@@ -386,5 +442,9 @@ impl Orchestrator {
 
 /// Every service that an app's unit files make.
 pub(crate) fn services(desired: &Desired) -> Vec<String> {
-    desired.units.keys().map(|file| service_name(file)).collect()
+    desired
+        .units
+        .keys()
+        .map(|file| service_name(file))
+        .collect()
 }

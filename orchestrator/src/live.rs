@@ -22,7 +22,10 @@ pub(crate) fn read(
     };
     for entry in entries {
         let entry = entry?;
-        let Some(app) = entry.file_name().to_str().and_then(|name| name.parse::<Slug>().ok())
+        let Some(app) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<Slug>().ok())
         else {
             continue;
         };
@@ -54,7 +57,9 @@ fn files(directory: &Path) -> io::Result<BTreeMap<String, String>> {
 
 fn is_marked(text: &str, root: &str) -> bool {
     let lines = unit::read(text).unwrap_or_default();
-    let mut marks = lines.iter().filter(|line| line.section == crate::quadlet::MARKER);
+    let mut marks = lines
+        .iter()
+        .filter(|line| line.section == crate::quadlet::MARKER);
     marks.any(|line| line.key == "Root" && line.raw == root)
 }
 

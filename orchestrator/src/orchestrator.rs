@@ -12,7 +12,7 @@ use crate::desired::DesiredStore;
 use crate::instance::Observed;
 use crate::names;
 use crate::probe;
-use crate::quadlet::Facts;
+use crate::quadlet::{Facts, Limits};
 use crate::reconcile::Memory;
 use crate::runtime::podman::{Podman, PodmanError, is_exactly};
 use crate::runtime::systemd::Systemd;
@@ -25,7 +25,9 @@ pub struct Orchestrator {
 
 impl std::fmt::Debug for Orchestrator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Orchestrator").field("config", &self.inner.config).finish_non_exhaustive()
+        f.debug_struct("Orchestrator")
+            .field("config", &self.inner.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,7 +71,9 @@ pub enum LoadError {
         source: PodmanError,
     },
     /// podman has other content under the reference than the release names.
-    #[error("the image of container {container} is not the one that its publisher signed: podman has {found}, the release names {expected}")]
+    #[error(
+        "the image of container {container} is not the one that its publisher signed: podman has {found}, the release names {expected}"
+    )]
     Differs {
         /// The container.
         container: Slug,
@@ -98,6 +102,7 @@ impl Orchestrator {
             probe: probe::path(&config.data_dir),
             root: config.root(),
             platform: config.platform.clone(),
+            limits: Limits::from_controllers(&crate::setup::controllers()),
         };
         let observed = Observed {
             at: None,
@@ -181,14 +186,16 @@ impl Orchestrator {
     pub async fn has_image(&self, app: &Slug, image: &Image) -> Result<bool, PodmanError> {
         let name = names::image(app, &image.container, &image.manifest.digest);
         let found = self.inner.podman.image(&name).await?;
-        Ok(found.is_some_and(|found| {
-            is_exactly(&found, &image.manifest.digest, &image.config.digest)
-        }))
+        Ok(found
+            .is_some_and(|found| is_exactly(&found, &image.manifest.digest, &image.config.digest)))
     }
 
     async fn drop_name(&self, reference: &str) {
         if let Err(error) = self.inner.podman.remove_image(reference).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "an image keeps the name that it was pulled by");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "an image keeps the name that it was pulled by"
+            );
         }
     }
 
@@ -208,12 +215,20 @@ impl Orchestrator {
     }
 
     fn lock_of(&self, app: &Slug) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.inner.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = self
+            .inner
+            .locks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         Arc::clone(locks.entry(app.clone()).or_default())
     }
 
     pub(crate) fn memory<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
-        let mut memory = self.inner.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self
+            .inner
+            .memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         change(&mut memory)
     }
 

@@ -99,7 +99,12 @@ impl fmt::Display for Plan {
 }
 
 /// Plans for all apps. `root` is this node's mark on what it makes.
-pub(crate) fn plan(desired: &[Desired], damaged: &BTreeSet<Slug>, machine: &Machine, root: &str) -> Plan {
+pub(crate) fn plan(
+    desired: &[Desired],
+    damaged: &BTreeSet<Slug>,
+    machine: &Machine,
+    root: &str,
+) -> Plan {
     let mut plan = Plan::default();
     for app in desired {
         let steps = steps(app, machine);
@@ -140,10 +145,18 @@ fn leaves_anything(desired: &Desired, machine: &Machine) -> bool {
     let id = desired.app.to_string();
     machine.live.contains_key(app)
         || machine.wanted.contains(app)
-        || machine.containers.iter().any(|c| c.label(LABEL_APP) == Some(&id))
+        || machine
+            .containers
+            .iter()
+            .any(|c| c.label(LABEL_APP) == Some(&id))
         || machine.networks.contains(&names::network(app))
-        || desired.volumes().iter().any(|volume| machine.volumes.contains(&names::volume(app, volume)))
-        || desired.secrets().any(|secret| machine.secrets.contains(&names::secret(app, secret)))
+        || desired
+            .volumes()
+            .iter()
+            .any(|volume| machine.volumes.contains(&names::volume(app, volume)))
+        || desired
+            .secrets()
+            .any(|secret| machine.secrets.contains(&names::secret(app, secret)))
 }
 
 fn steps_to_stop(desired: &Desired, machine: &Machine) -> Vec<Step> {
@@ -178,7 +191,10 @@ fn steps_to_run(desired: &Desired, machine: &Machine) -> Vec<Step> {
         }
     }
     let unloaded = |unit: &String| {
-        machine.units.get(unit).is_some_and(|unit| unit.load == "not-found")
+        machine
+            .units
+            .get(unit)
+            .is_some_and(|unit| unit.load == "not-found")
     };
     let units: Vec<String> = desired
         .containers()
@@ -187,7 +203,12 @@ fn steps_to_run(desired: &Desired, machine: &Machine) -> Vec<Step> {
     if machine.live.get(app) != Some(&desired.units) || units.iter().any(unloaded) {
         steps.push(Step::WriteUnits);
     }
-    let made = |unit: &String| machine.units.get(unit).is_some_and(|unit| unit.active == "active");
+    let made = |unit: &String| {
+        machine
+            .units
+            .get(unit)
+            .is_some_and(|unit| unit.active == "active")
+    };
     let mut remade = false;
     if desired.has_network() {
         let unit = names::network_unit(app);

@@ -18,9 +18,7 @@ pub(crate) fn is_free(port: u16, protocol: Protocol) -> bool {
             Protocol::Udp => UdpSocket::bind(address).err(),
         };
         // A machine without IPv6 has no such address, which keeps no port busy.
-        error.is_none_or(|error| {
-            address.is_ipv6() && error.kind() != std::io::ErrorKind::AddrInUse
-        })
+        error.is_none_or(|error| address.is_ipv6() && error.kind() != std::io::ErrorKind::AddrInUse)
     })
 }
 

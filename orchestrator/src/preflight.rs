@@ -24,7 +24,9 @@ pub enum Refusal {
     #[error("the app cannot run here")]
     Render(#[source] RenderError),
     /// The slug belongs to another publisher's app.
-    #[error("another publisher's app is installed here under the name {slug}: {installed}; uninstall and purge it first")]
+    #[error(
+        "another publisher's app is installed here under the name {slug}: {installed}; uninstall and purge it first"
+    )]
     SlugTaken {
         /// The slug.
         slug: Slug,
@@ -32,7 +34,9 @@ pub enum Refusal {
         installed: AppId,
     },
     /// Data of another publisher's app is kept under the slug.
-    #[error("data of another publisher's app is kept here under the name {slug}: {owner}; purge it first")]
+    #[error(
+        "data of another publisher's app is kept here under the name {slug}: {owner}; purge it first"
+    )]
     DataOfAnother {
         /// The slug.
         slug: Slug,
@@ -48,7 +52,9 @@ pub enum Refusal {
         version: String,
     },
     /// A container of that name belongs to something else; starting would destroy it.
-    #[error("a container named {name} exists already and belongs to {owner}; remove or rename it first")]
+    #[error(
+        "a container named {name} exists already and belongs to {owner}; remove or rename it first"
+    )]
     ContainerTaken {
         /// The container's name.
         name: String,
@@ -59,7 +65,9 @@ pub enum Refusal {
     #[error(transparent)]
     Ports(#[from] AssignError),
     /// Not enough room.
-    #[error("not enough room on the disk: the images need about {needed_mib} MiB and {free_mib} MiB are free")]
+    #[error(
+        "not enough room on the disk: the images need about {needed_mib} MiB and {free_mib} MiB are free"
+    )]
     Disk {
         /// What unpacking takes.
         needed_mib: u64,
@@ -88,7 +96,10 @@ pub(crate) fn check(
     let manifest = &release.manifest;
     let app = release.app();
     check_supported(manifest)?;
-    let same_slug = around.desired.iter().find(|other| other.slug() == &app.slug);
+    let same_slug = around
+        .desired
+        .iter()
+        .find(|other| other.slug() == &app.slug);
     match same_slug {
         Some(other) if other.app != app && other.wish == Wish::Removed => {
             return Err(Refusal::DataOfAnother {
@@ -114,7 +125,10 @@ pub(crate) fn check(
     quadlet::render(release, &settings, facts).map_err(Refusal::Render)?;
     check_names(manifest, around)?;
     if let Some(free) = around.disk_free_bytes {
-        let packed: u64 = release.blobs(&facts.platform).map(|blob| blob.size_bytes).sum();
+        let packed: u64 = release
+            .blobs(&facts.platform)
+            .map(|blob| blob.size_bytes)
+            .sum();
         let needed = packed.saturating_mul(UNPACK_FACTOR);
         if needed > free {
             return Err(Refusal::Disk {
@@ -135,10 +149,15 @@ fn check_names(manifest: &Manifest, around: &Neighbourhood<'_>) -> Result<(), Re
             let owner = owner.clone();
             return Err(Refusal::ContainerTaken { name, owner });
         }
-        let others = around.desired.iter().filter(|other| other.slug() != app && other.wish != Wish::Removed);
+        let others = around
+            .desired
+            .iter()
+            .filter(|other| other.slug() != app && other.wish != Wish::Removed);
         for other in others {
             let manifest = &other.release.manifest;
-            let taken = other.containers().any(|container| names::container(manifest, container) == name);
+            let taken = other
+                .containers()
+                .any(|container| names::container(manifest, container) == name);
             if taken {
                 let owner = format!("the app {}", other.slug());
                 return Err(Refusal::ContainerTaken { name, owner });
@@ -167,12 +186,24 @@ fn check_supported(manifest: &Manifest) -> Result<(), Refusal> {
         if let Some(device) = container.devices.first() {
             return refuse(format!("the device {device} in container {name}"));
         }
-        if let Some(volume) = container.volumes.iter().find(|volume| volume.data_uid.is_some()) {
-            return refuse(format!("data_uid for the volume {} of container {name}", volume.name));
+        if let Some(volume) = container
+            .volumes
+            .iter()
+            .find(|volume| volume.data_uid.is_some())
+        {
+            return refuse(format!(
+                "data_uid for the volume {} of container {name}",
+                volume.name
+            ));
         }
-        let replaced = container.environment.iter().find(|(_, value)| value.contains("${"));
+        let replaced = container
+            .environment
+            .iter()
+            .find(|(_, value)| value.contains("${"));
         if let Some((variable, _)) = replaced {
-            return refuse(format!("a value filled in by the node (${{…}}) in {variable} of container {name}"));
+            return refuse(format!(
+                "a value filled in by the node (${{…}}) in {variable} of container {name}"
+            ));
         }
     }
     Ok(())

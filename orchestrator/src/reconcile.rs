@@ -84,7 +84,10 @@ impl Memory {
             return Remembered::default();
         };
         let restarts = memory.runs.iter().map(|(container, run)| {
-            (container.clone(), run.recent.iter().map(|(_, times)| times).sum())
+            (
+                container.clone(),
+                run.recent.iter().map(|(_, times)| times).sum(),
+            )
         });
         Remembered {
             next_try: memory.next_try,
@@ -97,7 +100,8 @@ impl Memory {
     fn saw(&mut self, app: &Slug, container: &Slug, id: &str, now: Timestamp) -> bool {
         let memory = self.apps.entry(app.clone()).or_default();
         let run = memory.runs.entry(container.clone()).or_default();
-        run.recent.retain(|(at, _)| now.duration_since(*at) < CRASH_WINDOW);
+        run.recent
+            .retain(|(at, _)| now.duration_since(*at) < CRASH_WINDOW);
         let changed = run.container_id != id;
         id.clone_into(&mut run.container_id);
         changed
@@ -142,7 +146,8 @@ impl Orchestrator {
         let mut plan = plan(&found.desired, &damaged, &machine, &self.inner.facts.root);
         self.note_restarts(&found.desired, &machine, now).await;
         self.publish(&found, &machine, now);
-        plan.apps.retain(|app, _| !self.memory(|memory| memory.holds_back(app, now)));
+        plan.apps
+            .retain(|app, _| !self.memory(|memory| memory.holds_back(app, now)));
         if plan.is_empty() {
             return Ok(plan);
         }
@@ -159,7 +164,10 @@ impl Orchestrator {
         let looks = async {
             loop {
                 if let Err(error) = self.reconcile_once().await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot see the machine; what was last seen stays");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot see the machine; what was last seen stays"
+                    );
                 }
                 tokio::select! {
                     () = tokio::time::sleep(self.inner.config.reconcile_interval) => {}
@@ -196,10 +204,14 @@ impl Orchestrator {
             if let Ok(mut events) = self.inner.podman.events().await {
                 while let Ok(Some(event)) = events.next().await {
                     let attributes = &event.actor.attributes;
-                    let name = attributes.get("name").map(String::as_str).unwrap_or_default();
-                    let ours = attributes.contains_key(LABEL_ROOT) || name.starts_with(names::PREFIX);
+                    let name = attributes
+                        .get("name")
+                        .map(String::as_str)
+                        .unwrap_or_default();
+                    let ours =
+                        attributes.contains_key(LABEL_ROOT) || name.starts_with(names::PREFIX);
                     let removed = event.kind != "container" && event.action == "remove";
-                    if ours && (removed || event.action != "health_status") || removed {
+                    if removed || ours && event.action != "health_status" {
                         self.nudge();
                     }
                 }
@@ -314,41 +326,67 @@ impl Orchestrator {
             async { podman.networks().await.map_err(MachineError::from) },
             async { podman.volumes().await.map_err(MachineError::from) },
             async { podman.secrets().await.map_err(MachineError::from) },
-            async { self.inner.systemd.list(names::UNIT_PATTERN).await.map_err(MachineError::from) },
+            async {
+                self.inner
+                    .systemd
+                    .list(names::UNIT_PATTERN)
+                    .await
+                    .map_err(MachineError::from)
+            },
         )?;
-        let live = self.live_units().map_err(MachineError::io(&self.inner.config.unit_dir))?;
+        let live = self
+            .live_units()
+            .map_err(MachineError::io(&self.inner.config.unit_dir))?;
         let apps_dir = &self.inner.facts.apps_dir;
-        let wanted = |desired: &&Desired| crate::quadlet::wanted_file(apps_dir, desired.slug()).exists();
+        let wanted =
+            |desired: &&Desired| crate::quadlet::wanted_file(apps_dir, desired.slug()).exists();
         let data = found.desired.iter().flat_map(|desired| {
             let volumes = desired.volumes().into_iter();
             volumes.map(|volume| (desired.slug().clone(), volume.clone()))
         });
         let machine = Machine {
-            units: units.into_iter().map(|unit| (unit.name.clone(), unit)).collect(),
+            units: units
+                .into_iter()
+                .map(|unit| (unit.name.clone(), unit))
+                .collect(),
             containers,
             networks: networks.into_iter().collect(),
             volumes: volumes.into_iter().collect(),
             secrets: secrets.into_iter().collect(),
             live,
-            wanted: found.desired.iter().filter(wanted).map(|d| d.slug().clone()).collect(),
-            data: data.filter(|(app, volume)| volume_dir(apps_dir, app, volume).is_dir()).collect(),
+            wanted: found
+                .desired
+                .iter()
+                .filter(wanted)
+                .map(|d| d.slug().clone())
+                .collect(),
+            data: data
+                .filter(|(app, volume)| volume_dir(apps_dir, app, volume).is_dir())
+                .collect(),
         };
         Ok((found, machine))
     }
 
     /// Asks systemd about services whose container is another than at the last look.
     async fn note_restarts(&self, desired: &[Desired], machine: &Machine, now: Timestamp) {
-        for app in desired.iter().filter(|desired| desired.wish == Wish::Running) {
+        for app in desired
+            .iter()
+            .filter(|desired| desired.wish == Wish::Running)
+        {
             for container in app.containers() {
                 let id = machine.containers.iter().find(|candidate| {
                     candidate.label(LABEL_APP) == Some(&app.app.to_string())
                         && candidate.label(LABEL_CONTAINER) == Some(container.as_str())
                 });
-                let id = id.map(|container| container.id.as_str()).unwrap_or_default();
+                let id = id
+                    .map(|container| container.id.as_str())
+                    .unwrap_or_default();
                 if self.memory(|memory| memory.saw(app.slug(), container, id, now)) {
                     let unit = names::container_unit(app.slug(), container);
                     if let Ok(state) = self.inner.systemd.service(&unit).await {
-                        self.memory(|memory| memory.counted(app.slug(), container, state.restarts, now));
+                        self.memory(|memory| {
+                            memory.counted(app.slug(), container, state.restarts, now)
+                        });
                     }
                 }
             }
@@ -356,10 +394,17 @@ impl Orchestrator {
     }
 
     fn publish(&self, found: &crate::desired::Found, machine: &Machine, now: Timestamp) {
-        let instances = found.desired.iter().filter(|desired| desired.wish != Wish::Removed);
-        let instances = instances.map(|desired| self.instance_of(desired, machine)).collect();
+        let instances = found
+            .desired
+            .iter()
+            .filter(|desired| desired.wish != Wish::Removed);
+        let instances = instances
+            .map(|desired| self.instance_of(desired, machine))
+            .collect();
         let damaged = found.damaged.iter();
-        let damaged = damaged.map(|(app, error)| (app.clone(), crate::error_chain(error))).collect();
+        let damaged = damaged
+            .map(|(app, error)| (app.clone(), crate::error_chain(error)))
+            .collect();
         self.inner.observed.send_replace(Observed {
             at: Some(now),
             instances,

@@ -112,11 +112,11 @@ fn make(
         SecretKind::Hex16 => hex::encode(&random[..16]),
         SecretKind::Hex32 => hex::encode(random),
         SecretKind::Base64 => base64::engine::general_purpose::STANDARD.encode(random),
-        SecretKind::Uuid => uuid::Builder::from_random_bytes(
-            random[..16].try_into().expect("16 of 32 bytes"),
-        )
-        .into_uuid()
-        .to_string(),
+        SecretKind::Uuid => {
+            uuid::Builder::from_random_bytes(random[..16].try_into().expect("16 of 32 bytes"))
+                .into_uuid()
+                .to_string()
+        }
         SecretKind::Bcrypt => {
             let from = secret.from.as_ref().and_then(|from| others.get(from));
             let from = from.ok_or_else(|| SecretError::From(secret.name.clone()))?;
@@ -155,13 +155,19 @@ mod tests {
         assert_eq!(text("a").len(), 32);
         assert_eq!(text("b").len(), 64);
         assert_eq!(text("c").len(), 44);
-        assert_eq!(uuid::Uuid::parse_str(&text("d")).unwrap().get_version_num(), 4);
+        assert_eq!(
+            uuid::Uuid::parse_str(&text("d")).unwrap().get_version_num(),
+            4
+        );
         assert!(bcrypt::verify(text("a"), &text("hash")).unwrap());
         assert_eq!(format!("{first:?}").matches(&text("a")).count(), 0);
         fs::set_permissions(directory.join("a"), fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(ensure(&directory, &wanted).unwrap(), first);
         for name in ["a", "b", "c", "d", "hash"] {
-            let mode = fs::metadata(directory.join(name)).unwrap().permissions().mode();
+            let mode = fs::metadata(directory.join(name))
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o600);
         }
         let mode = fs::metadata(&directory).unwrap().permissions().mode();

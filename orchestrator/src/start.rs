@@ -65,7 +65,9 @@ impl Orchestrator {
                 let checks = checks.into_inner().unwrap_or_else(PoisonError::into_inner);
                 let name = names::container(&desired.release.manifest, &container);
                 let checks = checks.get(&name).cloned().unwrap_or_default();
-                let (failure, log) = self.explain(desired, &container, &result, &checks, began).await;
+                let (failure, log) = self
+                    .explain(desired, &container, &result, &checks, began)
+                    .await;
                 tracing::warn!(app = %desired.app, container = %container, failure = %failure, "a container did not come up");
                 Err(StartError::Container {
                     app: app.clone(),
@@ -98,7 +100,9 @@ impl Orchestrator {
                 JobResult::Dependency => {
                     waiting_for_another.get_or_insert((container, JobResult::Dependency));
                 }
-                failed => return Ok(Some((container, failed))),
+                failed @ (JobResult::Failed | JobResult::Other(_)) => {
+                    return Ok(Some((container, failed)));
+                }
             }
         }
         Ok(waiting_for_another)
@@ -107,7 +111,10 @@ impl Orchestrator {
     /// Keeps what failed health checks say; their container is gone when systemd reports the failure. Never ends.
     async fn listen_to_checks(&self, desired: &Desired, checks: &Checks) {
         let manifest = &desired.release.manifest;
-        let names: Vec<String> = desired.containers().map(|c| names::container(manifest, c)).collect();
+        let names: Vec<String> = desired
+            .containers()
+            .map(|c| names::container(manifest, c))
+            .collect();
         let listening = async {
             let mut events = self.inner.podman.events().await?;
             while let Some(event) = events.next().await? {
@@ -136,7 +143,10 @@ impl Orchestrator {
             Ok::<(), crate::runtime::podman::PodmanError>(())
         };
         if let Err(error) = listening.await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "no news of health checks");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "no news of health checks"
+            );
         }
         std::future::pending::<()>().await;
     }
@@ -152,28 +162,46 @@ impl Orchestrator {
         let unit = names::container_unit(desired.slug(), container);
         let state = self.inner.systemd.service(&unit).await.unwrap_or_default();
         let reading = read_log(&unit, began);
-        let log = tokio::time::timeout(JOURNAL_TIMEOUT, reading).await.unwrap_or_default();
+        let log = tokio::time::timeout(JOURNAL_TIMEOUT, reading)
+            .await
+            .unwrap_or_default();
         if *result == JobResult::Dependency {
             return (Failure::Dependency, log);
         }
-        let manifest = desired.release.manifest.containers.iter().find(|c| &c.name == container);
+        let manifest = desired
+            .release
+            .manifest
+            .containers
+            .iter()
+            .find(|c| &c.name == container);
         let checked = manifest.is_some_and(|container| container.health_check.is_some());
         let mut failure = explain(&state, &log, checks, checked);
         if let Failure::PortTaken { port, holder } = &mut failure {
-            let bindings = desired.settings.ports.iter().filter(|b| &b.container == container);
+            let bindings = desired
+                .settings
+                .ports
+                .iter()
+                .filter(|b| &b.container == container);
             let busy = bindings
                 .filter(|binding| port.is_none_or(|port| port == binding.host_port))
                 .find(|binding| !ports::is_free(binding.host_port, binding.protocol));
             if let Some(binding) = busy {
                 *port = Some(binding.host_port);
-                *holder = self.port_holder(desired, binding.host_port, binding.protocol).await;
+                *holder = self
+                    .port_holder(desired, binding.host_port, binding.protocol)
+                    .await;
             }
         }
         (failure, log)
     }
 
     /// Names who holds a port: another app, another container, or a program of this user.
-    async fn port_holder(&self, desired: &Desired, port: u16, protocol: Protocol) -> Option<String> {
+    async fn port_holder(
+        &self,
+        desired: &Desired,
+        port: u16,
+        protocol: Protocol,
+    ) -> Option<String> {
         let found = self.inner.store.load_all().unwrap_or_default();
         let app = found.desired.iter().find(|other| {
             let mut ports = other.settings.ports.iter();
@@ -188,7 +216,9 @@ impl Orchestrator {
         let container = containers.into_iter().find(|container| {
             let mut ports = container.ports.iter().flatten();
             ports.any(|published| {
-                let last = published.host_port.saturating_add(published.range.max(1) - 1);
+                let last = published
+                    .host_port
+                    .saturating_add(published.range.max(1) - 1);
                 (published.host_port..=last).contains(&port)
             })
         });
