@@ -203,9 +203,9 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| {
-        serde::de::Error::custom(format!("{text:?} is not an address: write IP:PORT"))
-    })
+    text.parse()
+        .map(Some)
+        .map_err(|_| serde::de::Error::custom(format!("{text:?} is not an address: write IP:PORT")))
 }
 
 fn iroh_relays<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<IrohRelays, D::Error> {

@@ -12,7 +12,7 @@ macro_rules! wire {
             $(#[$meta])*
             #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
             #[serde(rename_all = "camelCase")]
-            #[ts(export, export_to = "./")]
+            #[ts(export_to = "./")]
             pub $kind $name { $($body)* }
         )*
     };
@@ -537,12 +537,6 @@ wire! {
         pub bytes: u64,
     }
 
-    /// Answer of `job.list`.
-    pub struct JobList {
-        /// Newest first.
-        pub jobs: Vec<Job>,
-    }
-
     /// Answer of `publish.state`: what a publisher needs to know of this node.
     pub struct PublishState {
         /// Highest `seq` of the app that this node has seen announced or released.
@@ -670,7 +664,7 @@ wire! {
 /// One message of `GET /events` (server-sent events; the SSE `event` field repeats `type`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
 #[serde(tag = "type", content = "data", rename_all = "camelCase")]
-#[ts(export, export_to = "./")]
+#[ts(export_to = "./")]
 pub enum Event {
     /// A job changed.
     Job(Job),

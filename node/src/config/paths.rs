@@ -25,7 +25,9 @@ pub struct Paths {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathsError {
     /// No home directory.
-    #[error("HOME is not set to an absolute path; archyd runs as an ordinary user with a home directory")]
+    #[error(
+        "HOME is not set to an absolute path; archyd runs as an ordinary user with a home directory"
+    )]
     Home,
     /// No runtime directory.
     #[error(

@@ -67,7 +67,10 @@ impl Context {
     /// Says how far the phase is (0–1). Not stored; events carry it at a bounded rate.
     pub fn progress(&self, fraction: f64, message: Option<String>, transfer: Option<Transfer>) {
         self.record.send_if_modified(|record| {
-            record.apply(Step::Progress(fraction, message, transfer), Timestamp::now())
+            record.apply(
+                Step::Progress(fraction, message, transfer),
+                Timestamp::now(),
+            )
         });
     }
 
