@@ -12,7 +12,7 @@ macro_rules! wire {
             $(#[$meta])*
             #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
             #[serde(rename_all = "camelCase")]
-            #[ts(export, export_to = "./")]
+            #[ts(export_to = "./")]
             pub $kind $name { $($body)* }
         )*
     };
@@ -389,6 +389,20 @@ wire! {
         pub since: Option<String>,
     }
 
+    /// Answer of `package.health`.
+    pub struct Health {
+        /// How the instance is.
+        pub state: InstanceState,
+        /// Why it is not well, if so.
+        pub problem: Option<Problem>,
+        /// Its containers.
+        pub containers: Vec<ContainerInfo>,
+        /// When this was observed.
+        pub observed: String,
+        /// Whether podman or systemd did not answer and this is the last known state.
+        pub stale: bool,
+    }
+
     /// Answer of everything that starts a job.
     pub struct JobRef {
         /// The job's id.
@@ -523,6 +537,38 @@ wire! {
         pub bytes: u64,
     }
 
+    /// Answer of `publish.state`: what a publisher needs to know of this node.
+    pub struct PublishState {
+        /// Highest `seq` of the app that this node has seen announced or released.
+        pub highest_seq: Option<u64>,
+        /// The newest release it knows, by its hash.
+        pub release: Option<String>,
+        /// Relays to publish on, this node's own included.
+        pub relays: Vec<String>,
+        /// This node's iroh endpoint, for the release's origin.
+        pub endpoint: EndpointInfo,
+    }
+
+    /// Parameters of `publish.missing`.
+    pub struct BlobsParams {
+        /// BLAKE3 hashes, at most 1000.
+        pub blobs: Vec<String>,
+    }
+
+    /// Answer of `publish.missing`.
+    pub struct BlobsMissing {
+        /// Those that this node does not hold.
+        pub missing: Vec<String>,
+    }
+
+    /// Answer of `PUT /blobs/<blake3>` on the Unix socket.
+    pub struct BlobProvided {
+        /// BLAKE3 of what arrived.
+        pub hash: String,
+        /// Its length.
+        pub size_bytes: u64,
+    }
+
     /// Answer of `node.status`.
     pub struct NodeStatus {
         /// The node's name.
@@ -618,7 +664,7 @@ wire! {
 /// One message of `GET /events` (server-sent events; the SSE `event` field repeats `type`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
 #[serde(tag = "type", content = "data", rename_all = "camelCase")]
-#[ts(export, export_to = "./")]
+#[ts(export_to = "./")]
 pub enum Event {
     /// A job changed.
     Job(Job),
@@ -628,4 +674,6 @@ pub enum Event {
     Catalog,
     /// The node's status changed.
     Node(NodeStatus),
+    /// This client was too slow and missed messages: refetch everything. The stream ends here.
+    Refetch,
 }

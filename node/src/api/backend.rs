@@ -1,0 +1,106 @@
+//! What the API needs behind it, in wire types.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use archy_registry::Blake3Hash;
+use bytes::Bytes;
+use futures_util::Stream;
+
+use super::types::{
+    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, Health, InstallParams, Instance,
+    InstanceList, InstanceParams, Job, JobKind, JobListParams, JobRef, Logs, LogsParams,
+    NodeStatus, Problem, PublishState, SearchParams, SearchResult, UninstallParams,
+};
+
+/// Bytes of a blob as they arrive.
+pub type BlobStream = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
+
+/// An icon or screenshot.
+#[derive(Debug, Clone)]
+pub struct AssetBody {
+    /// Media type that the release declares.
+    pub media_type: String,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+/// A blob was not taken.
+#[derive(Debug, Clone)]
+pub struct ProvideError {
+    /// Whether the fault is the sender's.
+    pub by_sender: bool,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// Answers the API's methods. A failure is always a [`Problem`] that tells a person what to do.
+pub trait Backend: Send + Sync + 'static {
+    /// `store.search`.
+    fn search(
+        &self,
+        params: SearchParams,
+    ) -> impl Future<Output = Result<SearchResult, Problem>> + Send;
+    /// `store.show`.
+    fn show(&self, app: AppRef) -> impl Future<Output = Result<AppPage, Problem>> + Send;
+    /// `package.install`.
+    fn install(
+        &self,
+        params: InstallParams,
+    ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    /// `package.uninstall`.
+    fn uninstall(
+        &self,
+        params: UninstallParams,
+    ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    /// `package.start`, `package.stop`, `package.restart`.
+    fn operate(
+        &self,
+        kind: JobKind,
+        params: InstanceParams,
+    ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    /// `package.list`.
+    fn instances(&self) -> impl Future<Output = Result<InstanceList, Problem>> + Send;
+    /// `package.status`.
+    fn instance(
+        &self,
+        params: InstanceParams,
+    ) -> impl Future<Output = Result<Instance, Problem>> + Send;
+    /// `package.health`.
+    fn health(
+        &self,
+        params: InstanceParams,
+    ) -> impl Future<Output = Result<Health, Problem>> + Send;
+    /// `package.logs`.
+    fn logs(&self, params: LogsParams) -> impl Future<Output = Result<Logs, Problem>> + Send;
+    /// `job.list`.
+    fn jobs(&self, params: JobListParams)
+    -> impl Future<Output = Result<Vec<Job>, Problem>> + Send;
+    /// `job.show`.
+    fn job(&self, id: String) -> impl Future<Output = Result<Job, Problem>> + Send;
+    /// `job.cancel`.
+    fn cancel(&self, id: String) -> impl Future<Output = Result<Job, Problem>> + Send;
+    /// `node.status`.
+    fn status(&self) -> impl Future<Output = Result<NodeStatus, Problem>> + Send;
+    /// `publish.state`.
+    fn publish_state(
+        &self,
+        app: AppRef,
+    ) -> impl Future<Output = Result<PublishState, Problem>> + Send;
+    /// `publish.missing`.
+    fn missing(
+        &self,
+        params: BlobsParams,
+    ) -> impl Future<Output = Result<BlobsMissing, Problem>> + Send;
+    /// `GET /assets/<blake3>`; only what a verified release or announcement names.
+    fn asset(&self, hash: Blake3Hash) -> impl Future<Output = Option<AssetBody>> + Send;
+    /// `PUT /blobs/<blake3>`.
+    fn provide(
+        &self,
+        hash: Blake3Hash,
+        tag: String,
+        body: BlobStream,
+    ) -> impl Future<Output = Result<BlobProvided, ProvideError>> + Send;
+    /// Further lines for `GET /metrics`, Prometheus text format.
+    fn metrics(&self) -> String;
+}

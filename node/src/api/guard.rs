@@ -1,0 +1,285 @@
+//! What every request over TCP must pass: Host allow-list, origin, session and CSRF token.
+//!
+//! Forwarded headers are never read: who connects is who asks.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, COOKIE, HOST, ORIGIN};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::Response;
+use jiff::Timestamp;
+
+use super::problem::{problem, reply};
+use super::types::Problem;
+use super::{Api, Backend};
+
+/// Name of the session cookie.
+pub(super) const COOKIE_NAME: &str = "archy_session";
+/// Header that carries the session's CSRF token.
+pub(super) const CSRF_HEADER: &str = "x-archy-csrf";
+
+/// The two ends of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connection {
+    /// This node's end.
+    pub(super) local: SocketAddr,
+    /// The other end.
+    pub(super) remote: SocketAddr,
+}
+
+/// The token of the session that a request belongs to, and where it came from.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) token: String,
+    pub(super) from: IpAddr,
+}
+
+/// Host names under which a browser may reach the API, against DNS rebinding.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts(BTreeSet<String>);
+
+impl Hosts {
+    /// Allows `localhost` and these names; a connection's own local address is always allowed.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        let own = ["localhost".to_owned()];
+        Self(
+            own.into_iter()
+                .chain(names)
+                .map(|name| name.to_ascii_lowercase())
+                .collect(),
+        )
+    }
+
+    fn allows(&self, host: &str, local: IpAddr) -> bool {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            let (address, local) = (address.to_canonical(), local.to_canonical());
+            return address == local || (address.is_loopback() && local.is_loopback());
+        }
+        self.0.contains(&host.to_ascii_lowercase())
+    }
+}
+
+/// Refuses names that are not this node's and pages that are not its own.
+pub(super) async fn host_and_origin<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(connection) = request.extensions().get::<Connection>().copied() else {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "connection",
+            "This connection has no address",
+        );
+    };
+    let Some(authority) = authority(request.headers(), request.uri()) else {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "host",
+            "The request needs one Host header",
+        );
+    };
+    if !host_of(&authority).is_some_and(|host| api.hosts.allows(host, connection.local.ip())) {
+        return reply(
+            StatusCode::MISDIRECTED_REQUEST,
+            problem(
+                "host",
+                "This node does not answer to that name",
+                "Use its address, or add the name to api.allowed_hosts in archyd.toml",
+            ),
+        );
+    }
+    if !same_origin(request.headers(), &authority, request.method()) {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "origin",
+            "Another site may not use this node",
+        );
+    }
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    if changes && !is_json(request.headers()) {
+        return refuse(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "contentType",
+            "Send Content-Type: application/json",
+        );
+    }
+    next.run(request).await
+}
+
+/// Refuses requests without an open session, and those that change something without its CSRF token.
+pub(super) async fn session<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let caller = match caller(&request) {
+        Some(caller) => caller,
+        None => return locked(),
+    };
+    let found = api
+        .auth
+        .sessions()
+        .find(&caller.token, caller.from, Timestamp::now())
+        .await;
+    let session = match found {
+        Ok(Some(session)) => session,
+        Ok(None) => return locked(),
+        Err(error) => {
+            tracing::error!(%error, "could not read sessions");
+            return refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "The session database does not answer",
+            );
+        }
+    };
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    if changes && !one(request.headers(), CSRF_HEADER).is_some_and(|csrf| session.csrf_is(csrf)) {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "csrf",
+            "The request lacks the session's X-Archy-CSRF token; reload the page",
+        );
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+/// Reads the session cookie and the peer's address.
+pub(super) fn caller(request: &Request) -> Option<Caller> {
+    let connection = request.extensions().get::<Connection>()?;
+    Some(Caller {
+        token: cookie(request.headers())?.to_owned(),
+        from: connection.remote.ip(),
+    })
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == COOKIE_NAME)
+        .map(|(_, token)| token)
+}
+
+/// Returns the one Host header, or the authority of an absolute request target.
+fn authority(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    let host = one(headers, HOST.as_str())?;
+    match uri.authority() {
+        // RFC 9112 §3.2.2: an absolute target wins over Host; they must agree here.
+        Some(target) if target.as_str() != host => None,
+        Some(_) | None => Some(host.to_owned()),
+    }
+}
+
+/// Returns a header's value when there is exactly one.
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+/// Takes the port off; an IPv6 address loses its brackets.
+fn host_of(authority: &str) -> Option<&str> {
+    if authority.contains('@') {
+        return None;
+    }
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (host, port) = rest.split_once(']')?;
+        return (port.is_empty() || port.starts_with(':')).then_some(host);
+    }
+    let host = match authority.split_once(':') {
+        Some((host, port)) => port.bytes().all(|b| b.is_ascii_digit()).then_some(host)?,
+        None => authority,
+    };
+    (!host.is_empty()).then_some(host)
+}
+
+fn same_origin(headers: &HeaderMap, authority: &str, method: &Method) -> bool {
+    let origin = match headers.contains_key(ORIGIN) {
+        false => true,
+        true => one(headers, ORIGIN.as_str()).is_some_and(|origin| {
+            let rest = origin
+                .strip_prefix("http://")
+                .or_else(|| origin.strip_prefix("https://"));
+            rest.is_some_and(|rest| rest.eq_ignore_ascii_case(authority))
+        }),
+    };
+    let site = match one(headers, "sec-fetch-site") {
+        None | Some("same-origin" | "none") => true,
+        // A link from elsewhere may open the UI, but not read or change anything.
+        Some(_) => *method == Method::GET && one(headers, "sec-fetch-mode") == Some("navigate"),
+    };
+    origin && site
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    one(headers, CONTENT_TYPE.as_str()).is_some_and(|value| {
+        value
+            .split(';')
+            .next()
+            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+    })
+}
+
+fn locked() -> Response {
+    reply(
+        StatusCode::UNAUTHORIZED,
+        problem("locked", "Log in first", "Open the node's page and log in"),
+    )
+}
+
+fn refuse(status: StatusCode, kind: &str, message: &str) -> Response {
+    reply(
+        status,
+        Problem {
+            kind: kind.to_owned(),
+            message: message.to_owned(),
+            hint: None,
+            details: Vec::new(),
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_this_nodes_names_and_the_connections_own_address() {
+        let hosts = Hosts::new(["node.local".to_owned()]);
+        let table = [
+            ("127.0.0.1:8480", "127.0.0.1", true),
+            ("localhost:1", "127.0.0.1", true),
+            ("LOCALHOST", "127.0.0.1", true),
+            ("[::1]:8480", "::1", true),
+            ("[::1]", "127.0.0.1", true),
+            ("node.local", "10.0.0.5", true),
+            ("10.0.0.5:8480", "10.0.0.5", true),
+            ("10.0.0.5:8480", "::ffff:10.0.0.5", true),
+            ("10.0.0.6:8480", "10.0.0.5", false),
+            ("127.0.0.1", "10.0.0.5", false),
+            ("evil.example", "127.0.0.1", false),
+            ("localhost.evil.example", "127.0.0.1", false),
+            ("localhost@evil.example", "127.0.0.1", false),
+            ("evil.example:80:80", "127.0.0.1", false),
+            ("2130706433", "127.0.0.1", false),
+            ("", "127.0.0.1", false),
+            (":80", "127.0.0.1", false),
+            ("[::1", "::1", false),
+        ];
+        for (host, local, allowed) in table {
+            let name = host_of(host);
+            let result = name.is_some_and(|name| hosts.allows(name, local.parse().unwrap()));
+            assert_eq!(result, allowed, "{host} on {local}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! `/session`: claim the node, log in and out.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::{RETRY_AFTER, SET_COOKIE};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+
+use super::guard::{COOKIE_NAME, CSRF_HEADER, Connection, caller};
+use super::problem::{problem, reply};
+use super::types::{ClaimParams, LoginParams, Session, SessionState};
+use super::{Api, Backend};
+use crate::auth::{AuthError, Login};
+
+/// Where a request comes from.
+pub(super) struct From(IpAddr);
+
+impl<S: Sync> FromRequestParts<S> for From {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
+        parts
+            .extensions
+            .get::<Connection>()
+            .map(|connection| Self(connection.remote.ip()))
+            .ok_or(StatusCode::BAD_REQUEST)
+    }
+}
+
+/// `GET /session`.
+pub(super) async fn show<B: Backend>(State(api): State<Arc<Api<B>>>, request: Request) -> Response {
+    let closed = || {
+        let state = if api.auth.is_claimed() {
+            SessionState::Locked
+        } else {
+            SessionState::Unclaimed
+        };
+        Json(session(&api, state, None)).into_response()
+    };
+    let Some(caller) = caller(&request) else {
+        return closed();
+    };
+    let now = Timestamp::now();
+    let sessions = api.auth.sessions();
+    match sessions.find(&caller.token, caller.from, now).await {
+        Ok(Some(open)) if open.due => {
+            match sessions.rotate(&caller.token, caller.from, now).await {
+                Ok(login) => opened(&api, login),
+                Err(error) => failed(&error.into()),
+            }
+        }
+        Ok(Some(open)) => Json(session(&api, SessionState::Open, Some(open.csrf))).into_response(),
+        Ok(None) => closed(),
+        Err(error) => failed(&error.into()),
+    }
+}
+
+/// `GET /session` on the Unix socket: always open.
+pub(super) async fn show_owner<B: Backend>(State(api): State<Arc<Api<B>>>) -> Json<Session> {
+    Json(session(&api, SessionState::Open, None))
+}
+
+/// `POST /session/claim`.
+pub(super) async fn claim<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    From(from): From,
+    body: Result<Json<ClaimParams>, JsonRejection>,
+) -> Response {
+    let Json(params) = match body {
+        Ok(body) => body,
+        Err(rejection) => return rejected(&rejection),
+    };
+    let claimed = api
+        .auth
+        .claim(from, &params.code, params.password, Timestamp::now())
+        .await;
+    match claimed {
+        Ok(login) => {
+            tracing::info!(%from, "this node has an owner now");
+            opened(&api, login)
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// `POST /session/login`.
+pub(super) async fn login<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    From(from): From,
+    body: Result<Json<LoginParams>, JsonRejection>,
+) -> Response {
+    let Json(params) = match body {
+        Ok(body) => body,
+        Err(rejection) => return rejected(&rejection),
+    };
+    match api
+        .auth
+        .login(from, params.password, Timestamp::now())
+        .await
+    {
+        Ok(login) => opened(&api, login),
+        Err(error) => failed(&error),
+    }
+}
+
+/// `POST /session/logout`.
+pub(super) async fn logout<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    request: Request,
+) -> Response {
+    let sessions = api.auth.sessions();
+    if let Some(caller) = caller(&request) {
+        let found = match sessions
+            .find(&caller.token, caller.from, Timestamp::now())
+            .await
+        {
+            Ok(found) => found,
+            Err(error) => return failed(&error.into()),
+        };
+        let csrf = request
+            .headers()
+            .get(CSRF_HEADER)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        if let Some(open) = found {
+            if !open.csrf_is(csrf) {
+                return reply(
+                    StatusCode::FORBIDDEN,
+                    problem(
+                        "csrf",
+                        "The request lacks the session's X-Archy-CSRF token",
+                        "",
+                    ),
+                );
+            }
+            if let Err(error) = sessions.end(&caller.token).await {
+                return failed(&error.into());
+            }
+        }
+    }
+    let mut response = Json(session(&api, SessionState::Locked, None)).into_response();
+    set_cookie(&mut response, "", Some(0));
+    response
+}
+
+fn session<B: Backend>(api: &Api<B>, state: SessionState, csrf: Option<String>) -> Session {
+    Session {
+        state,
+        csrf,
+        node: api.node_name.clone(),
+    }
+}
+
+fn opened<B: Backend>(api: &Api<B>, login: Login) -> Response {
+    let mut response = Json(session(api, SessionState::Open, Some(login.csrf))).into_response();
+    set_cookie(&mut response, &login.token, None);
+    response
+}
+
+/// `Secure` is left out: the node speaks plain HTTP on the loopback or local network.
+fn set_cookie(response: &mut Response, token: &str, age_s_max: Option<u32>) {
+    let age = age_s_max.map_or(String::new(), |age| format!("; Max-Age={age}"));
+    let cookie = format!("{COOKIE_NAME}={token}; Path=/; HttpOnly; SameSite=Strict{age}");
+    if let Ok(value) = HeaderValue::from_str(&cookie) {
+        response.headers_mut().insert(SET_COOKIE, value);
+    }
+}
+
+fn rejected(rejection: &JsonRejection) -> Response {
+    reply(
+        rejection.status(),
+        problem("invalid", rejection.body_text(), ""),
+    )
+}
+
+fn failed(error: &AuthError) -> Response {
+    let message = error.to_string();
+    match error {
+        AuthError::Wrong => reply(
+            StatusCode::FORBIDDEN,
+            problem(
+                "wrong",
+                "That is not right",
+                "The claim code is in the daemon's log; `archyd claim` prints it too",
+            ),
+        ),
+        AuthError::TooMany(wait) => {
+            let mut response = reply(
+                StatusCode::TOO_MANY_REQUESTS,
+                problem("tooMany", message, "Wait, then try again"),
+            );
+            let seconds = wait.as_secs() + 1;
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+            response
+        }
+        AuthError::Claimed => reply(
+            StatusCode::CONFLICT,
+            problem(
+                "claimed",
+                "This node has an owner already",
+                "Log in; if you lost the password, run `archyd claim --reset` on the node",
+            ),
+        ),
+        AuthError::PasswordLength => reply(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            problem("passwordLength", message, ""),
+        ),
+        AuthError::File { .. }
+        | AuthError::Mode(_)
+        | AuthError::Database(_)
+        | AuthError::Hash(_) => {
+            tracing::error!(error = %message, source = ?std::error::Error::source(error), "could not log in");
+            reply(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                problem(
+                    "internal",
+                    "The node cannot check that now",
+                    "Look at the daemon's log",
+                ),
+            )
+        }
+    }
+}

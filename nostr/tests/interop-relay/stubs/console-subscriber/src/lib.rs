@@ -1,0 +1,1 @@
+//! Empty: stands in for a dependency of a binary that is not built.

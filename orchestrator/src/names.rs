@@ -1,0 +1,123 @@
+//! What an app's units, containers, networks, volumes, secrets and images are called.
+//!
+//! A slug has single inner hyphens and no dots, so a dot separates without doubt: no two apps can share a name, and none
+//! can take one that systemd, podman or the desktop uses (`podman.service`, `dbus.service`).
+
+use archy_registry::manifest::Manifest;
+use archy_registry::{OciDigest, Slug};
+
+/// What every name of ours starts with.
+pub const PREFIX: &str = "archy.";
+/// Pattern of every unit that belongs to an app, for `ListUnitsByPatterns`.
+pub const UNIT_PATTERN: &str = "archy.*.service";
+
+/// Name of a container's unit file.
+pub fn container_file(app: &Slug, container: &Slug) -> String {
+    format!("{PREFIX}{app}.{container}.container")
+}
+
+/// Name of the service that runs a container.
+pub fn container_unit(app: &Slug, container: &Slug) -> String {
+    format!("{PREFIX}{app}.{container}.service")
+}
+
+/// Name of the app's network unit file.
+pub fn network_file(app: &Slug) -> String {
+    format!("{PREFIX}{app}.network")
+}
+
+/// Name of the service that makes the app's network.
+pub fn network_unit(app: &Slug) -> String {
+    format!("{PREFIX}{app}-network.service")
+}
+
+/// Name of the app's network.
+pub fn network(app: &Slug) -> String {
+    format!("{PREFIX}{app}")
+}
+
+/// Name of a volume's unit file.
+pub fn volume_file(app: &Slug, volume: &Slug) -> String {
+    format!("{PREFIX}{app}.volume.{volume}.volume")
+}
+
+/// Name of the service that makes a volume.
+pub fn volume_unit(app: &Slug, volume: &Slug) -> String {
+    format!("{PREFIX}{app}.volume.{volume}-volume.service")
+}
+
+/// Name of a podman volume.
+pub fn volume(app: &Slug, volume: &Slug) -> String {
+    format!("{PREFIX}{app}.{volume}")
+}
+
+/// Name of a podman secret.
+pub fn secret(app: &Slug, secret: &Slug) -> String {
+    format!("{PREFIX}{app}.{secret}")
+}
+
+/// Name of a container: what the manifest's extension says, else the app's slug, with the container's name in a stack.
+pub fn container(manifest: &Manifest, container: &Slug) -> String {
+    let app = &manifest.app.id;
+    match (
+        &manifest.extensions.container_name,
+        manifest.containers.len(),
+    ) {
+        (Some(name), 1) => name.to_string(),
+        (None, 1) => app.to_string(),
+        _ => format!("{app}-{container}"),
+    }
+}
+
+/// Local repository of a container's image.
+pub fn image_repository(app: &Slug, container: &Slug) -> String {
+    format!("localhost/archy/{app}/{container}")
+}
+
+/// The image reference that a unit uses: podman finds it without a network and only with exactly this manifest.
+pub fn image(app: &Slug, container: &Slug, manifest: &OciDigest) -> String {
+    format!("{}@{manifest}", image_repository(app, container))
+}
+
+/// The tag that keeps an image of a release: its digest, so that two releases never share one.
+pub fn image_tag(manifest: &OciDigest) -> String {
+    manifest.to_hex()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slug(text: &str) -> Slug {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn no_two_things_share_a_name() {
+        let words = [
+            "a",
+            "a-b",
+            "b",
+            "b-network",
+            "network",
+            "volume",
+            "a-volume",
+        ]
+        .map(slug);
+        let mut seen = std::collections::BTreeMap::new();
+        for app in &words {
+            let mut claim = |name: String, what: String| {
+                let other = seen.insert(name.clone(), what.clone());
+                assert_eq!(other, None, "{name}: {what}");
+            };
+            claim(network_unit(app), format!("network of {app}"));
+            for part in &words {
+                claim(
+                    container_unit(app, part),
+                    format!("container {part} of {app}"),
+                );
+                claim(volume_unit(app, part), format!("volume {part} of {app}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,701 @@
+//! Rootless podman over its REST socket: what there is, images in and out, secrets, events.
+//!
+//! The only module that knows podman's API. It starts no container; systemd does.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use archy_registry::OciDigest;
+use bytes::{Bytes, BytesMut};
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+mod http_client;
+use http_client::{Answer, Body, HttpError, send};
+
+/// The API version in every path; podman answers to any that it still knows.
+const API: &str = "/v4.4.0/libpod";
+/// Longest that podman may take for anything but pulls and streams.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest answer that is read.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// podman could not be asked or said no.
+#[derive(Debug, thiserror::Error)]
+pub enum PodmanError {
+    /// Nothing answers on the socket.
+    #[error("cannot reach podman on {socket}: run `systemctl --user enable --now podman.socket`")]
+    Connect {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The connection broke or made no sense.
+    #[error("the connection to podman broke while it should {action}")]
+    Broken {
+        /// What was asked for.
+        action: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// podman took too long.
+    #[error("podman does not {action} within {} s", ANSWER_TIMEOUT.as_secs())]
+    Slow {
+        /// What was asked for.
+        action: String,
+    },
+    /// podman refused.
+    #[error("podman does not {action}: {message}")]
+    Refused {
+        /// What was asked for.
+        action: String,
+        /// HTTP status.
+        status: u16,
+        /// podman's words.
+        message: String,
+    },
+    /// The answer was not what the API promises.
+    #[error("podman gave an answer that cannot be read while it should {action}")]
+    Answer {
+        /// What was asked for.
+        action: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl PodmanError {
+    /// Tells whether podman said that there is no such thing.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+}
+
+/// A container in podman's list.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Container {
+    /// Its id; a restarted unit has a new one.
+    pub id: String,
+    /// Its names.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// `running`, `exited`, `created`, `stopping`, …
+    pub state: String,
+    /// `healthy`, `unhealthy` or `starting` of a container with a health check; otherwise free text.
+    #[serde(default)]
+    pub status: String,
+    /// Labels.
+    #[serde(default)]
+    pub labels: Option<HashMap<String, String>>,
+    /// Seconds since 1970.
+    #[serde(default)]
+    pub started_at: i64,
+    /// Image id.
+    #[serde(default, rename = "ImageID")]
+    pub image_id: String,
+    /// Published ports.
+    #[serde(default)]
+    pub ports: Option<Vec<PublishedPort>>,
+}
+
+impl Container {
+    /// Returns a label's value.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.as_ref()?.get(name).map(String::as_str)
+    }
+}
+
+/// A published port of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct PublishedPort {
+    /// Port on the node.
+    pub host_port: u16,
+    /// Ports in a row.
+    #[serde(default)]
+    pub range: u16,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+}
+
+/// The last checks of a container's health.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HealthLog {
+    /// `starting`, `healthy`, `unhealthy`.
+    #[serde(default)]
+    pub status: String,
+    /// Failures in a row.
+    #[serde(default)]
+    pub failing_streak: u32,
+    /// The last checks, oldest first.
+    #[serde(default)]
+    pub log: Option<Vec<HealthCheckRun>>,
+}
+
+/// One run of a health check.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HealthCheckRun {
+    /// 0 is healthy.
+    pub exit_code: i32,
+    /// What it printed.
+    #[serde(default)]
+    pub output: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspected {
+    state: InspectedState,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InspectedState {
+    #[serde(default)]
+    health: Option<HealthLog>,
+}
+
+/// An image in podman's store.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Image {
+    /// Image id: the digest of its configuration, without `sha256:`.
+    pub id: String,
+    /// Digest of its manifest.
+    pub digest: String,
+    /// All manifests that it is known by.
+    #[serde(default)]
+    pub repo_digests: Option<Vec<String>>,
+    /// Names with tags.
+    #[serde(default)]
+    pub repo_tags: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    #[serde(alias = "Name")]
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListedSecret {
+    spec: ListedSecretSpec,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListedSecretSpec {
+    name: String,
+}
+
+/// A line of a pull's progress.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct PullLine {
+    /// What podman is doing.
+    #[serde(default)]
+    pub stream: String,
+    /// Why it failed.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// The image's id, at the end.
+    #[serde(default)]
+    pub id: Option<String>,
+}
+
+/// Something that happened to a container, network, volume or image.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Event {
+    /// `container`, `network`, `volume`, `image`, …
+    #[serde(rename = "Type", default)]
+    pub kind: String,
+    /// `start`, `died`, `remove`, `health_status`, …
+    #[serde(rename = "Action", alias = "Status", default)]
+    pub action: String,
+    /// Whom it happened to.
+    #[serde(rename = "Actor", default)]
+    pub actor: Actor,
+}
+
+/// Whom an event happened to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Actor {
+    /// Labels and more; `name` is the name.
+    #[serde(rename = "Attributes", default)]
+    pub attributes: HashMap<String, String>,
+}
+
+/// podman's version.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Version {
+    /// As in `5.4.2`.
+    pub version: String,
+}
+
+/// podman's REST service.
+#[derive(Debug, Clone)]
+pub struct Podman {
+    socket: PathBuf,
+}
+
+impl Podman {
+    /// Names the socket; every call connects anew.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self {
+            socket: socket.into(),
+        }
+    }
+
+    /// Returns the socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Asks whether podman answers; returns its API version.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn ping(&self) -> Result<String, PodmanError> {
+        let answer = self
+            .request("answer", Method::GET, "/_ping", Bytes::new())
+            .await?;
+        let version = answer.headers.get("Libpod-API-Version");
+        Ok(version
+            .and_then(|version| version.to_str().ok())
+            .unwrap_or_default()
+            .to_owned())
+    }
+
+    /// Returns podman's version.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn version(&self) -> Result<Version, PodmanError> {
+        self.read("tell its version", "/version").await
+    }
+
+    /// Lists all containers, running or not.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn containers(&self) -> Result<Vec<Container>, PodmanError> {
+        self.read("list containers", "/containers/json?all=true")
+            .await
+    }
+
+    /// Returns a container's health as last checked; `None` when it has no check or does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn health(&self, container: &str) -> Result<Option<HealthLog>, PodmanError> {
+        let path = format!("/containers/{}/json", encode(container));
+        match self.read::<Inspected>("inspect a container", &path).await {
+            Ok(inspected) => Ok(inspected.state.health),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a container with its anonymous volumes, stopping it first. A missing one is as good.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn remove_container(&self, name: &str) -> Result<(), PodmanError> {
+        let path = format!("/containers/{}?force=true&v=true&ignore=true", encode(name));
+        self.remove(&format!("remove the container {name}"), &path)
+            .await
+    }
+
+    /// Returns an image; `None` when podman does not have it.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn image(&self, reference: &str) -> Result<Option<Image>, PodmanError> {
+        let path = format!("/images/{}/json", encode(reference));
+        match self
+            .read(&format!("inspect the image {reference}"), &path)
+            .await
+        {
+            Ok(image) => Ok(Some(image)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Pulls an image by reference from a registry that speaks plain HTTP; returns its id.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`], with podman's own words when the pull fails.
+    pub async fn pull(
+        &self,
+        reference: &str,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<String, PodmanError> {
+        // The reference may hold a secret path, so that messages name its end only.
+        let shown = reference.rsplit('/').next().unwrap_or_default();
+        let action = format!("pull the image {shown}");
+        let path = format!(
+            "/images/pull?reference={}&tlsVerify=false&policy=always",
+            encode(reference)
+        );
+        let mut answer = self
+            .request(&action, Method::POST, &path, Bytes::new())
+            .await?;
+        let mut lines = JsonLines::default();
+        let mut id = None;
+        while let Some(line) = lines.next::<PullLine>(&mut answer.body, &action).await? {
+            if let Some(message) = line.error {
+                return Err(PodmanError::Refused {
+                    action,
+                    status: 500,
+                    message,
+                });
+            }
+            if !line.stream.is_empty() {
+                progress(line.stream.trim_end());
+            }
+            id = line.id.or(id);
+        }
+        id.ok_or_else(|| PodmanError::Refused {
+            action,
+            status: 500,
+            message: "it ended without an image".to_owned(),
+        })
+    }
+
+    /// Gives an image another name.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), PodmanError> {
+        let path = format!(
+            "/images/{}/tag?repo={}&tag={tag}",
+            encode(image),
+            encode(repository)
+        );
+        let action = format!("name an image {repository}");
+        self.request(&action, Method::POST, &path, Bytes::new())
+            .await?;
+        Ok(())
+    }
+
+    /// Takes every name `repository[:tag|@digest]` from an image without removing it.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn untag(&self, image: &str, reference: &str) -> Result<(), PodmanError> {
+        let (repository, digest) = reference.split_once('@').unwrap_or((reference, ""));
+        let path = format!(
+            "/images/{}/untag?repo={}&digest={}",
+            encode(image),
+            encode(repository),
+            encode(digest),
+        );
+        let action = "take a name from an image";
+        self.request(action, Method::POST, &path, Bytes::new())
+            .await?;
+        Ok(())
+    }
+
+    /// Removes a name of an image, and the image with its last name. Never by force: that would remove containers.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`], also when a container uses the image.
+    pub async fn remove_image(&self, reference: &str) -> Result<(), PodmanError> {
+        let path = format!("/images/{}?force=false", encode(reference));
+        self.remove(&format!("remove the image {reference}"), &path)
+            .await
+    }
+
+    /// Creates a secret from bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`], also when one of that name exists.
+    pub async fn create_secret(&self, name: &str, value: Bytes) -> Result<(), PodmanError> {
+        let path = format!("/secrets/create?name={}", encode(name));
+        let action = format!("create the secret {name}");
+        self.request(&action, Method::POST, &path, value).await?;
+        Ok(())
+    }
+
+    /// Lists the names of all secrets.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn secrets(&self) -> Result<Vec<String>, PodmanError> {
+        let listed: Option<Vec<ListedSecret>> = self.read("list secrets", "/secrets/json").await?;
+        Ok(listed
+            .into_iter()
+            .flatten()
+            .map(|secret| secret.spec.name)
+            .collect())
+    }
+
+    /// Removes a secret. A missing one is as good.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn remove_secret(&self, name: &str) -> Result<(), PodmanError> {
+        let path = format!("/secrets/{}", encode(name));
+        self.remove(&format!("remove the secret {name}"), &path)
+            .await
+    }
+
+    /// Lists the names of all networks.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn networks(&self) -> Result<Vec<String>, PodmanError> {
+        self.names("list networks", "/networks/json").await
+    }
+
+    /// Removes a network. A missing one is as good.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`], also when a container uses it.
+    pub async fn remove_network(&self, name: &str) -> Result<(), PodmanError> {
+        let path = format!("/networks/{}", encode(name));
+        self.remove(&format!("remove the network {name}"), &path)
+            .await
+    }
+
+    /// Lists the names of all volumes.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn volumes(&self) -> Result<Vec<String>, PodmanError> {
+        self.names("list volumes", "/volumes/json").await
+    }
+
+    /// Removes a volume. One that binds a directory leaves that as it is. A missing one is as good.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`], also when a container uses it.
+    pub async fn remove_volume(&self, name: &str) -> Result<(), PodmanError> {
+        let path = format!("/volumes/{}", encode(name));
+        self.remove(&format!("remove the volume {name}"), &path)
+            .await
+    }
+
+    /// Follows what happens to containers, networks and volumes from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`] when the stream cannot be opened.
+    pub async fn events(&self) -> Result<Events, PodmanError> {
+        let filters = r#"{"type":["container","network","volume"],"event":["start","died","remove","health_status"]}"#;
+        let path = format!("/events?stream=true&filters={}", encode(filters));
+        let answer = self
+            .request("report events", Method::GET, &path, Bytes::new())
+            .await?;
+        Ok(Events {
+            body: answer.body,
+            lines: JsonLines::default(),
+        })
+    }
+
+    async fn names(&self, action: &str, path: &str) -> Result<Vec<String>, PodmanError> {
+        let listed: Option<Vec<Named>> = self.read(action, path).await?;
+        Ok(listed
+            .into_iter()
+            .flatten()
+            .map(|named| named.name)
+            .collect())
+    }
+
+    async fn read<T: DeserializeOwned>(&self, action: &str, path: &str) -> Result<T, PodmanError> {
+        let answer = self
+            .request(action, Method::GET, path, Bytes::new())
+            .await?;
+        let body = self
+            .within(action, answer.body.collect(ANSWER_BYTES_MAX))
+            .await?;
+        serde_json::from_slice(&body).map_err(|source| PodmanError::Answer {
+            action: action.to_owned(),
+            source,
+        })
+    }
+
+    async fn remove(&self, action: &str, path: &str) -> Result<(), PodmanError> {
+        let removed = self
+            .request(action, Method::DELETE, path, Bytes::new())
+            .await;
+        match removed {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a request; an answer that is no success becomes an error with podman's message.
+    async fn request(
+        &self,
+        action: &str,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Answer, PodmanError> {
+        let path = format!("{API}{path}");
+        let answer = self
+            .within(action, send(&self.socket, method, &path, body))
+            .await?;
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status;
+        let body = self
+            .within(action, answer.body.collect(ANSWER_BYTES_MAX))
+            .await?;
+        Err(PodmanError::Refused {
+            action: action.to_owned(),
+            status: status.as_u16(),
+            message: message(status, &body),
+        })
+    }
+
+    async fn within<T>(
+        &self,
+        action: &str,
+        work: impl Future<Output = Result<T, HttpError>>,
+    ) -> Result<T, PodmanError> {
+        match tokio::time::timeout(ANSWER_TIMEOUT, work).await {
+            Err(_) => Err(PodmanError::Slow {
+                action: action.to_owned(),
+            }),
+            Ok(Err(HttpError::Connect(source))) => Err(PodmanError::Connect {
+                socket: self.socket.clone(),
+                source,
+            }),
+            Ok(Err(error)) => Err(broken(action, error)),
+            Ok(Ok(value)) => Ok(value),
+        }
+    }
+}
+
+fn broken(action: &str, error: HttpError) -> PodmanError {
+    PodmanError::Broken {
+        action: action.to_owned(),
+        source: Box::new(error),
+    }
+}
+
+/// podman's errors are `{"cause","message","response"}`.
+fn message(status: StatusCode, body: &[u8]) -> String {
+    let error: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let message = error
+        .as_ref()
+        .and_then(|error| error.get("message")?.as_str());
+    message.map_or_else(|| status.to_string(), str::to_owned)
+}
+
+/// Percent-encodes everything but what can stand anywhere in a path or query.
+fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/:@".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// What happens in podman, as it happens.
+#[derive(Debug)]
+pub struct Events {
+    body: Body,
+    lines: JsonLines,
+}
+
+impl Events {
+    /// Waits for the next event; `None` when podman ends the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`] when the connection breaks.
+    pub async fn next(&mut self) -> Result<Option<Event>, PodmanError> {
+        self.lines.next(&mut self.body, "report events").await
+    }
+}
+
+/// Reads JSON values that come one per line.
+#[derive(Debug, Default)]
+struct JsonLines {
+    buffer: BytesMut,
+}
+
+impl JsonLines {
+    async fn next<T: DeserializeOwned>(
+        &mut self,
+        body: &mut Body,
+        action: &str,
+    ) -> Result<Option<T>, PodmanError> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line = self.buffer.split_to(end + 1);
+                if line.trim_ascii().is_empty() {
+                    continue;
+                }
+                return self.parse(&line, action).map(Some);
+            }
+            let piece = body.piece().await.map_err(|error| broken(action, error))?;
+            match piece {
+                Some(piece) if self.buffer.len() + piece.len() <= ANSWER_BYTES_MAX => {
+                    self.buffer.extend_from_slice(&piece);
+                }
+                _ => {
+                    let rest = self.buffer.split();
+                    if rest.trim_ascii().is_empty() {
+                        return Ok(None);
+                    }
+                    return self.parse(&rest, action).map(Some);
+                }
+            }
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(&self, line: &[u8], action: &str) -> Result<T, PodmanError> {
+        serde_json::from_slice(line).map_err(|source| PodmanError::Answer {
+            action: action.to_owned(),
+            source,
+        })
+    }
+}
+
+/// Tells whether an image is exactly the one that a release names: its manifest and its configuration.
+pub fn is_exactly(image: &Image, manifest: &OciDigest, config: &OciDigest) -> bool {
+    let manifest = manifest.to_string();
+    let by_digest = image.digest == manifest
+        || image
+            .repo_digests
+            .iter()
+            .flatten()
+            .any(|name| name.rsplit('@').next() == Some(manifest.as_str()));
+    by_digest && image.id == config.to_hex()
+}

@@ -1,0 +1,387 @@
+//! The user's systemd over D-Bus: starts and stops units and waits for the outcome that systemd itself reports.
+//!
+//! The only module that names zbus. A lost connection is opened again by the next call.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use futures_util::StreamExt;
+use tokio::sync::Mutex;
+use zbus::proxy::CacheProperties;
+use zbus::{Connection, MatchRule, MessageStream, OwnedVariant};
+use zbus_systemd::systemd1::ManagerProxy;
+
+/// systemd could not be asked or said no.
+#[derive(Debug, thiserror::Error)]
+pub enum SystemdError {
+    /// No connection to the user's bus.
+    #[error(
+        "cannot reach the user's systemd over {address}: is this user lingering (`loginctl enable-linger`)?"
+    )]
+    Connect {
+        /// The bus.
+        address: String,
+        /// Why.
+        #[source]
+        source: Box<zbus::Error>,
+    },
+    /// A call failed.
+    #[error("systemd does not {action}")]
+    Call {
+        /// What was asked for.
+        action: String,
+        /// Why.
+        #[source]
+        source: Box<zbus::Error>,
+    },
+    /// The connection went away while waiting.
+    #[error("the connection to systemd was lost while waiting for {0}")]
+    Lost(String),
+}
+
+/// What systemd is asked to do with a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Verb {
+    Start,
+    Stop,
+    Restart,
+}
+
+/// How a job ended (org.freedesktop.systemd1(5), `JobRemoved`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobResult {
+    /// The unit is where it should be.
+    Done,
+    /// The unit failed.
+    Failed,
+    /// A unit that it needs failed.
+    Dependency,
+    /// `canceled`, `timeout`, `skipped` or a later word.
+    Other(String),
+}
+
+/// A unit in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitState {
+    /// Its name.
+    pub name: String,
+    /// `loaded`, `not-found`, …
+    pub load: String,
+    /// `active`, `inactive`, `failed`, `activating`, …
+    pub active: String,
+    /// `running`, `auto-restart`, …
+    pub sub: String,
+}
+
+/// A service in detail.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceState {
+    /// `active`, `inactive`, `failed`, `activating`, …
+    pub active: String,
+    /// `running`, `auto-restart`, …
+    pub sub: String,
+    /// `success`, `exit-code`, `timeout`, `oom-kill`, …
+    pub result: String,
+    /// Why the main process ended: 1 it left, 2 a signal ended it, 3 with a core file.
+    pub exec_main_code: i32,
+    /// Its exit code or signal.
+    pub exec_main_status: i32,
+    /// Restarts by systemd itself since the last start.
+    pub restarts: u32,
+    /// Names this run of the unit, in hexadecimal; empty when it never ran.
+    pub invocation: String,
+}
+
+/// The user's systemd.
+#[derive(Debug)]
+pub struct Systemd {
+    address: String,
+    connection: Mutex<Option<Connection>>,
+    /// Two generators at once can spoil each other's output, so reloads wait for one another.
+    reload: Mutex<()>,
+}
+
+impl Systemd {
+    /// Names the bus at `socket`, usually `$XDG_RUNTIME_DIR/bus`; connects on the first call.
+    pub fn new(socket: &Path) -> Self {
+        Self {
+            address: format!("unix:path={}", socket.display()),
+            connection: Mutex::new(None),
+            reload: Mutex::new(()),
+        }
+    }
+
+    async fn connection(&self) -> Result<Connection, SystemdError> {
+        let mut slot = self.connection.lock().await;
+        if let Some(connection) = slot.as_ref() {
+            return Ok(connection.clone());
+        }
+        let failed = |source| SystemdError::Connect {
+            address: self.address.clone(),
+            source: Box::new(source),
+        };
+        let builder = zbus::connection::Builder::address(self.address.as_str());
+        let connection = builder.build().await.map_err(failed)?;
+        // Without it systemd sends no signals.
+        let manager = ManagerProxy::new(&connection).await.map_err(failed)?;
+        manager.subscribe().await.map_err(failed)?;
+        *slot = Some(connection.clone());
+        Ok(connection)
+    }
+
+    async fn manager(&self) -> Result<ManagerProxy<'static>, SystemdError> {
+        let connection = self.connection().await?;
+        let builder = ManagerProxy::builder(&connection).cache_properties(CacheProperties::No);
+        let built = builder.build().await;
+        built.map_err(|source| self.call_failed("answer", source))
+    }
+
+    /// Forgets a broken connection, so that the next call opens a new one.
+    fn call_failed(&self, action: &str, source: zbus::Error) -> SystemdError {
+        if matches!(source, zbus::Error::InputOutput(_))
+            && let Ok(mut slot) = self.connection.try_lock()
+        {
+            *slot = None;
+        }
+        SystemdError::Call {
+            action: action.to_owned(),
+            source: Box::new(source),
+        }
+    }
+
+    /// Asks for a job and waits until systemd has finished it.
+    ///
+    /// # Errors
+    ///
+    /// [`SystemdError`] when systemd cannot be asked; a job that fails is a [`JobResult`].
+    pub async fn job(&self, verb: Verb, unit: &str) -> Result<JobResult, SystemdError> {
+        let action = match verb {
+            Verb::Start => format!("start {unit}"),
+            Verb::Stop => format!("stop {unit}"),
+            Verb::Restart => format!("restart {unit}"),
+        };
+        let manager = self.manager().await?;
+        let failed = |source| self.call_failed(&action, source);
+        let mut removed = manager.receive_job_removed().await.map_err(failed)?;
+        let (name, mode) = (unit.to_owned(), "replace".to_owned());
+        let job = match verb {
+            Verb::Start => manager.start_unit(name, mode).await,
+            Verb::Stop => manager.stop_unit(name, mode).await,
+            Verb::Restart => manager.restart_unit(name, mode).await,
+        };
+        let job = match job {
+            Ok(job) => job,
+            Err(error) if verb == Verb::Stop && is_no_such_unit(&error) => {
+                return Ok(JobResult::Done);
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        while let Some(signal) = removed.next().await {
+            let arguments = signal.args().map_err(failed)?;
+            if arguments.job == job {
+                return Ok(match arguments.result.as_str() {
+                    "done" => JobResult::Done,
+                    "failed" => JobResult::Failed,
+                    "dependency" => JobResult::Dependency,
+                    other => JobResult::Other(other.to_owned()),
+                });
+            }
+        }
+        *self.connection.lock().await = None;
+        Err(SystemdError::Lost(action))
+    }
+
+    /// Makes systemd read its units again.
+    ///
+    /// # Errors
+    ///
+    /// [`SystemdError`].
+    pub async fn reload(&self) -> Result<(), SystemdError> {
+        let _one_at_a_time = self.reload.lock().await;
+        let manager = self.manager().await?;
+        let reloaded = manager.reload().await;
+        reloaded.map_err(|source| self.call_failed("read its units again", source))
+    }
+
+    /// Forgets a unit's failures, so that it may start again. A unit that is not loaded has none.
+    ///
+    /// # Errors
+    ///
+    /// [`SystemdError`].
+    pub async fn reset_failed(&self, unit: &str) -> Result<(), SystemdError> {
+        let manager = self.manager().await?;
+        match manager.reset_failed_unit(unit.to_owned()).await {
+            Err(error) if !is_no_such_unit(&error) => {
+                Err(self.call_failed(&format!("reset {unit}"), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Enables unit files for the next start of the user's systemd.
+    ///
+    /// # Errors
+    ///
+    /// [`SystemdError`].
+    pub async fn enable(&self, units: &[&str]) -> Result<(), SystemdError> {
+        let manager = self.manager().await?;
+        let names = units.iter().map(|&unit| unit.to_owned()).collect();
+        let enabled = manager.enable_unit_files(names, false, true).await;
+        enabled.map_err(|source| self.call_failed("enable units", source))?;
+        Ok(())
+    }
+
+    /// Lists loaded units whose names match `pattern`.
+    ///
+    /// # Errors
+    ///
+    /// [`SystemdError`].
+    pub async fn list(&self, pattern: &str) -> Result<Vec<UnitState>, SystemdError> {
+        let manager = self.manager().await?;
+        let listed = manager.list_units_by_patterns(Vec::new(), vec![pattern.to_owned()]);
+        let listed = listed
+            .await
+            .map_err(|source| self.call_failed("list units", source))?;
+        let state =
+            |(name, _, load, active, sub, ..): (String, _, _, _, _, _, _, _, _, _)| UnitState {
+                name,
+                load,
+                active,
+                sub,
+            };
+        Ok(listed.into_iter().map(state).collect())
+    }
+
+    /// Reads a service's state.
+    ///
+    /// # Errors
+    ///
+    /// [`SystemdError`].
+    pub async fn service(&self, unit: &str) -> Result<ServiceState, SystemdError> {
+        let action = format!("tell the state of {unit}");
+        let failed = |source| self.call_failed(&action, source);
+        let manager = self.manager().await?;
+        let path = manager.load_unit(unit.to_owned()).await.map_err(failed)?;
+        let connection = self.connection().await?;
+        let mut properties: HashMap<String, OwnedVariant> = HashMap::new();
+        for interface in [
+            "org.freedesktop.systemd1.Unit",
+            "org.freedesktop.systemd1.Service",
+        ] {
+            let reply = connection
+                .call_method(
+                    Some("org.freedesktop.systemd1"),
+                    &path,
+                    Some("org.freedesktop.DBus.Properties"),
+                    "GetAll",
+                    &(interface,),
+                )
+                .await
+                .map_err(failed)?;
+            let all: HashMap<String, OwnedVariant> = reply.body().deserialize().map_err(failed)?;
+            properties.extend(all);
+        }
+        Ok(ServiceState {
+            active: take(&mut properties, "ActiveState"),
+            sub: take(&mut properties, "SubState"),
+            result: take(&mut properties, "Result"),
+            exec_main_code: take(&mut properties, "ExecMainCode"),
+            exec_main_status: take(&mut properties, "ExecMainStatus"),
+            restarts: take(&mut properties, "NRestarts"),
+            invocation: hex::encode(take::<Vec<u8>>(&mut properties, "InvocationID")),
+        })
+    }
+
+    /// Follows changes of units whose names start with `prefix`: gives a hint whenever one changed state.
+    ///
+    /// # Errors
+    ///
+    /// [`SystemdError`] when the subscription fails.
+    pub async fn changes(&self, prefix: &str) -> Result<Changes, SystemdError> {
+        let failed = |source| self.call_failed("send signals", source);
+        let connection = self.connection().await?;
+        let rule = MatchRule::builder()
+            .msg_type(zbus::message::Type::Signal)
+            .interface("org.freedesktop.DBus.Properties")
+            .member("PropertiesChanged")
+            .path_namespace("/org/freedesktop/systemd1/unit")
+            .arg(0, "org.freedesktop.systemd1.Unit")
+            .build()
+            .map_err(failed)?;
+        let stream = MessageStream::for_match_rule(rule, &connection, Some(CHANGES_CAPACITY))
+            .await
+            .map_err(failed)?;
+        Ok(Changes {
+            stream,
+            prefix: format!("/org/freedesktop/systemd1/unit/{}", escape(prefix)),
+        })
+    }
+}
+
+/// Signals that wait for a reader; later ones are lost, and a lost hint costs no more than the next regular look.
+const CHANGES_CAPACITY: std::num::NonZeroUsize =
+    std::num::NonZeroUsize::new(256).expect("256 is not zero");
+
+/// Hints that units changed.
+#[derive(Debug)]
+pub struct Changes {
+    stream: MessageStream,
+    prefix: String,
+}
+
+impl Changes {
+    /// Waits for the next change; `None` once the connection is lost.
+    pub async fn next(&mut self) -> Option<()> {
+        loop {
+            let message = self.stream.next().await?.ok()?;
+            let header = message.header();
+            if header
+                .path()
+                .is_some_and(|path| path.as_str().starts_with(&self.prefix))
+            {
+                return Some(());
+            }
+        }
+    }
+}
+
+/// Escapes a unit name as in a D-Bus path (sd_bus_path_encode(3)).
+fn escape(name: &str) -> String {
+    let mut out = String::new();
+    for (index, byte) in name.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || index > 0 && byte.is_ascii_digit() {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    out
+}
+
+fn take<T: TryFrom<OwnedVariant> + Default>(
+    properties: &mut HashMap<String, OwnedVariant>,
+    name: &str,
+) -> T {
+    let value = properties.remove(name);
+    value
+        .and_then(|value| T::try_from(value).ok())
+        .unwrap_or_default()
+}
+
+fn is_no_such_unit(error: &zbus::Error) -> bool {
+    let zbus::Error::MethodError(name, ..) = error else {
+        return false;
+    };
+    name.as_str() == "org.freedesktop.systemd1.NoSuchUnit"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escape;
+
+    #[test]
+    fn unit_names_are_escaped_as_systemd_does() {
+        assert_eq!(escape("archy.a-1.service"), "archy_2ea_2d1_2eservice");
+    }
+}
