@@ -2,6 +2,16 @@
 
 pub mod api;
 pub mod auth;
+pub mod components;
 pub mod config;
 pub mod database;
+pub mod follow;
+pub mod install;
 pub mod jobs;
+pub mod machine;
+pub mod markdown;
+pub mod node;
+pub mod problem;
+pub mod refusals;
+pub mod slot;
+mod view;
