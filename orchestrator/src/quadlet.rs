@@ -19,8 +19,9 @@ mod section;
 pub mod unit;
 pub mod validate;
 
-pub use section::PAUSE_UNIT;
 pub(crate) use section::MARKER;
+pub use section::PAUSE_UNIT;
+
 use section::{
     Attachment, ContainerSection, Health, Marker, NetworkSection, ServiceSection, UnitSection,
     VolumeSection, install_section, quadlet_section,

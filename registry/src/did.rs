@@ -49,7 +49,8 @@ impl Did {
 
     /// Returns the key that the DID consists of.
     pub fn key(&self) -> VerifyingKey {
-        VerifyingKey::from_bytes(&self.0).expect("the bytes were those of a key when the DID was made")
+        VerifyingKey::from_bytes(&self.0)
+            .expect("the bytes were those of a key when the DID was made")
     }
 
     /// Returns the multibase text after `did:key:` (`z6Mk…`).

@@ -176,7 +176,9 @@ mod tests {
         for good in ["notes", "a/b", "archy/web-1/db", "a.b_c"] {
             assert!(is_repository(good), "{good}");
         }
-        for bad in ["", "A", "a//b", "-a", "a-", "a..b", "/a", "a/", "a b", "a/../b", "ä"] {
+        for bad in [
+            "", "A", "a//b", "-a", "a-", "a..b", "/a", "a/", "a b", "a/../b", "ä",
+        ] {
             assert!(!is_repository(bad), "{bad}");
         }
         assert!(!is_repository(&"a".repeat(REPOSITORY_LEN_MAX + 1)));

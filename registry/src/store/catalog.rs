@@ -14,6 +14,8 @@ use crate::verified::Verified;
 
 /// Most entries of one page.
 pub const CATALOG_LIMIT_MAX: u32 = 200;
+/// The FTS5 query that finds nothing, which the catalog's queries take for no search at all.
+const NO_WORDS: &str = "\"\"";
 /// Most words of a search that count.
 const WORDS_MAX: usize = 8;
 
@@ -84,7 +86,7 @@ impl Store {
         query: &CatalogQuery,
         now: Timestamp,
     ) -> Result<CatalogPage, StoreError> {
-        let words = query.text.as_deref().map(fts_query).unwrap_or_default();
+        let words = fts_query(query.text.as_deref().unwrap_or_default());
         let limit = match query.limit {
             0 => CATALOG_LIMIT_MAX,
             limit => limit.min(CATALOG_LIMIT_MAX),
@@ -94,7 +96,7 @@ impl Store {
         let mut transaction = self.pool.begin().await?;
         let total: u32 = sqlx::query_scalar(
             "SELECT COUNT(*) FROM apps
-             WHERE (?1 = '' OR id IN (SELECT rowid FROM apps_text WHERE apps_text MATCH ?1))
+             WHERE (?1 = '\"\"' OR id IN (SELECT rowid FROM apps_text WHERE apps_text MATCH ?1))
                AND (?2 IS NULL OR category = ?2) AND (?3 IS NULL OR publisher = ?3)",
         )
         .bind(&words)
@@ -109,7 +111,7 @@ impl Store {
              )
              SELECT apps.announcement, apps.publisher, apps.slug, apps.first_seen_at
              FROM apps LEFT JOIN found ON found.id = apps.id
-             WHERE (?1 = '' OR found.id IS NOT NULL)
+             WHERE (?1 = '\"\"' OR found.id IS NOT NULL)
                AND (?2 IS NULL OR apps.category = ?2) AND (?3 IS NULL OR apps.publisher = ?3)
              ORDER BY found.distance, apps.name COLLATE NOCASE, apps.id
              LIMIT ?4 OFFSET ?5",
@@ -211,5 +213,8 @@ fn fts_query(text: &str) -> String {
         .take(WORDS_MAX)
         .map(|word| format!("\"{word}\"*"))
         .collect();
+    if words.is_empty() {
+        return NO_WORDS.to_owned();
+    }
     words.join(" ")
 }

@@ -274,11 +274,7 @@ impl Run {
 
     /// Returns the connection to a provider, dialling when there is none.
     async fn link(&self, index: Index) -> Option<Link> {
-        let slot = self
-            .links
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)[index]
-            .clone();
+        let slot = self.links.lock().unwrap_or_else(PoisonError::into_inner)[index].clone();
         let mut slot = slot.lock().await;
         if let Some(link) = slot.as_ref().filter(|link| link.is_open()) {
             return Some(link.clone());
@@ -388,7 +384,13 @@ impl Run {
         let speed = (bytes, rate(bytes, began.elapsed()));
         {
             let mut sources = self.sources();
-            sources.ended(index, &blob.blake3, speed, outcome.as_ref().map(|()| ()), Instant::now());
+            sources.ended(
+                index,
+                &blob.blake3,
+                speed,
+                outcome.as_ref().copied(),
+                Instant::now(),
+            );
             if !link.is_open() {
                 sources.lost(index);
             }

@@ -121,8 +121,8 @@ impl Sources {
         let mut until: Option<Instant> = None;
         for (index, source) in self.sources.iter().enumerate() {
             let standing = source.blobs.get(blob).copied().unwrap_or_default();
-            let given_up = source.line == Line::Down
-                && source.dial_strikes >= self.patience.attempts_max;
+            let given_up =
+                source.line == Line::Down && source.dial_strikes >= self.patience.attempts_max;
             if source.banned || standing.out || given_up {
                 continue;
             }
@@ -205,9 +205,11 @@ impl Sources {
         source.in_flight = source.in_flight.saturating_sub(1);
         if bytes > 0 {
             source.dial_strikes = 0;
-            source.bytes_per_second = Some(source.bytes_per_second.map_or(bytes_per_second, |old| {
-                (old * (100 - RATE_WEIGHT_PERCENT) + bytes_per_second * RATE_WEIGHT_PERCENT) / 100
-            }));
+            source.bytes_per_second =
+                Some(source.bytes_per_second.map_or(bytes_per_second, |old| {
+                    (old * (100 - RATE_WEIGHT_PERCENT) + bytes_per_second * RATE_WEIGHT_PERCENT)
+                        / 100
+                }));
         }
         let standing = source.blobs.entry(*blob).or_default();
         if bytes > 0 {

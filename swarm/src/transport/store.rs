@@ -33,6 +33,10 @@ const IMPORT_QUEUE: usize = 4;
 /// Length of one such chunk in bytes.
 const IMPORT_CHUNK_BYTES: usize = 256 * 1024;
 
+/// Longest time for which a change of the database may be lost by a kill. The first bytes of a fetch
+/// are found again only once the database knows of them.
+const COMMIT_DELAY_MAX: Duration = Duration::from_millis(100);
+
 /// What is here of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BlobState {
@@ -92,6 +96,7 @@ impl BlobStore {
             .map_err(|error| error.to_string())?;
         let collected_at = Arc::new(AtomicU64::new(unix_seconds()));
         let mut options = Options::new(dir);
+        options.batch.max_write_duration = COMMIT_DELAY_MAX;
         options.gc = Some(gc(gc_interval, ledger.clone(), collected_at.clone()));
         let paths = options.path.clone();
         let store = FsStore::load_with_opts(dir.join("blobs.db"), options)

@@ -1,0 +1,104 @@
+/** Talks HTTP with the node: JSON-RPC 2.0 and the session. Knows no queries and keeps nothing but the CSRF token. */
+
+import { LockedError, ProblemError, UnreachableError, problemFrom } from './errors'
+import type { Method, Methods } from './methods'
+import type { ClaimParams } from './types/ClaimParams'
+import type { LoginParams } from './types/LoginParams'
+import type { Session } from './types/Session'
+
+let csrf: string | null = null
+let nextId = 1
+
+async function send(path: string, init: RequestInit): Promise<{ response: Response; body: unknown }> {
+  let response: Response
+  let text: string
+  try {
+    response = await fetch(path, {
+      credentials: 'same-origin',
+      cache: 'no-store',
+      ...init,
+      headers: { Accept: 'application/json', ...init.headers },
+    })
+    text = await response.text()
+  } catch (cause) {
+    if (cause instanceof DOMException && cause.name === 'AbortError') throw cause
+    throw new UnreachableError('The node does not answer', { cause })
+  }
+  let body: unknown = text
+  try {
+    body = text === '' ? null : JSON.parse(text)
+  } catch {
+    // An answer that is not JSON is shown in its own words.
+  }
+  return { response, body }
+}
+
+function post(path: string, body: unknown, signal?: AbortSignal) {
+  return send(path, {
+    method: 'POST',
+    body: JSON.stringify(body),
+    headers: { 'Content-Type': 'application/json', ...(csrf === null ? {} : { 'X-Archy-CSRF': csrf }) },
+    ...(signal ? { signal } : {}),
+  })
+}
+
+function isGatewayFailure(status: number): boolean {
+  return status === 502 || status === 503 || status === 504
+}
+
+function isReply(value: unknown): value is { result?: unknown; error?: unknown } {
+  return typeof value === 'object' && value !== null && 'jsonrpc' in value
+}
+
+/** Calls one method of the node. Throws {@link ProblemError}, {@link LockedError} or {@link UnreachableError}. */
+export async function rpc<M extends Method>(
+  method: M,
+  params: Methods[M]['params'],
+  signal?: AbortSignal,
+): Promise<Methods[M]['result']> {
+  const { response, body } = await post('/rpc/v1', { jsonrpc: '2.0', id: nextId++, method, params }, signal)
+  if (response.status === 401) throw new LockedError('The session has ended')
+  if (isGatewayFailure(response.status)) throw new UnreachableError('The node does not answer')
+  if (isReply(body) && body.error === undefined && response.ok) return body.result as Methods[M]['result']
+  const fallback = `The node answered ${response.status} to ${method}`
+  throw new ProblemError(problemFrom(isReply(body) ? body.error : body, fallback), response.status)
+}
+
+function isSession(value: unknown): value is Session {
+  return typeof value === 'object' && value !== null && 'state' in value && 'node' in value
+}
+
+function adopt(response: Response, body: unknown): Session {
+  if (!response.ok || !isSession(body)) {
+    throw new ProblemError(problemFrom(body, `The node answered ${response.status}`), response.status)
+  }
+  csrf = body.csrf
+  return body
+}
+
+/** Asks who we are to the node, and takes its CSRF token. */
+export async function fetchSession(signal?: AbortSignal): Promise<Session> {
+  const { response, body } = await send('/session', { ...(signal ? { signal } : {}) })
+  if (isGatewayFailure(response.status)) throw new UnreachableError('The node does not answer')
+  return adopt(response, body)
+}
+
+async function enter(path: string, params: ClaimParams | LoginParams): Promise<Session> {
+  const { response, body } = await post(path, params)
+  if (response.ok && !isSession(body)) return fetchSession()
+  return adopt(response, body)
+}
+
+export function claim(params: ClaimParams): Promise<Session> {
+  return enter('/session/claim', params)
+}
+
+export function login(params: LoginParams): Promise<Session> {
+  return enter('/session/login', params)
+}
+
+export async function logout(): Promise<void> {
+  const { response, body } = await post('/session/logout', {})
+  if (!response.ok && response.status !== 401) adopt(response, body)
+  csrf = null
+}

@@ -1,0 +1,16 @@
+/** The names of everything in the query cache. */
+
+import type { AppRef } from './types/AppRef'
+
+export const keys = {
+  session: ['session'] as const,
+  search: ['store', 'search'] as const,
+  searchFor: (query: string, category: string | null) => ['store', 'search', query, category] as const,
+  shelf: ['store', 'shelf'] as const,
+  apps: ['store', 'app'] as const,
+  app: (app: AppRef) => ['store', 'app', app.publisher, app.slug] as const,
+  store: ['store'] as const,
+  instances: ['instances'] as const,
+  jobs: ['jobs'] as const,
+  node: ['node'] as const,
+}

@@ -1,0 +1,39 @@
+/** The methods of `/rpc/v1`: what each takes and gives. */
+
+import type { AppPage } from './types/AppPage'
+import type { AppRef } from './types/AppRef'
+import type { InstallParams } from './types/InstallParams'
+import type { Instance } from './types/Instance'
+import type { InstanceList } from './types/InstanceList'
+import type { InstanceParams } from './types/InstanceParams'
+import type { Job } from './types/Job'
+import type { JobListParams } from './types/JobListParams'
+import type { JobParams } from './types/JobParams'
+import type { JobRef } from './types/JobRef'
+import type { Logs } from './types/Logs'
+import type { LogsParams } from './types/LogsParams'
+import type { NodeStatus } from './types/NodeStatus'
+import type { SearchParams } from './types/SearchParams'
+import type { SearchResult } from './types/SearchResult'
+import type { UninstallParams } from './types/UninstallParams'
+
+type Nothing = Record<string, never>
+
+export interface Methods {
+  'store.search': { params: SearchParams; result: SearchResult }
+  'store.show': { params: AppRef; result: AppPage }
+  'package.install': { params: InstallParams; result: JobRef }
+  'package.uninstall': { params: UninstallParams; result: JobRef }
+  'package.start': { params: InstanceParams; result: JobRef }
+  'package.stop': { params: InstanceParams; result: JobRef }
+  'package.restart': { params: InstanceParams; result: JobRef }
+  'package.status': { params: InstanceParams; result: Instance }
+  'package.list': { params: Nothing; result: InstanceList }
+  'package.logs': { params: LogsParams; result: Logs }
+  'job.list': { params: JobListParams; result: { jobs: Job[] } }
+  'job.show': { params: JobParams; result: Job }
+  'job.cancel': { params: JobParams; result: unknown }
+  'node.status': { params: Nothing; result: NodeStatus }
+}
+
+export type Method = keyof Methods

@@ -1,0 +1,60 @@
+import { useMutation, useQuery, useQueryClient } from '@tanstack/vue-query'
+import { computed, type MaybeRefOrGetter, toValue } from 'vue'
+import { rpc } from '../client'
+import { keys } from '../keys'
+import type { InstallParams } from '../types/InstallParams'
+import type { UninstallParams } from '../types/UninstallParams'
+
+export function useInstances() {
+  return useQuery({
+    queryKey: keys.instances,
+    queryFn: ({ signal }) => rpc('package.list', {}, signal),
+    // A stale list is asked for again until podman and systemd answer.
+    refetchInterval: (query) => (query.state.data?.stale ? 5_000 : false),
+  })
+}
+
+function useJobMutation<P>(call: (params: P) => Promise<unknown>) {
+  const client = useQueryClient()
+  return useMutation({
+    mutationFn: call,
+    onSettled: () =>
+      Promise.all([
+        client.invalidateQueries({ queryKey: keys.jobs }),
+        client.invalidateQueries({ queryKey: keys.instances }),
+      ]),
+  })
+}
+
+export function useInstall() {
+  return useJobMutation((params: InstallParams) => rpc('package.install', params))
+}
+
+export function useUninstall() {
+  return useJobMutation((params: UninstallParams) => rpc('package.uninstall', params))
+}
+
+export type Power = 'start' | 'stop' | 'restart'
+
+export function usePower() {
+  return useJobMutation(({ slug, power }: { slug: string; power: Power }) =>
+    rpc(`package.${power}`, { slug }),
+  )
+}
+
+export function useLogs(options: {
+  slug: MaybeRefOrGetter<string>
+  container: MaybeRefOrGetter<string | null>
+  follow: MaybeRefOrGetter<boolean>
+}) {
+  return useQuery({
+    queryKey: computed(() => ['logs', toValue(options.slug), toValue(options.container)]),
+    queryFn: ({ signal }) =>
+      rpc(
+        'package.logs',
+        { slug: toValue(options.slug), container: toValue(options.container), lines: 500 },
+        signal,
+      ),
+    refetchInterval: () => (toValue(options.follow) ? 2_000 : false),
+  })
+}

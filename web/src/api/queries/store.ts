@@ -1,0 +1,43 @@
+import { keepPreviousData, useInfiniteQuery, useQuery } from '@tanstack/vue-query'
+import { computed, type MaybeRefOrGetter, toValue } from 'vue'
+import { rpc } from '../client'
+import { keys } from '../keys'
+import type { AppRef } from '../types/AppRef'
+import type { SearchResult } from '../types/SearchResult'
+
+/** Apps in one page of the grid. */
+const PAGE_SIZE = 48
+
+export function useSearch(query: MaybeRefOrGetter<string>, category: MaybeRefOrGetter<string | null>) {
+  return useInfiniteQuery({
+    queryKey: computed(() => keys.searchFor(toValue(query), toValue(category))),
+    queryFn: ({ pageParam, signal }) =>
+      rpc(
+        'store.search',
+        { query: toValue(query), category: toValue(category), offset: pageParam, limit: PAGE_SIZE },
+        signal,
+      ),
+    initialPageParam: 0,
+    getNextPageParam: (last: SearchResult, all: SearchResult[]) => {
+      const shown = all.reduce((sum, page) => sum + page.apps.length, 0)
+      return last.apps.length > 0 && shown < last.total ? shown : undefined
+    },
+    placeholderData: keepPreviousData,
+  })
+}
+
+/** The first hundred apps of the whole catalogue, for the rows above the grid. */
+export function useShelf() {
+  return useQuery({
+    queryKey: keys.shelf,
+    queryFn: ({ signal }) =>
+      rpc('store.search', { query: '', category: null, offset: 0, limit: 100 }, signal),
+  })
+}
+
+export function useAppPage(app: MaybeRefOrGetter<AppRef>) {
+  return useQuery({
+    queryKey: computed(() => keys.app(toValue(app))),
+    queryFn: ({ signal }) => rpc('store.show', toValue(app), signal),
+  })
+}

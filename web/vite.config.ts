@@ -1,0 +1,56 @@
+import { fileURLToPath } from 'node:url'
+import tailwindcss from '@tailwindcss/vite'
+import vue from '@vitejs/plugin-vue'
+import { defineConfig } from 'vitest/config'
+import { mockNode } from './src/mocks/http'
+
+/** The policy that archyd sends (node/src/api/headers.rs); the preview sends it too, so that it is tested. */
+const CONTENT_SECURITY_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self' data:",
+  "font-src 'self'",
+  "connect-src 'self'",
+  "manifest-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join('; ')
+
+export default defineConfig(({ mode }) => {
+  const node = process.env.ARCHY_NODE_URL ?? 'http://127.0.0.1:8480'
+  return {
+    plugins: [vue(), tailwindcss(), mode === 'mock' && mockNode()],
+    resolve: { alias: { '@': fileURLToPath(new URL('./src', import.meta.url)) } },
+    define: {
+      __VUE_OPTIONS_API__: false,
+      __VUE_I18N_LEGACY_API__: false,
+      __VUE_I18N_FULL_INSTALL__: false,
+      __INTLIFY_PROD_DEVTOOLS__: false,
+    },
+    build: {
+      target: ['chrome123', 'firefox121', 'safari17.5'],
+      assetsInlineLimit: 0,
+      modulePreload: { polyfill: false },
+    },
+    server:
+      mode === 'node'
+        ? {
+            proxy: Object.fromEntries(
+              ['/rpc', '/session', '/events', '/assets'].map((path) => [
+                path,
+                { target: node, changeOrigin: true },
+              ]),
+            ),
+          }
+        : {},
+    preview: { headers: { 'Content-Security-Policy': CONTENT_SECURITY_POLICY } },
+    test: {
+      environment: 'jsdom',
+      environmentOptions: { jsdom: { url: 'http://node.test:8480/' } },
+      setupFiles: ['src/test/setup.ts'],
+      restoreMocks: true,
+    },
+  }
+})
