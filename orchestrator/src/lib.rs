@@ -20,9 +20,11 @@ pub mod preflight;
 mod probe;
 pub mod quadlet;
 mod reconcile;
+pub mod rights;
 pub mod runtime;
 mod secrets;
 pub mod settings;
+pub mod setup;
 pub mod start;
 
 pub use config::Config;
@@ -34,8 +36,10 @@ pub use lifecycle::{ChangeError, LogQuery};
 pub use orchestrator::{ConnectError, LoadError, Orchestrator};
 pub use preflight::Refusal;
 pub use runtime::journal::{LogLine, LogSource, LogStream};
+pub use rights::{Right, RightKind, rights};
 pub use secrets::SecretError;
 pub use settings::{PortBinding, Settings};
+pub use setup::{Check, node_unit, pause_unit};
 pub use start::StartError;
 
 /// Writes an error with its causes, for people.
