@@ -64,6 +64,11 @@ impl Follow {
         }
     }
 
+    /// Returns where changes are announced.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
     /// Takes statements until the channel or the daemon ends.
     pub async fn hear_all(&self, mut heard: mpsc::Receiver<Heard>, stop: &CancellationToken) {
         loop {

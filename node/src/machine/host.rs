@@ -19,7 +19,7 @@ use super::{Installed, Machine, MachineError, Observed, Progress};
 use crate::api::types::{
     ContainerInfo, InstanceState, InterfaceInfo, JobPhase, LogLine, Problem, Right, RightWeight,
 };
-use crate::api::{not_found, problem};
+use crate::api::problem;
 use crate::problem as explain;
 
 /// Lines that one request reads at most.
