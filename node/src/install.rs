@@ -316,10 +316,13 @@ impl Installer {
             }
             std::future::pending::<()>().await;
         };
+        let last = fetch.progress();
         let fetched = tokio::select! {
             fetched = fetch.finish() => fetched,
             () = reporting => return Err(Stop::Asked),
         };
+        let (fraction, message, transfer) = transfer::describe(&last.borrow());
+        context.progress(fraction, Some(message), Some(transfer));
         match fetched {
             Ok(fetched) => {
                 for provider in fetched.providers.iter().filter(|provider| provider.lied) {
