@@ -9,7 +9,7 @@ node=(debootstrap debian-archive-keyring systemd-container iproute2 util-linux e
 # For the images of the apps (apps/build).
 images=(buildah crun)
 # For the tests themselves.
-tests=(busybox-static sqlite3 zstd tar curl ca-certificates shellcheck fonts-liberation)
+tests=(busybox-static skopeo sqlite3 zstd tar curl ca-certificates shellcheck fonts-liberation)
 
 say() { printf 'host-deps: %s\n' "$*"; }
 die() { say "$*" >&2; exit 1; }

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url'
 import tailwindcss from '@tailwindcss/vite'
 import vue from '@vitejs/plugin-vue'
 import { defineConfig } from 'vitest/config'
-import { mockNode } from './src/mocks/http'
+import { mockNode } from './src/mocks/http.ts'
 
 /** The policy that archyd sends (node/src/api/headers.rs); the preview sends it too, so that it is tested. */
 const CONTENT_SECURITY_POLICY = [

@@ -87,7 +87,7 @@ pub struct Relay {
 #[serde(deny_unknown_fields)]
 pub struct Nostr {
     /// Their URLs.
-    pub relays: Vec<url::Url>,
+    pub relays: Vec<archy_nostr::RelayUrl>,
 }
 
 /// The iroh endpoint.
@@ -187,10 +187,6 @@ impl Config {
                 "api.allowed_hosts",
                 "write host names only, without scheme, port or path",
             );
-        }
-        let websocket = |url: &url::Url| matches!(url.scheme(), "ws" | "wss");
-        if !self.nostr.relays.iter().all(websocket) {
-            return invalid("nostr.relays", "a relay's URL starts with ws:// or wss://");
         }
         Ok(())
     }

@@ -121,7 +121,8 @@ pub enum ProbeError {
 /// Fetches under way by number.
 type FetchList = HashMap<u64, (Tag, watch::Receiver<Progress>)>;
 
-/// A running swarm node. Cheap to clone; the last clone does not stop it, [`shutdown`](Self::shutdown) does.
+/// A running swarm node. Cheap to clone. [`shutdown`](Self::shutdown) ends it in order; dropping the
+/// last clone ends it too, without waiting for anything.
 #[derive(Debug, Clone)]
 pub struct Swarm {
     inner: Arc<Inner>,
@@ -141,6 +142,12 @@ struct Inner {
     cancel: CancellationToken,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
 impl Swarm {
     /// Opens the blob store and begins to serve what it shares. `cancel` stops fetches and serving;
     /// [`shutdown`](Self::shutdown) must still be awaited.
@@ -150,10 +157,12 @@ impl Swarm {
     pub async fn start(config: Config, cancel: CancellationToken) -> Result<Self, StartError> {
         let tasks = TaskTracker::new();
         let cancel = cancel.child_token();
+        let stop_on_error = cancel.clone().drop_guard();
         let transport = Arc::new(Transport::start(&config, &tasks, &cancel).await?);
         let oci = OciEndpoint::start(transport.clone(), &tasks, &cancel)
             .await
             .map_err(StartError::OciEndpoint)?;
+        stop_on_error.disarm();
         Ok(Self {
             inner: Arc::new(Inner {
                 transport,
@@ -265,6 +274,7 @@ impl Swarm {
 
     /// Forgets a tag, unfinished blobs included. Blobs that no other tag holds are no longer served
     /// and their space is freed within the collection interval. Returns the number of blobs let go.
+    /// Stop the fetches of the tag first: they would hold what they finish.
     ///
     /// # Errors
     /// The blob store failed.

@@ -444,7 +444,7 @@ wire! {
         pub percent: f64,
         /// What happens now, in plain words.
         pub message: String,
-        /// Bytes, while it fetches.
+        /// Bytes, and who sent them; stays when they are here.
         pub transfer: Option<Transfer>,
         /// Why it failed.
         pub problem: Option<Problem>,
@@ -589,8 +589,24 @@ wire! {
         pub components: Vec<ComponentInfo>,
         /// Apps in the catalog.
         pub catalog_apps: u32,
+        /// Statements heard and refused since the start, by relay and author, most first; at most 50.
+        pub refused: Vec<RefusedInfo>,
         /// Free bytes where data goes.
         pub disk_free_bytes: Option<u64>,
+    }
+
+    /// Statements of one author that came over one relay and were refused.
+    pub struct RefusedInfo {
+        /// The relay.
+        pub relay: String,
+        /// The Nostr key that signed the events.
+        pub pubkey: String,
+        /// How many.
+        pub statements: u64,
+        /// When the last one came.
+        pub last: String,
+        /// Why it was refused.
+        pub problem: Problem,
     }
 
     /// An iroh endpoint.

@@ -7,6 +7,8 @@ use super::layer::Environment;
 /// Directories and files of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
+    /// The user's home.
+    pub home: PathBuf,
     /// The usual configuration file.
     pub config_file: PathBuf,
     /// Everything that must be kept.
@@ -66,6 +68,7 @@ impl Paths {
             unit_dir: config.join("containers/systemd/archy"),
             user_unit_dir: config.join("systemd/user"),
             user_runtime_dir: runtime,
+            home,
         })
     }
 

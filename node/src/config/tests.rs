@@ -160,7 +160,7 @@ fn mistakes_are_named() {
             "",
             &[],
             &["nostr.relays=http://x"],
-            "nostr.relays in the configuration: a relay's URL starts with ws:// or wss://",
+            "nostr.relays in --set: \"http://x\" is not the address of a Nostr relay: its scheme is neither ws nor wss; write it like wss://relay.example.org",
         ),
         (
             "",

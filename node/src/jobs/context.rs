@@ -50,6 +50,11 @@ impl Context {
         &self.cancel
     }
 
+    /// Waits until the daemon ends.
+    pub async fn stopping(&self) {
+        self.stop.cancelled().await;
+    }
+
     /// Returns what to do now that [`Context::token`] is cancelled.
     pub fn ending(&self) -> Ending {
         if self.stop.is_cancelled() && !self.record.borrow().cancelling {

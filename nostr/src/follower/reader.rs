@@ -228,6 +228,7 @@ impl<C: CursorStore> Reader<C> {
                     return Err(Ended::Refused(words.clone()));
                 }
             }
+            RelayMessage::Eose { .. } if session.expects(&message) => {}
             RelayMessage::Ok { .. } | RelayMessage::Eose { .. } | RelayMessage::Auth => {
                 conduct.control(now)?;
             }

@@ -414,3 +414,6 @@ where
     }
     query.push(")");
 }
+
+#[cfg(test)]
+mod tests;

@@ -179,7 +179,8 @@ fn releases_are_checked_in_every_part() {
         .into_iter()
         .map(|(case, text)| format!("{case}: {text}"))
         .collect();
-    insta::assert_snapshot!(table.join("\n"));
+    let table = table.join("\n");
+    insta::assert_snapshot!(table);
 }
 
 #[test]
@@ -243,7 +244,8 @@ fn announcements_are_checked_in_every_part() {
         .into_iter()
         .map(|(case, text)| format!("{case}: {text}"))
         .collect();
-    insta::assert_snapshot!(table.join("\n"));
+    let table = table.join("\n");
+    insta::assert_snapshot!(table);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::pace::{Pace, Verdict, rate};
-use super::sources::{Index, Pick, Sources};
+use super::sources::{Added, Index, Pick, Sources};
 use super::{
     BLOB_SIZE_BYTES_MAX, BLOBS_MAX, FetchError, FetchRequest, Fetched, Progress, ProviderKind,
     Wanted,
@@ -259,13 +259,18 @@ impl Run {
         if endpoint.id == self.job.transport.local().id {
             return;
         }
-        let Some(index) = self.sources().add(endpoint, kind) else {
-            return;
+        let added = self.sources().add(endpoint, kind);
+        let index = match added {
+            Added::New(index) => {
+                self.links
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(Arc::default());
+                index
+            }
+            Added::Again(index) => index,
+            Added::Known | Added::Full => return,
         };
-        self.links
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::default());
         let run = self.clone();
         dials.spawn(async move {
             run.link(index).await;

@@ -67,7 +67,11 @@ async fn answer(
     let (secret, repository, digest, manifest) = match parse(uri.path()) {
         None => return refusal(StatusCode::NOT_FOUND, "NAME_UNKNOWN"),
         Some(Wish::Ping) => {
-            return ([(API_VERSION, "registry/2.0")], "{}").into_response();
+            let headers = [
+                (API_VERSION, "registry/2.0"),
+                (CONTENT_TYPE, "application/json"),
+            ];
+            return (headers, "{}").into_response();
         }
         Some(Wish::Manifest {
             secret,

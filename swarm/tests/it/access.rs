@@ -206,3 +206,12 @@ async fn tags_survive_a_restart_and_space_is_freed_without_them() {
     let status = node.status();
     assert_eq!((status.blobs, status.blob_bytes), (1, SIZE as u64));
 }
+
+#[tokio::test]
+async fn a_store_is_used_by_one_node_at_a_time() {
+    let node = Node::start().await;
+    let second =
+        archy_swarm::Swarm::start(crate::support::config(&node.dir), CancellationToken::new());
+    let error = second.await.unwrap_err().to_string();
+    assert!(error.contains("is another archyd using it?"), "{error}");
+}

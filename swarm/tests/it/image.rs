@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 
-use crate::layout::{Family, Form, Layout, layer, mixed, named, sha256, skopeo};
+use crate::layout::{Family, Form, Layout, layer, mixed, named, numbered, sha256, skopeo};
 
 fn amd64() -> Platform {
     Platform {
@@ -210,7 +210,7 @@ async fn broken_images_are_refused_by_digest() {
         let manifest = layout.image_with("amd64", Family::Oci, &layers(), change);
         layout.index(&[manifest]);
         damage(&layout);
-        messages.push(refusal(&from_layout(&layout, None)).await);
+        messages.push(numbered(&refusal(&from_layout(&layout, None)).await));
     };
     let plain = sha256(&layers()[1].0);
     let intact = |_: &mut serde_json::Value, _: &mut serde_json::Value| {};

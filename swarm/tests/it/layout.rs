@@ -191,3 +191,25 @@ pub(crate) async fn skopeo(arguments: &[&str]) {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+/// Replaces each digest by its number in order of appearance: those of compressed layers change with
+/// the version of the encoder.
+pub(crate) fn numbered(text: &str) -> String {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("sha256:") {
+        let (before, from) = rest.split_at(at);
+        let (digest, after) = from.split_at(71);
+        let number = seen.iter().position(|other| *other == digest);
+        let number = number.unwrap_or_else(|| {
+            seen.push(digest);
+            seen.len() - 1
+        });
+        out.push_str(before);
+        out.push_str(&format!("<digest {}>", number + 1));
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}

@@ -8,6 +8,7 @@
 mod access;
 mod fetch;
 mod image;
+mod lan;
 mod layout;
 mod oci;
 mod resume;

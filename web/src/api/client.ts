@@ -78,7 +78,7 @@ function adopt(response: Response, body: unknown): Session {
 
 /** Asks who we are to the node, and takes its CSRF token. */
 export async function fetchSession(signal?: AbortSignal): Promise<Session> {
-  const { response, body } = await send('/session', { ...(signal ? { signal } : {}) })
+  const { response, body } = await send('/session', signal ? { signal } : {})
   if (isGatewayFailure(response.status)) throw new UnreachableError('The node does not answer')
   return adopt(response, body)
 }

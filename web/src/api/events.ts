@@ -63,6 +63,10 @@ export function applyEvent(client: QueryClient, event: NodeEvent): void {
   }
 }
 
+function heard() {
+  lastHeard.value = Date.now()
+}
+
 /** Follows the node until the returned function is called. `refused` tells that the node no longer knows us. */
 export function followEvents(client: QueryClient, refused: () => void): () => void {
   let source: EventSource | null = null
@@ -70,10 +74,6 @@ export function followEvents(client: QueryClient, refused: () => void): () => vo
   let grace: ReturnType<typeof setTimeout> | undefined
   let attempts = 0
   let stopped = false
-
-  function heard() {
-    lastHeard.value = Date.now()
-  }
 
   function connect() {
     source = new EventSource('/events')

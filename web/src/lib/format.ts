@@ -2,13 +2,13 @@
 
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const
 
-function scale(bytes: number): number {
-  if (bytes < 1000) return 0
-  return Math.min(UNITS.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3))
+function scale(size: number): number {
+  if (size < 1000) return 0
+  return Math.min(UNITS.length - 1, Math.floor(Math.log10(size) / 3))
 }
 
-function figure(bytes: number, unit: number): string {
-  const value = bytes / 1000 ** unit
+function figure(size: number, unit: number): string {
+  const value = size / 1000 ** unit
   const digits = unit === 0 || value >= 10 || value === 0 ? 0 : 1
   return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 }

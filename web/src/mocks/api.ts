@@ -1,8 +1,8 @@
 /** The node's HTTP answers over a {@link MockNode}: shared by the development server and the unit tests. */
 
 import type { Session } from '../api/types/Session'
-import { iconSvg, screenshotSvg } from './art'
-import { type MockNode, MockRefusal } from './node'
+import { iconSvg, screenshotSvg } from './art.ts'
+import { type MockNode, MockRefusal } from './node.ts'
 
 export interface Answer {
   status: number

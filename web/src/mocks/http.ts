@@ -7,13 +7,13 @@
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Plugin, PreviewServer, ViteDevServer } from 'vite'
-import { answer } from './api'
-import { MockNode } from './node'
+import { answer } from './api.ts'
+import { MockNode } from './node.ts'
 
 /** How often the mock's clock turns, in milliseconds. */
 const TICK_MS = 150
 /** Where the pages of "installed" apps answer. */
-const APPS_PORT = 8481
+const APPS_PORT = 4481
 /** Paths that are the node's, whatever the method. */
 const API = /^\/(rpc|session|events)(\/|$)/
 const COOKIE = 'archy_mock'
@@ -72,6 +72,21 @@ async function handle(node: MockNode, request: IncomingMessage, response: Server
   return true
 }
 
+async function serve(
+  node: MockNode,
+  request: IncomingMessage,
+  response: ServerResponse,
+  next: () => void,
+): Promise<void> {
+  let done = true
+  try {
+    done = await handle(node, request, response)
+  } catch (error) {
+    response.writeHead(500, { 'Content-Type': 'text/plain' }).end(String(error))
+  }
+  if (!done) next()
+}
+
 function attach(server: ViteDevServer | PreviewServer): void {
   const node = new MockNode({
     claimed: process.env.MOCK_UNCLAIMED === undefined,
@@ -91,12 +106,7 @@ function attach(server: ViteDevServer | PreviewServer): void {
     apps.close()
   })
   server.middlewares.use((request, response, next) => {
-    handle(node, request, response).then(
-      (done) => done || next(),
-      (error: unknown) => {
-        response.writeHead(500, { 'Content-Type': 'text/plain' }).end(String(error))
-      },
-    )
+    void serve(node, request, response, next)
   })
 }
 

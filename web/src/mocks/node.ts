@@ -18,7 +18,7 @@ import type { NodeStatus } from '../api/types/NodeStatus'
 import type { Problem } from '../api/types/Problem'
 import type { PublisherCard } from '../api/types/PublisherCard'
 import type { SearchResult } from '../api/types/SearchResult'
-import { APPS, type MockApp, type MockPublisher, PUBLISHERS, RIGHTS } from './catalogue'
+import { APPS, type MockApp, type MockPublisher, PUBLISHERS, RIGHTS } from './catalogue.ts'
 
 const MB = 1_000_000
 const DAY_MS = 86_400_000
@@ -110,7 +110,7 @@ export class MockNode {
   constructor(options: MockOptions = {}) {
     this.now = options.now ?? Date.now()
     this.claimed = options.claimed ?? true
-    this.appsPort = options.appsPort ?? 8481
+    this.appsPort = options.appsPort ?? 4481
     this.bytesPerSecond = options.bytesPerSecond ?? 14 * MB
     this.apps = options.empty ? [] : APPS
     for (const app of this.apps) if (app.installed) this.instances.set(app.slug, this.seedInstance(app))
@@ -161,7 +161,7 @@ export class MockNode {
   /** Lets time pass. */
   advance(ms: number): void {
     this.now += ms
-    for (const running of [...this.running]) this.work(running, ms)
+    for (const running of this.running.slice()) this.work(running, ms)
   }
 
   private ago(days: number): string {

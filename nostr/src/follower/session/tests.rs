@@ -180,3 +180,57 @@ fn a_restart_closes_what_is_under_way() {
     );
     assert_eq!(pages(&actions), [(1, None, None)]);
 }
+
+#[test]
+fn a_page_that_came_too_soon_is_asked_for_again() {
+    let now = Instant::now();
+    let (mut session, _) = Session::start(Some(10), NOON, now);
+    session.stored(&event(1, 30), now);
+    assert_eq!(
+        pages(&eose(&mut session, 0, now)),
+        [(1, Some(10), Some(30))]
+    );
+    let closed = RelayMessage::Closed {
+        subscription: page_name(1),
+        words: "rate-limited: slow down".into(),
+    };
+    assert_eq!(session.message(&closed, NOON, now), []);
+    assert!(!session.is_caught_up());
+    assert_eq!(session.tick(Some(10), NOON, now), []);
+    let later = now + PAGE_PAUSE;
+    let actions = session.tick(Some(10), NOON, later);
+    assert_eq!(pages(&actions), [(2, Some(10), Some(30))]);
+    // Closed for another reason, the walk ends.
+    let closed = RelayMessage::Closed {
+        subscription: page_name(2),
+        words: "error: broken".into(),
+    };
+    let actions = session.message(&closed, NOON, later);
+    assert!(
+        matches!(actions.last(), Some(Action::GaveUp(_))),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn only_the_end_of_the_page_under_way_is_expected() {
+    let (session, _) = Session::start(None, NOON, Instant::now());
+    let eose = |name: &str| RelayMessage::Eose {
+        subscription: name.to_owned(),
+    };
+    assert!(session.expects(&eose("page-0")));
+    assert!(!session.expects(&eose("page-1")));
+    assert!(!session.expects(&RelayMessage::Auth));
+}
+
+#[test]
+fn each_walk_has_pages_of_its_own() {
+    let now = Instant::now();
+    let (mut session, _) = Session::start(None, NOON, now);
+    for page in 0..3 * PAGES_MAX {
+        assert!(session.walk.is_some(), "page {page}");
+        let actions = eose(&mut session, page, now);
+        assert!(matches!(actions.last(), Some(Action::CaughtUp { .. })));
+        session.walk(None, NOON, now);
+    }
+}
