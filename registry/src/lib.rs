@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod proof;
 pub mod release;
 pub mod statement;
+#[cfg(feature = "store")]
 pub mod store;
 mod text;
 pub mod trust;
@@ -20,5 +21,6 @@ mod verified;
 pub use did::Did;
 pub use id::{AppId, Blake3Hash, OciDigest, Slug};
 pub use proof::{Signed, SigningKey, sign};
+#[cfg(feature = "store")]
 pub use store::Store;
 pub use verified::Verified;

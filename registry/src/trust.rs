@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::did::Did;
 use crate::id::{Blake3Hash, Slug};
 
+mod experience;
 mod fixed;
 mod reasons;
 

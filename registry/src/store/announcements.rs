@@ -136,60 +136,27 @@ async fn decide(
     let chain = chain(&mut *connection, &publisher).await?;
     let epoch = epoch(&chain, &announcement.slug);
     let seq = announcement.seq;
-
-    let meant: Option<Vec<u8>> = sqlx::query_scalar(
-        "SELECT release_hash FROM first_seen WHERE publisher = ? AND slug = ? AND epoch = ? AND seq = ?",
-    )
-    .bind(publisher.to_string())
-    .bind(announcement.slug.as_str())
-    .bind(to_db(epoch))
-    .bind(to_db(seq))
-    .fetch_optional(&mut *connection)
-    .await?;
-    if let Some(meant) = meant {
-        let first = hash(&meant)?;
-        let second = announcement.release.blake3;
-        if first != second {
-            let first_bytes: Vec<u8> = sqlx::query_scalar(
-                "SELECT bytes FROM announcements
-                 WHERE publisher = ? AND slug = ? AND seq = ? AND release_hash = ? ORDER BY id LIMIT 1",
-            )
-            .bind(publisher.to_string())
-            .bind(announcement.slug.as_str())
-            .bind(to_db(seq))
-            .bind(meant)
-            .fetch_one(&mut *connection)
-            .await?;
-            record_equivocation(
-                &mut *connection,
-                &publisher,
-                "release",
-                seq,
-                &first_bytes,
-                bytes,
-                now,
-            )
-            .await?;
-            return Ok(Admission::Equivocation { seq, first, second });
-        }
-    } else {
-        sqlx::query(
-            "INSERT INTO first_seen (publisher, slug, epoch, seq, release_hash, first_seen_at)
-             VALUES (?, ?, ?, ?, ?, ?)",
+    let (first, second) = (
+        meaning(&mut *connection, announcement, epoch, now).await?,
+        announcement.release.blake3,
+    );
+    if first != second {
+        let proof = earliest(&mut *connection, announcement, first).await?;
+        record_equivocation(
+            &mut *connection,
+            &publisher,
+            "release",
+            seq,
+            &proof,
+            bytes,
+            now,
         )
-        .bind(publisher.to_string())
-        .bind(announcement.slug.as_str())
-        .bind(to_db(epoch))
-        .bind(to_db(seq))
-        .bind(announcement.release.blake3.as_bytes().as_slice())
-        .bind(to_ms(now))
-        .execute(&mut *connection)
         .await?;
+        return Ok(Admission::Equivocation { seq, first, second });
     }
     if let Some(since) = frozen_since(&mut *connection, &publisher).await? {
         return Ok(Admission::Frozen { since });
     }
-
     let highest: Option<i64> = sqlx::query_scalar(
         "SELECT seq_highest FROM counters WHERE publisher = ? AND slug = ? AND epoch = ?",
     )
@@ -220,6 +187,56 @@ async fn decide(
     .execute(&mut *connection)
     .await?;
     Ok(Admission::Newest)
+}
+
+/// Returns the release that the announced `seq` means: the first one that was heard under it.
+async fn meaning(
+    connection: &mut SqliteConnection,
+    announcement: &Verified<Announcement>,
+    epoch: u64,
+    now: Timestamp,
+) -> Result<Blake3Hash, StoreError> {
+    sqlx::query(
+        "INSERT INTO first_seen (publisher, slug, epoch, seq, release_hash, first_seen_at)
+         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(announcement.publisher.to_string())
+    .bind(announcement.slug.as_str())
+    .bind(to_db(epoch))
+    .bind(to_db(announcement.seq))
+    .bind(announcement.release.blake3.as_bytes().as_slice())
+    .bind(to_ms(now))
+    .execute(&mut *connection)
+    .await?;
+    let meant: Vec<u8> = sqlx::query_scalar(
+        "SELECT release_hash FROM first_seen
+         WHERE publisher = ? AND slug = ? AND epoch = ? AND seq = ?",
+    )
+    .bind(announcement.publisher.to_string())
+    .bind(announcement.slug.as_str())
+    .bind(to_db(epoch))
+    .bind(to_db(announcement.seq))
+    .fetch_one(connection)
+    .await?;
+    hash(&meant)
+}
+
+/// Returns the bytes of the first announcement that gave the announced `seq` to `release`.
+async fn earliest(
+    connection: &mut SqliteConnection,
+    announcement: &Verified<Announcement>,
+    release: Blake3Hash,
+) -> Result<Vec<u8>, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT bytes FROM announcements
+         WHERE publisher = ? AND slug = ? AND seq = ? AND release_hash = ? ORDER BY id LIMIT 1",
+    )
+    .bind(announcement.publisher.to_string())
+    .bind(announcement.slug.as_str())
+    .bind(to_db(announcement.seq))
+    .bind(release.as_bytes().as_slice())
+    .fetch_one(connection)
+    .await?)
 }
 
 /// Tells whether an announcement of the same release is younger than the one that is followed.

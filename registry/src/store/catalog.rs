@@ -72,6 +72,19 @@ impl CatalogEntry {
     }
 }
 
+/// A page of everything; takes the same parameters as [`FOUND`].
+const ALL: &str = "SELECT announcement, publisher, slug, first_seen_at FROM apps
+     WHERE ?1 <> '' AND (?2 IS NULL OR category = ?2) AND (?3 IS NULL OR publisher = ?3)
+     ORDER BY name COLLATE NOCASE, id LIMIT ?4 OFFSET ?5";
+
+/// A page of what the words ?1 find.
+const FOUND: &str = "SELECT apps.announcement, apps.publisher, apps.slug, apps.first_seen_at
+     FROM apps_text JOIN apps ON apps.id = apps_text.rowid
+     WHERE apps_text MATCH ?1
+       AND (?2 IS NULL OR apps.category = ?2) AND (?3 IS NULL OR apps.publisher = ?3)
+     ORDER BY bm25(apps_text, 10.0, 3.0, 1.0, 8.0), apps.name COLLATE NOCASE, apps.id
+     LIMIT ?4 OFFSET ?5";
+
 /// What the catalog's query returns per app.
 type Row = (i64, String, String, i64);
 
@@ -104,25 +117,14 @@ impl Store {
         .bind(&publisher)
         .fetch_one(&mut *transaction)
         .await?;
-        let rows: Vec<Row> = sqlx::query_as(
-            "WITH found AS MATERIALIZED (
-                 SELECT rowid AS id, bm25(apps_text, 10.0, 3.0, 1.0, 8.0) AS distance
-                 FROM apps_text WHERE apps_text MATCH ?1
-             )
-             SELECT apps.announcement, apps.publisher, apps.slug, apps.first_seen_at
-             FROM apps LEFT JOIN found ON found.id = apps.id
-             WHERE (?1 = '\"\"' OR found.id IS NOT NULL)
-               AND (?2 IS NULL OR apps.category = ?2) AND (?3 IS NULL OR apps.publisher = ?3)
-             ORDER BY found.distance, apps.name COLLATE NOCASE, apps.id
-             LIMIT ?4 OFFSET ?5",
-        )
-        .bind(&words)
-        .bind(category)
-        .bind(&publisher)
-        .bind(limit)
-        .bind(query.offset)
-        .fetch_all(&mut *transaction)
-        .await?;
+        let rows: Vec<Row> = sqlx::query_as(if words == NO_WORDS { ALL } else { FOUND })
+            .bind(&words)
+            .bind(category)
+            .bind(&publisher)
+            .bind(limit)
+            .bind(query.offset)
+            .fetch_all(&mut *transaction)
+            .await?;
         let mut entries = Vec::with_capacity(rows.len());
         for row in rows {
             entries.extend(entry(&mut transaction, row, now).await?);

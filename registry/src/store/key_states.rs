@@ -72,51 +72,54 @@ impl Store {
         }
         let implicit = KeyState::implicit(*publisher);
         let newest = chain.last().unwrap_or(&implicit);
-        match check(bytes, publisher, newest, now) {
+        let refusal = match check(bytes, publisher, newest, now) {
             Ok(state) => {
                 insert(&mut transaction, &state, bytes, now).await?;
                 transaction.commit().await.map_err(StoreError::from)?;
-                Ok(KeyStateAdmission::Newest(Box::new(state)))
+                return Ok(KeyStateAdmission::Newest(Box::new(state)));
             }
-            Err(KeyStateError::Step(StepError::NotNewer { found, known, .. })) => {
-                let not_newer = KeyStateError::Step(StepError::NotNewer {
-                    publisher: *publisher,
-                    known,
-                    found,
-                });
-                let Some(at) = chain.iter().position(|state| state.seq == found) else {
-                    return Err(not_newer.into());
-                };
-                let before = at.checked_sub(1).map_or(&implicit, |before| &chain[before]);
-                // A second valid state of one seq is proof; an invalid one is merely refused.
-                let second = check(bytes, publisher, before, now)?;
-                let first = chain[at].hash();
-                let first_bytes: Vec<u8> =
-                    sqlx::query_scalar("SELECT bytes FROM key_states WHERE hash = ?")
-                        .bind(first.as_bytes().as_slice())
-                        .fetch_one(&mut *transaction)
-                        .await
-                        .map_err(StoreError::from)?;
-                record_equivocation(
-                    &mut transaction,
-                    publisher,
-                    "key_state",
-                    found,
-                    &first_bytes,
-                    bytes,
-                    now,
-                )
-                .await?;
-                transaction.commit().await.map_err(StoreError::from)?;
-                Ok(KeyStateAdmission::Equivocation {
-                    seq: found,
-                    first,
-                    second: second.hash(),
-                })
-            }
-            Err(error) => Err(error.into()),
-        }
+            Err(refusal) => refusal,
+        };
+        let KeyStateError::Step(StepError::NotNewer { found, .. }) = &refusal else {
+            return Err(refusal.into());
+        };
+        let Some(at) = chain.iter().position(|state| state.seq == *found) else {
+            return Err(refusal.into());
+        };
+        // A second valid state of one seq is a proof against the publisher; an invalid one is merely refused.
+        let before = at.checked_sub(1).map_or(&implicit, |before| &chain[before]);
+        let second = check(bytes, publisher, before, now)?;
+        let (seq, first) = (second.seq, chain[at].hash());
+        let proof = bytes_of(&mut transaction, first).await?;
+        record_equivocation(
+            &mut transaction,
+            publisher,
+            "key_state",
+            seq,
+            &proof,
+            bytes,
+            now,
+        )
+        .await?;
+        transaction.commit().await.map_err(StoreError::from)?;
+        Ok(KeyStateAdmission::Equivocation {
+            seq,
+            first,
+            second: second.hash(),
+        })
     }
+}
+
+async fn bytes_of(
+    connection: &mut SqliteConnection,
+    state: Blake3Hash,
+) -> Result<Vec<u8>, StoreError> {
+    Ok(
+        sqlx::query_scalar("SELECT bytes FROM key_states WHERE hash = ?")
+            .bind(state.as_bytes().as_slice())
+            .fetch_one(connection)
+            .await?,
+    )
 }
 
 fn check(

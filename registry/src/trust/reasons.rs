@@ -1,9 +1,8 @@
 //! The parts of a score: identity, history, own use, and what caps or voids them.
 
-use std::collections::BTreeSet;
+use jiff::{SignedDuration, Timestamp};
 
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-
+use super::experience::{Experience, VOTE};
 use super::fixed::{ONE, half_to_the, scale};
 use super::{Band, CAP_UNPROVEN, Cap, Event, Evidence, POINT, Reason, Recorded, Score};
 
@@ -14,27 +13,11 @@ const HISTORY_HALF_DAYS: u64 = 180;
 const HISTORY_HALF_RELEASES: u64 = 5;
 /// Releases closer together than this count as one.
 const RELEASE_SPACING: SignedDuration = SignedDuration::from_hours(24);
-/// Good experience fades to one half in this time, bad experience in [`BAD_HALF_DAYS`].
-const GOOD_HALF_DAYS: u64 = 180;
-const BAD_HALF_DAYS: u64 = 730;
-/// One vote, in billionths.
-const VOTE: u64 = 1_000_000_000;
 /// Rows of the log that a reason names at most.
-const EVIDENCE_MAX: usize = 50;
-
-/// Own experience: sums of faded votes, in billionths, with the rows they come from.
-#[derive(Default)]
-struct Experience {
-    good: u64,
-    bad: u64,
-    good_days: usize,
-    bad_events: usize,
-    good_rows: Vec<String>,
-    bad_rows: Vec<String>,
-}
+pub(super) const EVIDENCE_MAX: usize = 50;
 
 pub(super) fn score(evidence: &Evidence, now: Timestamp) -> Score {
-    let experience = experience(&evidence.events, now);
+    let experience = Experience::of(&evidence.events, now);
     let mut reasons = Vec::new();
     identity(evidence, now, &mut reasons);
     history(evidence, now, &mut reasons);
@@ -303,56 +286,6 @@ fn would_change(
     sentences
 }
 
-fn experience(events: &[Recorded], now: Timestamp) -> Experience {
-    let today = now.to_zoned(TimeZone::UTC).date();
-    let days_since = |day: jiff::civil::Date| {
-        u64::try_from(today.duration_since(day).as_hours() / 24).unwrap_or(0)
-    };
-    let date = |at: Timestamp| at.to_zoned(TimeZone::UTC).date();
-    let mut events: Vec<&Recorded> = events.iter().collect();
-    events.sort_by_key(|recorded| recorded.id);
-    let mut seen = BTreeSet::new();
-    let mut good_thirds = 0_u64;
-    let mut bad_thirds = 0_u64;
-    let mut found = Experience::default();
-    for recorded in events {
-        let (good, thirds, day) = match &recorded.event {
-            Event::HealthyDay { app, day } if seen.insert((true, app, *day)) => (true, 1, *day),
-            Event::UnhealthyDay { app, day } if seen.insert((false, app, *day)) => (false, 1, *day),
-            Event::InstallFailed {
-                publishers_fault: true,
-                ..
-            }
-            | Event::Complaint { .. } => (false, 3, date(recorded.at)),
-            Event::HealthyDay { .. }
-            | Event::UnhealthyDay { .. }
-            | Event::InstallFailed { .. }
-            | Event::Installed { .. }
-            | Event::Pinned
-            | Event::Unpinned
-            | Event::Blocked
-            | Event::Unblocked
-            | Event::NostrLinked { .. } => continue,
-        };
-        let half_days = if good { GOOD_HALF_DAYS } else { BAD_HALF_DAYS };
-        let vote = thirds * scale(VOTE, half_to_the(days_since(day), half_days));
-        if good {
-            good_thirds = good_thirds.saturating_add(vote);
-            found.good_days += 1;
-            found.good_rows.push(row(recorded));
-        } else {
-            bad_thirds = bad_thirds.saturating_add(vote);
-            found.bad_events += 1;
-            found.bad_rows.push(row(recorded));
-        }
-    }
-    found.good = good_thirds / 3;
-    found.bad = bad_thirds / 3;
-    found.good_rows.truncate(EVIDENCE_MAX);
-    found.bad_rows.truncate(EVIDENCE_MAX);
-    found
-}
-
 /// Returns `points` times 1 − 2^−(count/half): a half at `half`, three quarters at twice that.
 fn grown(points: i64, count: u64, half: u64) -> i64 {
     let share = ONE - half_to_the(count, half);
@@ -372,7 +305,7 @@ fn sum(reasons: &[Reason]) -> i64 {
     reasons.iter().map(|reason| reason.micro_points).sum()
 }
 
-fn row(recorded: &Recorded) -> String {
+pub(super) fn row(recorded: &Recorded) -> String {
     format!("event {}", recorded.id)
 }
 

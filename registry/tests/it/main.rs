@@ -1,4 +1,5 @@
 //! Integration tests of archy-registry, through its public API only.
+#![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
 mod common;
 mod ed25519;
