@@ -6,8 +6,10 @@ set -euo pipefail
 build=(gcc libc6-dev pkg-config protobuf-compiler git make)
 # For the test node: real Debian machines on this host (tests/node/README.md).
 node=(debootstrap debian-archive-keyring systemd-container iproute2 util-linux e2fsprogs kmod procps)
+# For the images of the apps (apps/build).
+images=(buildah crun)
 # For the tests themselves.
-tests=(busybox-static sqlite3 zstd tar curl ca-certificates shellcheck fonts-liberation)
+tests=(busybox-static skopeo sqlite3 zstd tar curl ca-certificates shellcheck fonts-liberation)
 
 say() { printf 'host-deps: %s\n' "$*"; }
 die() { say "$*" >&2; exit 1; }
@@ -25,7 +27,7 @@ browser() {
 
 missing() {
   local package
-  for package in "${build[@]}" "${node[@]}" "${tests[@]}"; do
+  for package in "${build[@]}" "${node[@]}" "${images[@]}" "${tests[@]}"; do
     is_installed "$package" || printf '%s\n' "$package"
   done
   browser
@@ -42,7 +44,7 @@ as_root() {
 
 main() {
   local packages
-  command -v apt-get >/dev/null || die "knows Debian and Ubuntu only; install the like of: ${build[*]} ${node[*]} ${tests[*]} chromium"
+  command -v apt-get >/dev/null || die "knows Debian and Ubuntu only; install the like of: ${build[*]} ${node[*]} ${images[*]} ${tests[*]} chromium"
   mapfile -t packages < <(missing)
   if [[ ${#packages[@]} -eq 0 ]]; then
     say "all is there"

@@ -139,7 +139,10 @@ impl Auth {
         let Some(expected) = self.claim_code()? else {
             return Err(AuthError::Claimed);
         };
-        if !same(&secret::normalise_code(code), &secret::normalise_code(&expected.code)) {
+        if !same(
+            &secret::normalise_code(code),
+            &secret::normalise_code(&expected.code),
+        ) {
             self.failed(from, now);
             return Err(AuthError::Wrong);
         }
@@ -199,7 +202,10 @@ impl Auth {
     }
 
     fn may_try(&self, from: IpAddr, now: Timestamp) -> Result<(), AuthError> {
-        let backoff = self.backoff.lock().expect("nothing panics while it holds the lock");
+        let backoff = self
+            .backoff
+            .lock()
+            .expect("nothing panics while it holds the lock");
         match backoff.wait(from, now) {
             Some(wait) => Err(AuthError::TooMany(wait)),
             None => Ok(()),
@@ -207,17 +213,27 @@ impl Auth {
     }
 
     fn failed(&self, from: IpAddr, now: Timestamp) {
-        let mut backoff = self.backoff.lock().expect("nothing panics while it holds the lock");
+        let mut backoff = self
+            .backoff
+            .lock()
+            .expect("nothing panics while it holds the lock");
         backoff.failed(from, now);
     }
 
     fn succeeded(&self, from: IpAddr) {
-        let mut backoff = self.backoff.lock().expect("nothing panics while it holds the lock");
+        let mut backoff = self
+            .backoff
+            .lock()
+            .expect("nothing panics while it holds the lock");
         backoff.succeeded(from);
     }
 
     async fn hash(&self, password: String) -> Result<String, AuthError> {
-        let _permit = self.checks.acquire().await.expect("the semaphore is never closed");
+        let _permit = self
+            .checks
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         blocking(move || {
             let salt = SaltString::encode_b64(&secret::random_bytes::<16>())
                 .map_err(|error| AuthError::Hash(error.to_string()))?;
@@ -231,12 +247,16 @@ impl Auth {
 
     /// Takes as long for a node without password as for one with it.
     async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, AuthError> {
-        let _permit = self.checks.acquire().await.expect("the semaphore is never closed");
+        let _permit = self
+            .checks
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         blocking(move || {
             let exists = stored.is_some();
             let stored = stored.unwrap_or_else(|| DECOY.to_owned());
-            let hash = PasswordHash::new(&stored)
-                .map_err(|error| AuthError::Hash(error.to_string()))?;
+            let hash =
+                PasswordHash::new(&stored).map_err(|error| AuthError::Hash(error.to_string()))?;
             let right = argon2().verify_password(password.as_bytes(), &hash).is_ok();
             Ok(right && exists)
         })
@@ -272,7 +292,10 @@ async fn blocking<T: Send + 'static>(
 
 fn make_private_dir(dir: &Path) -> Result<(), AuthError> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    let file = |source| AuthError::File { path: dir.to_owned(), source };
+    let file = |source| AuthError::File {
+        path: dir.to_owned(),
+        source,
+    };
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -284,7 +307,10 @@ fn make_private_dir(dir: &Path) -> Result<(), AuthError> {
 /// Reads a secret; refuses it when others can read it too.
 fn read_private(path: &Path) -> Result<Option<String>, AuthError> {
     use std::os::unix::fs::PermissionsExt;
-    let file = |source| AuthError::File { path: path.to_owned(), source };
+    let file = |source| AuthError::File {
+        path: path.to_owned(),
+        source,
+    };
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -300,7 +326,10 @@ fn read_private(path: &Path) -> Result<Option<String>, AuthError> {
 /// Writes a secret so that it is there whole, mode 0600, or not at all.
 fn write_private(path: &Path, text: &str) -> Result<(), AuthError> {
     use std::io::Write;
-    let file = |source| AuthError::File { path: path.to_owned(), source };
+    let file = |source| AuthError::File {
+        path: path.to_owned(),
+        source,
+    };
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut temporary = tempfile::NamedTempFile::new_in(dir).map_err(file)?;
     temporary.write_all(text.as_bytes()).map_err(file)?;

@@ -87,7 +87,7 @@ pub struct Relay {
 #[serde(deny_unknown_fields)]
 pub struct Nostr {
     /// Their URLs.
-    pub relays: Vec<url::Url>,
+    pub relays: Vec<archy_nostr::RelayUrl>,
 }
 
 /// The iroh endpoint.
@@ -188,10 +188,6 @@ impl Config {
                 "write host names only, without scheme, port or path",
             );
         }
-        let websocket = |url: &url::Url| matches!(url.scheme(), "ws" | "wss");
-        if !self.nostr.relays.iter().all(websocket) {
-            return invalid("nostr.relays", "a relay's URL starts with ws:// or wss://");
-        }
         Ok(())
     }
 }
@@ -203,9 +199,9 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| {
-        serde::de::Error::custom(format!("{text:?} is not an address: write IP:PORT"))
-    })
+    text.parse()
+        .map(Some)
+        .map_err(|_| serde::de::Error::custom(format!("{text:?} is not an address: write IP:PORT")))
 }
 
 fn iroh_relays<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<IrohRelays, D::Error> {

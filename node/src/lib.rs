@@ -2,6 +2,18 @@
 
 pub mod api;
 pub mod auth;
+pub mod components;
 pub mod config;
+pub mod daemon;
 pub mod database;
+pub mod follow;
+pub mod install;
 pub mod jobs;
+pub mod machine;
+pub mod markdown;
+pub mod node;
+pub mod problem;
+pub mod refusals;
+pub mod setup;
+pub mod slot;
+mod view;

@@ -1,4 +1,4 @@
-//! Nostr events as data: their JSON, their tags and their order; no signatures (see [`crate::engine`]).
+//! Nostr events as data: their JSON, their tags and their order; no signatures (see [`crate::sdk`]).
 
 use std::cmp::Ordering;
 use std::fmt;

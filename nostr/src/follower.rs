@@ -139,6 +139,12 @@ impl Follower {
                 statuses
             })
             .collect();
+        // Holds the channel open as long as the follower runs, also when there is no relay to follow.
+        let (open, stopped) = (shared.heard.clone(), cancel.clone());
+        tasks.spawn(async move {
+            stopped.cancelled().await;
+            drop(open);
+        });
         tasks.close();
         let follower = Self {
             statuses,

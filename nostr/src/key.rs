@@ -5,8 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::engine::{Authentic, Forged, KeyPair, Unsigned};
 use crate::event::Pubkey;
+use crate::sdk::{Authentic, Forged, KeyPair, Unsigned};
 
 /// Longest key file in bytes: an nsec and a line end, with room for a comment's worth of white space.
 const FILE_BYTES_MAX: u64 = 1024;

@@ -252,7 +252,34 @@ fn is_bidi_control(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text in any::<String>()) {
+            let _ = RelayMessage::parse(&text);
+            let _ = ClientMessage::parse(&text);
+        }
+
+        #[test]
+        fn any_arguments_are_read_without_panic(
+            name in "EVENT|OK|EOSE|CLOSED|NOTICE|AUTH|REQ|CLOSE",
+            arguments in prop::collection::vec(
+                r##"\{\}|\[\]|null|true|-1|1e400|"[a-f0-9]{0,64}"|\{"kinds":\[[0-9]{1,6}\]\}|\{"#[a-z]":\["x"\]\}"##,
+                0..4,
+            ),
+        ) {
+            let text = format!("[{}]", std::iter::once(format!("{name:?}")).chain(arguments).collect::<Vec<_>>().join(","));
+            if let Ok(message) = RelayMessage::parse(&text) {
+                prop_assert_eq!(RelayMessage::parse(&message.to_text()), Ok(message));
+            }
+            if let Ok(message) = ClientMessage::parse(&text) {
+                prop_assert_eq!(ClientMessage::parse(&message.to_text()), Ok(message));
+            }
+        }
+    }
 
     #[test]
     fn relay_messages_round_trip() {

@@ -6,12 +6,12 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::{Clock, FUTURE_SECONDS_MAX};
-use crate::engine::{Authentic, Forged, authenticate};
 use crate::event::{Event, EventId, Pubkey};
 use crate::filter::Filter;
 use crate::key::NostrKey;
 use crate::link::{Incoming, Link};
 use crate::message::{ClientMessage, RelayMessage};
+use crate::sdk::{Authentic, Forged, authenticate};
 use crate::statement::{Draft, KIND};
 use crate::url::RelayUrl;
 

@@ -122,6 +122,12 @@ pub struct Relay {
 ///
 /// When the address or the database is not to be had.
 pub async fn start(config: Config, cancel: &CancellationToken) -> Result<Relay, StartError> {
+    let listen = |source| StartError::Listen {
+        address: config.listen,
+        source,
+    };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
     let store = store::Store::open(&config.database, config.limits.clone())
         .await
         .map_err(|source| StartError::Database {
@@ -129,12 +135,6 @@ pub async fn start(config: Config, cancel: &CancellationToken) -> Result<Relay, 
             source,
         })?;
     let store = Arc::new(store);
-    let listen = |source| StartError::Listen {
-        address: config.listen,
-        source,
-    };
-    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
     let url = format!("ws://{address}/")
         .parse()
         .expect("a socket address makes a URL");

@@ -7,9 +7,9 @@ use archy_registry::{Did, Slug, Verified};
 use jiff::Timestamp;
 
 use crate::clock::FUTURE_SECONDS_MAX;
-use crate::engine::{Authentic, Unsigned};
 use crate::event::{Event, EventId, Pubkey};
 use crate::filter::Filter;
+use crate::sdk::{Authentic, Unsigned};
 use crate::url::RelayUrl;
 
 /// The kind of every event that carries a statement: application-specific data (NIP-78).

@@ -38,7 +38,10 @@ pub(crate) fn sync_dir(directory: &Path) -> io::Result<()> {
 
 /// Creates a directory and its parents, closed to other users.
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 /// Puts the directory `new` in the place of `live`, whether or not `live` exists, in one step, and removes the old one.
@@ -80,7 +83,10 @@ mod tests {
             fs::create_dir(&new).unwrap();
             fs::write(new.join(round), round).unwrap();
             swap_dir(&new, &live).unwrap();
-            let names: Vec<_> = fs::read_dir(&live).unwrap().map(|e| e.unwrap().file_name()).collect();
+            let names: Vec<_> = fs::read_dir(&live)
+                .unwrap()
+                .map(|e| e.unwrap().file_name())
+                .collect();
             assert_eq!(names, [round]);
             assert!(!new.exists());
         }
@@ -94,6 +100,9 @@ mod tests {
         replace(&path, b"one", 0o600).unwrap();
         replace(&path, b"two", 0o600).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 }

@@ -1,7 +1,55 @@
 //! Makes the machine match the wish: Quadlet units, secrets, health, reconcile.
+//!
+//! [`quadlet`] turns a verified release into units, purely; [`Orchestrator`] installs, starts, stops, removes and keeps
+//! apps as wished on this machine. It knows no publishers, peers or bytes: images come in through
+//! [`Orchestrator::load_image`].
 
+pub mod config;
+pub mod desired;
+pub mod diagnose;
 mod disk;
+pub mod install;
+pub mod instance;
+pub mod lifecycle;
+mod live;
 pub mod names;
+mod orchestrator;
+pub mod plan;
+mod ports;
+pub mod preflight;
+mod probe;
 pub mod quadlet;
+mod reconcile;
+pub mod rights;
 pub mod runtime;
+mod secrets;
 pub mod settings;
+pub mod setup;
+pub mod start;
+
+pub use config::Config;
+pub use desired::{Desired, Stage, Wish};
+pub use diagnose::Failure;
+pub use install::{InstallError, MachineError, Phase, ProgressSink};
+pub use instance::{ContainerState, ContainerStatus, Instance, InstanceState, Observed};
+pub use lifecycle::{ChangeError, LogQuery};
+pub use orchestrator::{ConnectError, LoadError, Orchestrator};
+pub use preflight::Refusal;
+pub use rights::{Right, RightKind, rights};
+pub use runtime::journal::{LogLine, LogSource, LogStream};
+pub use secrets::SecretError;
+pub use settings::{PortBinding, Settings};
+pub use setup::{Check, node_unit, pause_unit};
+pub use start::StartError;
+
+/// Writes an error with its causes, for people.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -59,7 +59,10 @@ pub fn secret(app: &Slug, secret: &Slug) -> String {
 /// Name of a container: what the manifest's extension says, else the app's slug, with the container's name in a stack.
 pub fn container(manifest: &Manifest, container: &Slug) -> String {
     let app = &manifest.app.id;
-    match (&manifest.extensions.container_name, manifest.containers.len()) {
+    match (
+        &manifest.extensions.container_name,
+        manifest.containers.len(),
+    ) {
         (Some(name), 1) => name.to_string(),
         (None, 1) => app.to_string(),
         _ => format!("{app}-{container}"),
@@ -91,7 +94,16 @@ mod tests {
 
     #[test]
     fn no_two_things_share_a_name() {
-        let words = ["a", "a-b", "b", "b-network", "network", "volume", "a-volume"].map(slug);
+        let words = [
+            "a",
+            "a-b",
+            "b",
+            "b-network",
+            "network",
+            "volume",
+            "a-volume",
+        ]
+        .map(slug);
         let mut seen = std::collections::BTreeMap::new();
         for app in &words {
             let mut claim = |name: String, what: String| {
@@ -100,7 +112,10 @@ mod tests {
             };
             claim(network_unit(app), format!("network of {app}"));
             for part in &words {
-                claim(container_unit(app, part), format!("container {part} of {app}"));
+                claim(
+                    container_unit(app, part),
+                    format!("container {part} of {app}"),
+                );
                 claim(volume_unit(app, part), format!("volume {part} of {app}"));
             }
         }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use archy_registry::manifest::{
-    CAPABILITIES, Container, HealthCheck, HealthKind, Manifest, NetworkPolicy, Protocol, Span, Volume,
+    CAPABILITIES, Container, HealthCheck, HealthKind, Manifest, NetworkPolicy, Protocol, Span,
+    Volume,
 };
 use archy_registry::release::{Platform, Release};
 use archy_registry::{OciDigest, Slug, Verified};
@@ -19,8 +20,9 @@ mod section;
 pub mod unit;
 pub mod validate;
 
-pub use section::PAUSE_UNIT;
 pub(crate) use section::MARKER;
+pub use section::PAUSE_UNIT;
+
 use section::{
     Attachment, ContainerSection, Health, Marker, NetworkSection, ServiceSection, UnitSection,
     VolumeSection, install_section, quadlet_section,
@@ -59,6 +61,42 @@ pub struct Facts {
     pub root: String,
     /// The platform whose images run here.
     pub platform: Platform,
+    /// What can be limited here. podman refuses to start a container with a limit that it cannot set.
+    pub limits: Limits,
+}
+
+/// Which limits the user's systemd may set: its control group controllers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory.
+    pub memory: bool,
+    /// Processor time.
+    pub cpu: bool,
+    /// Processes and threads.
+    pub pids: bool,
+}
+
+impl Limits {
+    /// All of them, as on any ordinary machine.
+    pub const ALL: Self = Self {
+        memory: true,
+        cpu: true,
+        pids: true,
+    };
+
+    /// Reads the content of a `cgroup.controllers` file (cgroups(7)).
+    pub fn from_controllers(controllers: &str) -> Self {
+        let has = |name: &str| {
+            controllers
+                .split_ascii_whitespace()
+                .any(|found| found == name)
+        };
+        Self {
+            memory: has("memory"),
+            cpu: has("cpu"),
+            pids: has("pids"),
+        }
+    }
 }
 
 /// The unit files of one app.
@@ -181,6 +219,7 @@ pub fn preview(manifest: &Manifest) -> Result<UnitSet, RenderError> {
         probe: PathBuf::from("/home/archy/.local/share/archy/bin/probe"),
         root: "preview".to_owned(),
         platform: Platform::host(),
+        limits: Limits::ALL,
     };
     let identity = Identity {
         app: format!("preview/{}", manifest.app.id),
@@ -282,7 +321,10 @@ impl Context<'_> {
         let (entrypoint, exec) = command(container, &at)?;
         let section = ContainerSection {
             image: plain(&at("image"), image)?,
-            name: plain(&at("name"), &names::container(self.manifest, &container.name))?,
+            name: plain(
+                &at("name"),
+                &names::container(self.manifest, &container.name),
+            )?,
             user,
             group,
             capabilities: capabilities(container, &at("capabilities"))?,
@@ -296,7 +338,7 @@ impl Context<'_> {
             labels,
             health,
             stop_timeout_seconds: stop_seconds,
-            podman_args: limits(container)?,
+            podman_args: limits(container, self.facts.limits)?,
             entrypoint,
             exec,
         };
@@ -437,7 +479,10 @@ impl Context<'_> {
             };
             plain(
                 "ports",
-                &format!("{address}{}:{}/{protocol}", binding.host_port, port.container),
+                &format!(
+                    "{address}{}:{}/{protocol}",
+                    binding.host_port, port.container
+                ),
             )
         });
         ports.collect()
@@ -628,11 +673,14 @@ fn target<'a>(volume: &'a Volume, field: &str) -> Result<&'a str, RenderError> {
     Ok(target)
 }
 
-fn limits(container: &Container) -> Result<Vec<Word>, RenderError> {
+fn limits(container: &Container, possible: Limits) -> Result<Vec<Word>, RenderError> {
     let resources = &container.resources;
-    let memory = resources.memory.map(|size| format!("--memory={}", size.bytes()));
-    let cpus = resources.cpus.map(|cpus| format!("--cpus={cpus}"));
-    let pids = resources.pids.map(|pids| format!("--pids-limit={pids}"));
+    let memory = resources.memory.filter(|_| possible.memory);
+    let cpus = resources.cpus.filter(|_| possible.cpu);
+    let pids = resources.pids.filter(|_| possible.pids);
+    let memory = memory.map(|size| format!("--memory={}", size.bytes()));
+    let cpus = cpus.map(|cpus| format!("--cpus={cpus}"));
+    let pids = pids.map(|pids| format!("--pids-limit={pids}"));
     let limits = memory.into_iter().chain(cpus).chain(pids);
     limits.map(|limit| word("resources", limit)).collect()
 }

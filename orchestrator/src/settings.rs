@@ -45,7 +45,9 @@ pub enum AssignError {
         container: Slug,
     },
     /// An app that shares the node's network needs exactly this port.
-    #[error("port {port} is in use, and the app needs exactly this one because it uses the node's own network")]
+    #[error(
+        "port {port} is in use, and the app needs exactly this one because it uses the node's own network"
+    )]
     HostPort {
         /// The port.
         port: u16,

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::id::string_serde;
 
 /// A publisher: a `did:key` whose Ed25519 key is canonical and not of small order.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Did(VerifyingKey);
+///
+/// Holds the 32 bytes only: a decompressed key is six times as large, and DIDs are everywhere.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Did([u8; 32]);
 
 /// A text is not a DID that archy accepts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,18 +44,19 @@ impl Did {
         if key.is_weak() || !canonical {
             return Err(DidError::WeakKey);
         }
-        Ok(Self(key))
+        Ok(Self(key.to_bytes()))
     }
 
     /// Returns the key that the DID consists of.
-    pub fn key(&self) -> &VerifyingKey {
-        &self.0
+    pub fn key(&self) -> VerifyingKey {
+        VerifyingKey::from_bytes(&self.0)
+            .expect("the bytes were those of a key when the DID was made")
     }
 
     /// Returns the multibase text after `did:key:` (`z6Mk…`).
     pub fn multikey(&self) -> String {
         let mut bytes = ED25519_PUB.to_vec();
-        bytes.extend_from_slice(self.0.as_bytes());
+        bytes.extend_from_slice(&self.0);
         format!("z{}", bs58::encode(bytes).into_string())
     }
 }
@@ -67,18 +70,6 @@ impl fmt::Display for Did {
 impl fmt::Debug for Did {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-impl PartialOrd for Did {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Did {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.as_bytes().cmp(other.0.as_bytes())
     }
 }
 

@@ -12,10 +12,15 @@ pub mod manifest;
 pub mod proof;
 pub mod release;
 pub mod statement;
+#[cfg(feature = "store")]
+pub mod store;
 mod text;
+pub mod trust;
 mod verified;
 
 pub use did::Did;
 pub use id::{AppId, Blake3Hash, OciDigest, Slug};
 pub use proof::{Signed, SigningKey, sign};
+#[cfg(feature = "store")]
+pub use store::Store;
 pub use verified::Verified;

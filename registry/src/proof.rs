@@ -129,10 +129,7 @@ pub fn sign<T: Serialize>(
     };
     let to_sign = hash_data(&document, &proof).map_err(SignError::Json)?;
     let signature = key.dalek().sign(&to_sign);
-    proof.proof_value = Some(format!(
-        "z{}",
-        bs58::encode(signature.to_bytes()).into_string()
-    ));
+    proof.proof_value = Some(encode_signature(&signature));
     let proof = serde_json::to_value(proof)
         .map_err(|error| SignError::Json(JsonError::Serialize(error)))?;
     document.insert("proof".to_owned(), proof);
@@ -198,7 +195,7 @@ pub fn whole_seconds(date: Timestamp) -> Timestamp {
 }
 
 /// vc-di-eddsa §3.3.4: SHA-256 of the canonical proof options, then SHA-256 of the canonical document.
-fn hash_data(document: &Map<String, Value>, options: &Proof) -> Result<[u8; 64], JsonError> {
+fn hash_data<D: Serialize, O: Serialize>(document: &D, options: &O) -> Result<[u8; 64], JsonError> {
     let mut data = [0; 64];
     data[..32].copy_from_slice(&Sha256::digest(json::canonical(options)?));
     data[32..].copy_from_slice(&Sha256::digest(json::canonical(document)?));
@@ -237,8 +234,15 @@ fn signer(method: &str) -> Result<Did, ProofError> {
     Ok(did)
 }
 
+fn encode_signature(signature: &ed25519_dalek::Signature) -> String {
+    format!("z{}", bs58::encode(signature.to_bytes()).into_string())
+}
+
 fn decode_signature(text: &str) -> Option<ed25519_dalek::Signature> {
     let encoded = text.strip_prefix('z').filter(|text| text.len() <= 90)?;
     let bytes: [u8; 64] = bs58::decode(encoded).into_vec().ok()?.try_into().ok()?;
     Some(ed25519_dalek::Signature::from_bytes(&bytes))
 }
+
+#[cfg(test)]
+mod tests;

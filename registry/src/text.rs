@@ -90,7 +90,7 @@ fn is_plain_url(rest: &str, port_default: &str) -> bool {
 }
 
 /// Control characters, line separators and characters that reorder or hide text (Unicode TR 36, TR 9).
-fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
             c,

@@ -1,6 +1,6 @@
 //! Fetching blobs from whoever has them: the request, its progress and its outcome.
 //!
-//! [`sources`] decides whom to ask (pure), [`run`] performs it. A blob comes from one provider at a
+//! `sources` decides whom to ask (pure), `run` performs it. A blob comes from one provider at a
 //! time and moves on to the next with only its missing ranges; several blobs are under way at once.
 
 mod pace;

@@ -79,18 +79,12 @@ impl OciEndpoint {
         let secret = hex::encode(random);
         let shelf = Arc::new(Shelf::default());
         let router = routes::router(transport, shelf.clone(), &secret);
-        let stopped = cancel.clone().cancelled_owned();
-        let stop_now = cancel.clone();
-        tasks.spawn(async move {
-            // A pull that is under way is cut: podman resumes or the install is retried.
-            let serve = axum::serve(listener, router).with_graceful_shutdown(stopped);
-            tokio::select! {
-                outcome = serve => if let Err(error) = outcome {
-                    tracing::error!(%error, "the OCI endpoint stopped; images cannot be loaded");
-                },
-                () = stop_now.cancelled() => {}
+        // At the end a pull that is under way is cut: podman resumes it or the install is retried.
+        tasks.spawn(cancel.clone().run_until_cancelled_owned(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "the OCI endpoint stopped; images cannot be loaded");
             }
-        });
+        }));
         Ok(Self {
             address,
             secret,
@@ -176,7 +170,9 @@ mod tests {
         for good in ["notes", "a/b", "archy/web-1/db", "a.b_c"] {
             assert!(is_repository(good), "{good}");
         }
-        for bad in ["", "A", "a//b", "-a", "a-", "a..b", "/a", "a/", "a b", "a/../b", "ä"] {
+        for bad in [
+            "", "A", "a//b", "-a", "a-", "a..b", "/a", "a/", "a b", "a/../b", "ä",
+        ] {
             assert!(!is_repository(bad), "{bad}");
         }
         assert!(!is_repository(&"a".repeat(REPOSITORY_LEN_MAX + 1)));

@@ -13,16 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Patience};
-use crate::fetch::{
-    BLOB_SIZE_BYTES_MAX, Fetch, FetchError, FetchRequest, Job, Progress,
-};
+use crate::fetch::{BLOB_SIZE_BYTES_MAX, Fetch, FetchError, FetchRequest, Job, Progress};
 use crate::ledger::{Entry, Hold, TagUsage};
 use crate::oci_endpoint::OciEndpoint;
 use crate::status::{FetchStatus, Status};
 use crate::tag::Tag;
-use crate::transport::{
-    BlobState, GetFailure, ImportFailure, ProbeFailure, StartError, Transport,
-};
+use crate::transport::{BlobState, GetFailure, ImportFailure, ProbeFailure, StartError, Transport};
 
 /// A blob that this node now serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +56,9 @@ pub enum ProvideError {
 
 /// The blob store failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use the blob store: {0}; check free space and the permissions of the blob directory")]
+#[error(
+    "cannot use the blob store: {0}; check free space and the permissions of the blob directory"
+)]
 pub struct StoreError(pub(crate) String);
 
 /// A blob could not be read.
@@ -91,7 +89,9 @@ pub enum ReadError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeError {
     /// It could not be reached.
-    #[error("endpoint {endpoint} cannot be reached: {reason}; check that archyd runs there and that its UDP port is open")]
+    #[error(
+        "endpoint {endpoint} cannot be reached: {reason}; check that archyd runs there and that its UDP port is open"
+    )]
     Unreachable {
         /// The endpoint.
         endpoint: archy_registry::id::EndpointId,
@@ -118,7 +118,11 @@ pub enum ProbeError {
     },
 }
 
-/// A running swarm node. Cheap to clone; the last clone does not stop it, [`shutdown`](Self::shutdown) does.
+/// Fetches under way by number.
+type FetchList = HashMap<u64, (Tag, watch::Receiver<Progress>)>;
+
+/// A running swarm node. Cheap to clone. [`shutdown`](Self::shutdown) ends it in order; dropping the
+/// last clone ends it too, without waiting for anything.
 #[derive(Debug, Clone)]
 pub struct Swarm {
     inner: Arc<Inner>,
@@ -131,11 +135,17 @@ struct Inner {
     patience: Patience,
     peers: Vec<Endpoint>,
     locks: Arc<BlobLocks>,
-    fetches: Arc<Mutex<HashMap<u64, (Tag, watch::Receiver<Progress>)>>>,
+    fetches: Arc<Mutex<FetchList>>,
     fetch_count: AtomicU64,
     bytes_fetched: Arc<AtomicU64>,
     tasks: TaskTracker,
     cancel: CancellationToken,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
 }
 
 impl Swarm {
@@ -147,10 +157,12 @@ impl Swarm {
     pub async fn start(config: Config, cancel: CancellationToken) -> Result<Self, StartError> {
         let tasks = TaskTracker::new();
         let cancel = cancel.child_token();
+        let stop_on_error = cancel.clone().drop_guard();
         let transport = Arc::new(Transport::start(&config, &tasks, &cancel).await?);
         let oci = OciEndpoint::start(transport.clone(), &tasks, &cancel)
             .await
             .map_err(StartError::OciEndpoint)?;
+        stop_on_error.disarm();
         Ok(Self {
             inner: Arc::new(Inner {
                 transport,
@@ -262,6 +274,7 @@ impl Swarm {
 
     /// Forgets a tag, unfinished blobs included. Blobs that no other tag holds are no longer served
     /// and their space is freed within the collection interval. Returns the number of blobs let go.
+    /// Stop the fetches of the tag first: they would hold what they finish.
     ///
     /// # Errors
     /// The blob store failed.
@@ -293,11 +306,7 @@ impl Swarm {
     ///
     /// # Errors
     /// It is not here, too large, or damaged on disk.
-    pub async fn read(
-        &self,
-        blake3: Blake3Hash,
-        size_bytes_max: u64,
-    ) -> Result<Bytes, ReadError> {
+    pub async fn read(&self, blake3: Blake3Hash, size_bytes_max: u64) -> Result<Bytes, ReadError> {
         let store = self.inner.transport.store();
         let state = store.state(blake3).await.map_err(StoreError)?;
         let BlobState::Complete { size_bytes } = state else {
@@ -428,7 +437,7 @@ impl Swarm {
 /// Takes a fetch off the operator's list when it ends, however it ends.
 struct Listed {
     id: u64,
-    fetches: Arc<Mutex<HashMap<u64, (Tag, watch::Receiver<Progress>)>>>,
+    fetches: Arc<Mutex<FetchList>>,
 }
 
 impl Drop for Listed {

@@ -137,6 +137,9 @@ impl Bed {
         names: [&str; N],
     ) -> Result<[TestNode; N], NodeError> {
         let mut command = node_command(&self.name, "up");
+        if !self.kept {
+            command.env("ARCHY_BED_OWNER", std::process::id().to_string());
+        }
         command.args(names);
         succeed(command).await?;
         Ok(names.map(|name| TestNode {
@@ -411,7 +414,7 @@ fn node_command(bed: &str, subcommand: &str) -> Command {
     command
         .arg(subcommand)
         .env("ARCHY_BED", bed)
-        .env("ARCHY_BED_OWNER", std::process::id().to_string())
+        .env_remove("ARCHY_BED_OWNER")
         .stdin(Stdio::null())
         .kill_on_drop(true);
     command

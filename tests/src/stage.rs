@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use archyd::api::types::{
-    AppRef, InstallParams, Instance, InstanceList, InstanceState, Job, JobParams, JobRef, JobState,
-    SearchParams, SearchResult,
+    AppCard, AppPage, AppRef, InstallParams, Instance, InstanceList, InstanceState, Job, JobParams,
+    JobRef, JobState, SearchParams, SearchResult,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -332,23 +332,84 @@ impl Archyd {
         .await
     }
 
+    /// Waits until the catalog shows this very app.
+    ///
+    /// # Errors
+    ///
+    /// When the news has not arrived within a minute.
+    pub async fn hears_from(&self, app: &AppRef) -> anyhow::Result<()> {
+        awaited(
+            &format!("{app:?} is in the catalog"),
+            NEWS_DEADLINE,
+            async || {
+                let known = self.search(&app.slug).await?;
+                Ok(known.into_iter().find(|card| card.app == *app).map(drop))
+            },
+        )
+        .await
+    }
+
+    /// Waits until the catalog shows the app with this slug that `publisher` published.
+    ///
+    /// # Errors
+    ///
+    /// When the publisher's own node does not know it or the news has not arrived within a minute.
+    pub async fn hears_from_node(&self, publisher: &Self, slug: &str) -> anyhow::Result<AppRef> {
+        let identity: Value = serde_json::from_str(
+            &publisher
+                .node
+                .exec_ok(&["archy", "--json", "identity", "show"])
+                .await?,
+        )?;
+        let did = identity["did"]
+            .as_str()
+            .context("archy identity show tells no did")?;
+        let app = AppRef {
+            publisher: did.to_owned(),
+            slug: slug.to_owned(),
+        };
+        self.hears_from(&app).await?;
+        Ok(app)
+    }
+
+    /// Waits until `seq` is the newest counter that this node has seen of the app.
+    ///
+    /// # Errors
+    ///
+    /// When the news has not arrived within a minute.
+    pub async fn hears_of_seq(&self, app: &AppRef, seq: u64) -> anyhow::Result<()> {
+        awaited(
+            &format!("release {seq} of {app:?} is known"),
+            NEWS_DEADLINE,
+            async || {
+                let page: AppPage = self.call("store.show", app).await?;
+                Ok((page.versions.first().map(|version| version.seq) == Some(seq)).then_some(()))
+            },
+        )
+        .await
+    }
+
     /// Returns the app with this slug, if the catalog shows one now.
     ///
     /// # Errors
     ///
     /// When the daemon does not answer.
     pub async fn knows(&self, slug: &str) -> anyhow::Result<Option<AppRef>> {
+        let known = self.search(slug).await?;
+        Ok(known
+            .into_iter()
+            .map(|card| card.app)
+            .find(|app| app.slug == slug))
+    }
+
+    async fn search(&self, query: &str) -> anyhow::Result<Vec<AppCard>> {
         let params = SearchParams {
-            query: slug.to_owned(),
+            query: query.to_owned(),
             limit: Some(100),
             ..SearchParams::default()
         };
         let found: SearchResult = self.call("store.search", &params).await?;
-        Ok(found
-            .apps
-            .into_iter()
-            .map(|card| card.app)
-            .find(|app| app.slug == slug))
+        Ok(found.apps)
     }
 
     /// Installs an app with one call and waits for the job's end, whichever it is.

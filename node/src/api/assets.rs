@@ -14,7 +14,8 @@ use super::{Api, Backend, ui};
 /// Media types that are served; anything else is refused whatever a release says.
 const MEDIA_TYPES: [&str; 4] = ["image/png", "image/svg+xml", "image/webp", "image/jpeg"];
 /// Opened directly, an SVG must not run scripts or load anything.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox";
 
 /// Shows an asset.
 pub(super) async fn show<B: Backend>(

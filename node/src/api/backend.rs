@@ -37,25 +37,45 @@ pub struct ProvideError {
 /// Answers the API's methods. A failure is always a [`Problem`] that tells a person what to do.
 pub trait Backend: Send + Sync + 'static {
     /// `store.search`.
-    fn search(&self, params: SearchParams) -> impl Future<Output = Result<SearchResult, Problem>> + Send;
+    fn search(
+        &self,
+        params: SearchParams,
+    ) -> impl Future<Output = Result<SearchResult, Problem>> + Send;
     /// `store.show`.
     fn show(&self, app: AppRef) -> impl Future<Output = Result<AppPage, Problem>> + Send;
     /// `package.install`.
-    fn install(&self, params: InstallParams) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    fn install(
+        &self,
+        params: InstallParams,
+    ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
     /// `package.uninstall`.
-    fn uninstall(&self, params: UninstallParams) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    fn uninstall(
+        &self,
+        params: UninstallParams,
+    ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
     /// `package.start`, `package.stop`, `package.restart`.
-    fn operate(&self, kind: JobKind, params: InstanceParams) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    fn operate(
+        &self,
+        kind: JobKind,
+        params: InstanceParams,
+    ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
     /// `package.list`.
     fn instances(&self) -> impl Future<Output = Result<InstanceList, Problem>> + Send;
     /// `package.status`.
-    fn instance(&self, params: InstanceParams) -> impl Future<Output = Result<Instance, Problem>> + Send;
+    fn instance(
+        &self,
+        params: InstanceParams,
+    ) -> impl Future<Output = Result<Instance, Problem>> + Send;
     /// `package.health`.
-    fn health(&self, params: InstanceParams) -> impl Future<Output = Result<Health, Problem>> + Send;
+    fn health(
+        &self,
+        params: InstanceParams,
+    ) -> impl Future<Output = Result<Health, Problem>> + Send;
     /// `package.logs`.
     fn logs(&self, params: LogsParams) -> impl Future<Output = Result<Logs, Problem>> + Send;
     /// `job.list`.
-    fn jobs(&self, params: JobListParams) -> impl Future<Output = Result<Vec<Job>, Problem>> + Send;
+    fn jobs(&self, params: JobListParams)
+    -> impl Future<Output = Result<Vec<Job>, Problem>> + Send;
     /// `job.show`.
     fn job(&self, id: String) -> impl Future<Output = Result<Job, Problem>> + Send;
     /// `job.cancel`.
@@ -63,9 +83,15 @@ pub trait Backend: Send + Sync + 'static {
     /// `node.status`.
     fn status(&self) -> impl Future<Output = Result<NodeStatus, Problem>> + Send;
     /// `publish.state`.
-    fn publish_state(&self, app: AppRef) -> impl Future<Output = Result<PublishState, Problem>> + Send;
+    fn publish_state(
+        &self,
+        app: AppRef,
+    ) -> impl Future<Output = Result<PublishState, Problem>> + Send;
     /// `publish.missing`.
-    fn missing(&self, params: BlobsParams) -> impl Future<Output = Result<BlobsMissing, Problem>> + Send;
+    fn missing(
+        &self,
+        params: BlobsParams,
+    ) -> impl Future<Output = Result<BlobsMissing, Problem>> + Send;
     /// `GET /assets/<blake3>`; only what a verified release or announcement names.
     fn asset(&self, hash: Blake3Hash) -> impl Future<Output = Option<AssetBody>> + Send;
     /// `PUT /blobs/<blake3>`.

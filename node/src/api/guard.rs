@@ -70,10 +70,18 @@ pub(super) async fn host_and_origin<B: Backend>(
     next: Next,
 ) -> Response {
     let Some(connection) = request.extensions().get::<Connection>().copied() else {
-        return refuse(StatusCode::BAD_REQUEST, "connection", "This connection has no address");
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "connection",
+            "This connection has no address",
+        );
     };
     let Some(authority) = authority(request.headers(), request.uri()) else {
-        return refuse(StatusCode::BAD_REQUEST, "host", "The request needs one Host header");
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "host",
+            "The request needs one Host header",
+        );
     };
     if !host_of(&authority).is_some_and(|host| api.hosts.allows(host, connection.local.ip())) {
         return reply(
@@ -208,9 +216,7 @@ fn same_origin(headers: &HeaderMap, authority: &str, method: &Method) -> bool {
     let site = match one(headers, "sec-fetch-site") {
         None | Some("same-origin" | "none") => true,
         // A link from elsewhere may open the UI, but not read or change anything.
-        Some(_) => {
-            *method == Method::GET && one(headers, "sec-fetch-mode") == Some("navigate")
-        }
+        Some(_) => *method == Method::GET && one(headers, "sec-fetch-mode") == Some("navigate"),
     };
     origin && site
 }

@@ -20,8 +20,16 @@ pub(super) async fn secure(mut response: Response) -> Response {
     default(headers, X_CONTENT_TYPE_OPTIONS, "nosniff");
     default(headers, X_FRAME_OPTIONS, "DENY");
     default(headers, REFERRER_POLICY, "no-referrer");
-    default(headers, HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
-    default(headers, HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    default(
+        headers,
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    );
+    default(
+        headers,
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    );
     response
 }
 

@@ -27,7 +27,9 @@ pub(super) async fn show<B: Backend>(State(api): State<Arc<Api<B>>>) -> Response
 /// Reads `VmRSS` of `proc_pid_status(5)`.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

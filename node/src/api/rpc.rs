@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::problem::{problem, rpc_error};
-use super::types::{AppRef, JobKind, JobList, JobParams, Problem};
+use super::types::{AppRef, JobKind, JobParams, Problem};
 use super::{Api, Backend};
 
 /// Requests of one batch.
@@ -27,29 +27,56 @@ pub(super) fn module<B: Backend>(api: Weak<Api<B>>) -> RpcModule<()> {
         module: RpcModule::new(()),
         api,
     };
-    methods.add("store.search", |b, p| async move { b.backend.search(p).await });
+    methods.add(
+        "store.search",
+        |b, p| async move { b.backend.search(p).await },
+    );
     methods.add("store.show", |b, p| async move { b.backend.show(p).await });
-    methods.add("package.install", |b, p| async move { b.backend.install(p).await });
-    methods.add("package.uninstall", |b, p| async move { b.backend.uninstall(p).await });
+    methods.add("package.install", |b, p| async move {
+        b.backend.install(p).await
+    });
+    methods.add("package.uninstall", |b, p| async move {
+        b.backend.uninstall(p).await
+    });
     for (method, kind) in [
         ("package.start", JobKind::Start),
         ("package.stop", JobKind::Stop),
         ("package.restart", JobKind::Restart),
     ] {
-        methods.add(method, move |b, p| async move { b.backend.operate(kind, p).await });
+        methods.add(method, move |b, p| async move {
+            b.backend.operate(kind, p).await
+        });
     }
-    methods.add("package.list", |b, Nothing {}| async move { b.backend.instances().await });
-    methods.add("package.status", |b, p| async move { b.backend.instance(p).await });
-    methods.add("package.health", |b, p| async move { b.backend.health(p).await });
-    methods.add("package.logs", |b, p| async move { b.backend.logs(p).await });
-    methods.add("job.list", |b, p| async move {
-        b.backend.jobs(p).await.map(|jobs| JobList { jobs })
+    methods.add("package.list", |b, Nothing {}| async move {
+        b.backend.instances().await
     });
-    methods.add("job.show", |b, p: JobParams| async move { b.backend.job(p.job).await });
-    methods.add("job.cancel", |b, p: JobParams| async move { b.backend.cancel(p.job).await });
-    methods.add("node.status", |b, Nothing {}| async move { b.backend.status().await });
-    methods.add("publish.state", |b, p: AppRef| async move { b.backend.publish_state(p).await });
-    methods.add("publish.missing", |b, p| async move { b.backend.missing(p).await });
+    methods.add("package.status", |b, p| async move {
+        b.backend.instance(p).await
+    });
+    methods.add(
+        "package.health",
+        |b, p| async move { b.backend.health(p).await },
+    );
+    methods.add(
+        "package.logs",
+        |b, p| async move { b.backend.logs(p).await },
+    );
+    methods.add("job.list", |b, p| async move { b.backend.jobs(p).await });
+    methods.add("job.show", |b, p: JobParams| async move {
+        b.backend.job(p.job).await
+    });
+    methods.add("job.cancel", |b, p: JobParams| async move {
+        b.backend.cancel(p.job).await
+    });
+    methods.add("node.status", |b, Nothing {}| async move {
+        b.backend.status().await
+    });
+    methods.add("publish.state", |b, p: AppRef| async move {
+        b.backend.publish_state(p).await
+    });
+    methods.add("publish.missing", |b, p| async move {
+        b.backend.missing(p).await
+    });
     methods.module
 }
 
@@ -99,7 +126,11 @@ fn parse<P: DeserializeOwned>(params: &Params<'_>) -> Result<P, ErrorObjectOwned
 }
 
 fn stopping() -> ErrorObjectOwned {
-    rpc_error(problem("stopping", "The node is shutting down", "Try again in a moment"))
+    rpc_error(problem(
+        "stopping",
+        "The node is shutting down",
+        "Try again in a moment",
+    ))
 }
 
 /// Answers a request or a batch.
@@ -156,7 +187,10 @@ async fn call<B: Backend>(api: &Api<B>, text: &str) -> Option<String> {
         Err(error) => return Some(error_text(ErrorCode::ParseError, &error.to_string())),
     };
     if envelope.jsonrpc != "2.0" {
-        return Some(error_text(ErrorCode::InvalidRequest, "jsonrpc must be \"2.0\""));
+        return Some(error_text(
+            ErrorCode::InvalidRequest,
+            "jsonrpc must be \"2.0\"",
+        ));
     }
     let notification = envelope.id.is_none();
     let with_id;

@@ -34,10 +34,7 @@ impl<S: Sync> FromRequestParts<S> for From {
 }
 
 /// `GET /session`.
-pub(super) async fn show<B: Backend>(
-    State(api): State<Arc<Api<B>>>,
-    request: Request,
-) -> Response {
+pub(super) async fn show<B: Backend>(State(api): State<Arc<Api<B>>>, request: Request) -> Response {
     let closed = || {
         let state = if api.auth.is_claimed() {
             SessionState::Locked
@@ -52,10 +49,12 @@ pub(super) async fn show<B: Backend>(
     let now = Timestamp::now();
     let sessions = api.auth.sessions();
     match sessions.find(&caller.token, caller.from, now).await {
-        Ok(Some(open)) if open.due => match sessions.rotate(&caller.token, caller.from, now).await {
-            Ok(login) => opened(&api, login),
-            Err(error) => failed(&error.into()),
-        },
+        Ok(Some(open)) if open.due => {
+            match sessions.rotate(&caller.token, caller.from, now).await {
+                Ok(login) => opened(&api, login),
+                Err(error) => failed(&error.into()),
+            }
+        }
         Ok(Some(open)) => Json(session(&api, SessionState::Open, Some(open.csrf))).into_response(),
         Ok(None) => closed(),
         Err(error) => failed(&error.into()),
@@ -100,7 +99,11 @@ pub(super) async fn login<B: Backend>(
         Ok(body) => body,
         Err(rejection) => return rejected(&rejection),
     };
-    match api.auth.login(from, params.password, Timestamp::now()).await {
+    match api
+        .auth
+        .login(from, params.password, Timestamp::now())
+        .await
+    {
         Ok(login) => opened(&api, login),
         Err(error) => failed(&error),
     }
@@ -129,7 +132,11 @@ pub(super) async fn logout<B: Backend>(
             if !open.csrf_is(csrf) {
                 return reply(
                     StatusCode::FORBIDDEN,
-                    problem("csrf", "The request lacks the session's X-Archy-CSRF token", ""),
+                    problem(
+                        "csrf",
+                        "The request lacks the session's X-Archy-CSRF token",
+                        "",
+                    ),
                 );
             }
             if let Err(error) = sessions.end(&caller.token).await {
@@ -151,8 +158,7 @@ fn session<B: Backend>(api: &Api<B>, state: SessionState, csrf: Option<String>) 
 }
 
 fn opened<B: Backend>(api: &Api<B>, login: Login) -> Response {
-    let mut response =
-        Json(session(api, SessionState::Open, Some(login.csrf))).into_response();
+    let mut response = Json(session(api, SessionState::Open, Some(login.csrf))).into_response();
     set_cookie(&mut response, &login.token, None);
     response
 }
@@ -214,7 +220,11 @@ fn failed(error: &AuthError) -> Response {
             tracing::error!(error = %message, source = ?std::error::Error::source(error), "could not log in");
             reply(
                 StatusCode::INTERNAL_SERVER_ERROR,
-                problem("internal", "The node cannot check that now", "Look at the daemon's log"),
+                problem(
+                    "internal",
+                    "The node cannot check that now",
+                    "Look at the daemon's log",
+                ),
             )
         }
     }

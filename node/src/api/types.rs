@@ -12,7 +12,7 @@ macro_rules! wire {
             $(#[$meta])*
             #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
             #[serde(rename_all = "camelCase")]
-            #[ts(export, export_to = "./")]
+            #[ts(export_to = "./")]
             pub $kind $name { $($body)* }
         )*
     };
@@ -537,12 +537,6 @@ wire! {
         pub bytes: u64,
     }
 
-    /// Answer of `job.list`.
-    pub struct JobList {
-        /// Newest first.
-        pub jobs: Vec<Job>,
-    }
-
     /// Answer of `publish.state`: what a publisher needs to know of this node.
     pub struct PublishState {
         /// Highest `seq` of the app that this node has seen announced or released.
@@ -595,8 +589,24 @@ wire! {
         pub components: Vec<ComponentInfo>,
         /// Apps in the catalog.
         pub catalog_apps: u32,
+        /// Statements heard and refused since the start, by relay and author, most first; at most 50.
+        pub refused: Vec<RefusedInfo>,
         /// Free bytes where data goes.
         pub disk_free_bytes: Option<u64>,
+    }
+
+    /// Statements of one author that came over one relay and were refused.
+    pub struct RefusedInfo {
+        /// The relay.
+        pub relay: String,
+        /// The Nostr key that signed the events.
+        pub pubkey: String,
+        /// How many.
+        pub statements: u64,
+        /// When the last one came.
+        pub last: String,
+        /// Why it was refused.
+        pub problem: Problem,
     }
 
     /// An iroh endpoint.
@@ -670,7 +680,7 @@ wire! {
 /// One message of `GET /events` (server-sent events; the SSE `event` field repeats `type`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, TS)]
 #[serde(tag = "type", content = "data", rename_all = "camelCase")]
-#[ts(export, export_to = "./")]
+#[ts(export_to = "./")]
 pub enum Event {
     /// A job changed.
     Job(Job),

@@ -30,7 +30,12 @@ const API_PREFIXES: [&str; 6] = ["rpc/", "events", "session", "metrics", "blobs/
 /// Serves a file or the page.
 pub(super) async fn serve(request: Request) -> Response {
     let path = request.uri().path().trim_start_matches('/');
-    let missing = || reply(StatusCode::NOT_FOUND, not_found("There is nothing here", ""));
+    let missing = || {
+        reply(
+            StatusCode::NOT_FOUND,
+            not_found("There is nothing here", ""),
+        )
+    };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return missing();
     }
@@ -38,6 +43,14 @@ pub(super) async fn serve(request: Request) -> Response {
         return answer(&request, path, file);
     }
     let last = path.rsplit('/').next().unwrap_or_default();
+    let lower = path.to_ascii_lowercase();
+    // No page of the UI has such a path; whoever asks for one looks for files.
+    if ["..", "\\", "%2e", "%2f", "%5c"]
+        .iter()
+        .any(|part| lower.contains(part))
+    {
+        return missing();
+    }
     let is_api = API_PREFIXES.iter().any(|prefix| path.starts_with(prefix));
     if last.contains('.') || is_api || path.starts_with("assets/") {
         return missing();

@@ -162,7 +162,11 @@ mod tests {
             let address: IpAddr = format!("2001:db8::{n:x}").parse().unwrap();
             backoff.failed(address, at(0));
         }
-        assert!(backoff.wait("2001:db8::ffff".parse().unwrap(), at(0)).is_some());
+        assert!(
+            backoff
+                .wait("2001:db8::ffff".parse().unwrap(), at(0))
+                .is_some()
+        );
         for n in 0..10_000u32 {
             backoff.failed(IpAddr::from((n << 8).to_be_bytes()), at(i64::from(n)));
         }

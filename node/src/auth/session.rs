@@ -78,13 +78,13 @@ impl Sessions {
             "INSERT INTO session (token_hash, csrf, address, created_s, used_s) \
              VALUES (?, ?, ?, ?, ?)",
         )
-            .bind(hash(&login.token))
-            .bind(&login.csrf)
-            .bind(address(from))
-            .bind(now.as_second())
-            .bind(now.as_second())
-            .execute(&self.pool)
-            .await?;
+        .bind(hash(&login.token))
+        .bind(&login.csrf)
+        .bind(address(from))
+        .bind(now.as_second())
+        .bind(now.as_second())
+        .execute(&self.pool)
+        .await?;
         sqlx::query(
             "DELETE FROM session WHERE token_hash IN \
              (SELECT token_hash FROM session ORDER BY used_s DESC, rowid DESC LIMIT -1 OFFSET ?)",
@@ -209,7 +209,9 @@ impl Sessions {
     }
 
     pub(super) async fn end_all(&self) -> Result<(), sqlx::Error> {
-        sqlx::query("DELETE FROM session").execute(&self.pool).await?;
+        sqlx::query("DELETE FROM session")
+            .execute(&self.pool)
+            .await?;
         self.ended.send_replace(());
         Ok(())
     }

@@ -12,7 +12,9 @@ struct Bed {
 
 async fn bed() -> Bed {
     let dir = tempfile::tempdir().unwrap();
-    let pool = crate::database::open(&dir.path().join("node.db")).await.unwrap();
+    let pool = crate::database::open(&dir.path().join("node.db"))
+        .await
+        .unwrap();
     let auth = Auth::open(&dir.path().join("keys"), pool, Duration::from_secs(3600)).unwrap();
     Bed { dir, auth }
 }
@@ -28,22 +30,52 @@ async fn a_node_is_claimed_once() {
     assert!(code.fresh);
     assert!(!bed.auth.claim_code().unwrap().unwrap().fresh);
     let file = bed.dir.path().join("keys/claim-code");
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
 
-    let wrong = bed.auth.claim(HERE, "0000-0000-0000-0000", PASSWORD.into(), at(0)).await;
+    let wrong = bed
+        .auth
+        .claim(HERE, "0000-0000-0000-0000", PASSWORD.into(), at(0))
+        .await;
     assert!(matches!(wrong, Err(AuthError::Wrong)));
-    let short = bed.auth.claim(HERE, &code.code, "short".into(), at(0)).await;
+    let short = bed
+        .auth
+        .claim(HERE, &code.code, "short".into(), at(0))
+        .await;
     assert!(matches!(short, Err(AuthError::PasswordLength)));
 
     let typed = code.code.to_lowercase().replace('-', " ");
-    let login = bed.auth.claim(HERE, &typed, PASSWORD.into(), at(0)).await.unwrap();
-    assert!(bed.auth.sessions().find(&login.token, HERE, at(1)).await.unwrap().is_some());
+    let login = bed
+        .auth
+        .claim(HERE, &typed, PASSWORD.into(), at(0))
+        .await
+        .unwrap();
+    assert!(
+        bed.auth
+            .sessions()
+            .find(&login.token, HERE, at(1))
+            .await
+            .unwrap()
+            .is_some()
+    );
     assert!(!file.exists());
     let hash = bed.dir.path().join("keys/password");
-    assert_eq!(std::fs::metadata(&hash).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(std::fs::read_to_string(hash).unwrap().starts_with("$argon2id$v=19$m=32768,t=3,p=1$"));
+    assert_eq!(
+        std::fs::metadata(&hash).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert!(
+        std::fs::read_to_string(hash)
+            .unwrap()
+            .starts_with("$argon2id$v=19$m=32768,t=3,p=1$")
+    );
 
-    let again = bed.auth.claim(HERE, &code.code, "another password".into(), at(2)).await;
+    let again = bed
+        .auth
+        .claim(HERE, &code.code, "another password".into(), at(2))
+        .await;
     assert!(matches!(again, Err(AuthError::Claimed)));
 }
 
@@ -53,7 +85,10 @@ async fn passwords_are_checked_and_wrong_ones_slow_down() {
     let unclaimed = bed.auth.login(HERE, PASSWORD.into(), at(0)).await;
     assert!(matches!(unclaimed, Err(AuthError::Wrong)));
     let code = bed.auth.claim_code().unwrap().unwrap().code;
-    bed.auth.claim(HERE, &code, PASSWORD.into(), at(0)).await.unwrap();
+    bed.auth
+        .claim(HERE, &code, PASSWORD.into(), at(0))
+        .await
+        .unwrap();
     bed.auth.login(HERE, PASSWORD.into(), at(0)).await.unwrap();
     for _ in 0..5 {
         let wrong = bed.auth.login(HERE, "not the password".into(), at(0)).await;
@@ -69,25 +104,76 @@ async fn sessions_expire_rotate_and_end() {
     let bed = bed().await;
     let sessions = bed.auth.sessions();
     let login = sessions.begin(HERE, at(0)).await.unwrap();
-    let info = sessions.find(&login.token, HERE, at(1)).await.unwrap().unwrap();
+    let info = sessions
+        .find(&login.token, HERE, at(1))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(info.csrf_is(&login.csrf) && !info.csrf_is("x") && !info.due);
-    assert!(sessions.find(&"0".repeat(64), HERE, at(1)).await.unwrap().is_none());
+    assert!(
+        sessions
+            .find(&"0".repeat(64), HERE, at(1))
+            .await
+            .unwrap()
+            .is_none()
+    );
     let elsewhere = "10.0.0.9".parse().unwrap();
-    assert!(sessions.find(&login.token, elsewhere, at(1)).await.unwrap().is_none());
+    assert!(
+        sessions
+            .find(&login.token, elsewhere, at(1))
+            .await
+            .unwrap()
+            .is_none()
+    );
     let same_machine = "::1".parse().unwrap();
-    assert!(sessions.is_open(&login.token, same_machine, at(1)).await.unwrap());
+    assert!(
+        sessions
+            .is_open(&login.token, same_machine, at(1))
+            .await
+            .unwrap()
+    );
     assert!(sessions.find("", HERE, at(1)).await.unwrap().is_none());
 
     // Idle for longer than an hour.
-    assert!(sessions.find(&login.token, HERE, at(3602)).await.unwrap().is_none());
+    assert!(
+        sessions
+            .find(&login.token, HERE, at(3602))
+            .await
+            .unwrap()
+            .is_none()
+    );
 
     let login = sessions.begin(HERE, at(0)).await.unwrap();
     let newer = sessions.rotate(&login.token, HERE, at(10)).await.unwrap();
-    assert!(sessions.find(&login.token, HERE, at(20)).await.unwrap().is_some());
-    assert!(sessions.find(&login.token, HERE, at(71)).await.unwrap().is_none());
-    assert!(sessions.find(&newer.token, HERE, at(71)).await.unwrap().is_some());
+    assert!(
+        sessions
+            .find(&login.token, HERE, at(20))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        sessions
+            .find(&login.token, HERE, at(71))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        sessions
+            .find(&newer.token, HERE, at(71))
+            .await
+            .unwrap()
+            .is_some()
+    );
     sessions.end(&newer.token).await.unwrap();
-    assert!(sessions.find(&newer.token, HERE, at(72)).await.unwrap().is_none());
+    assert!(
+        sessions
+            .find(&newer.token, HERE, at(72))
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -96,9 +182,21 @@ async fn a_busy_session_ends_too() {
     let sessions = bed.auth.sessions();
     let login = sessions.begin(HERE, at(0)).await.unwrap();
     for n in 1..=20 {
-        assert!(sessions.find(&login.token, HERE, at(n * 1800)).await.unwrap().is_some());
+        assert!(
+            sessions
+                .find(&login.token, HERE, at(n * 1800))
+                .await
+                .unwrap()
+                .is_some()
+        );
     }
-    assert!(sessions.find(&login.token, HERE, at(36_001)).await.unwrap().is_none());
+    assert!(
+        sessions
+            .find(&login.token, HERE, at(36_001))
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -114,8 +212,19 @@ async fn a_secret_that_others_can_read_is_refused() {
 async fn a_reset_makes_the_node_claimable_again() {
     let bed = bed().await;
     let code = bed.auth.claim_code().unwrap().unwrap().code;
-    let login = bed.auth.claim(HERE, &code, PASSWORD.into(), at(0)).await.unwrap();
+    let login = bed
+        .auth
+        .claim(HERE, &code, PASSWORD.into(), at(0))
+        .await
+        .unwrap();
     bed.auth.reset().await.unwrap();
-    assert!(bed.auth.sessions().find(&login.token, HERE, at(1)).await.unwrap().is_none());
+    assert!(
+        bed.auth
+            .sessions()
+            .find(&login.token, HERE, at(1))
+            .await
+            .unwrap()
+            .is_none()
+    );
     assert!(bed.auth.claim_code().unwrap().unwrap().fresh);
 }

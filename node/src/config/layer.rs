@@ -144,7 +144,9 @@ impl Layers {
             }
         }
         // One key at a time first, so that the error can name the layer that holds the wrong value.
-        let defaults: Table = super::DEFAULTS.parse().expect("the embedded defaults are TOML");
+        let defaults: Table = super::DEFAULTS
+            .parse()
+            .expect("the embedded defaults are TOML");
         for (key, (value, origin)) in &self.values {
             let mut probe = defaults.clone();
             if let Some((section, name)) = key.split_once('.')
@@ -208,7 +210,8 @@ impl Layers {
                 Value::String(text.to_owned())
             }
         };
-        self.values.insert(key.to_owned(), (value, origin.to_owned()));
+        self.values
+            .insert(key.to_owned(), (value, origin.to_owned()));
         Ok(())
     }
 

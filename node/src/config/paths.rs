@@ -7,6 +7,8 @@ use super::layer::Environment;
 /// Directories and files of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
+    /// The user's home.
+    pub home: PathBuf,
     /// The usual configuration file.
     pub config_file: PathBuf,
     /// Everything that must be kept.
@@ -25,7 +27,9 @@ pub struct Paths {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathsError {
     /// No home directory.
-    #[error("HOME is not set to an absolute path; archyd runs as an ordinary user with a home directory")]
+    #[error(
+        "HOME is not set to an absolute path; archyd runs as an ordinary user with a home directory"
+    )]
     Home,
     /// No runtime directory.
     #[error(
@@ -64,6 +68,7 @@ impl Paths {
             unit_dir: config.join("containers/systemd/archy"),
             user_unit_dir: config.join("systemd/user"),
             user_runtime_dir: runtime,
+            home,
         })
     }
 

@@ -32,7 +32,10 @@ fn defaults_keep_to_this_machine_and_name_no_service() {
 #[test]
 fn later_layers_win_key_by_key() {
     let file = "[api]\nlisten = \"127.0.0.1:1\"\nconnections_max = 7\n[node]\nname = \"file\"\n";
-    let environment = [("ARCHY_API_LISTEN", "127.0.0.1:2"), ("ARCHY_NODE_NAME", "environment")];
+    let environment = [
+        ("ARCHY_API_LISTEN", "127.0.0.1:2"),
+        ("ARCHY_NODE_NAME", "environment"),
+    ];
     let config = load(file, &environment, &["api.listen=127.0.0.1:3"]).unwrap();
     assert_eq!(config.api.listen.port(), 3);
     assert_eq!(config.node.name, "environment");
@@ -43,7 +46,10 @@ fn later_layers_win_key_by_key() {
 #[test]
 fn values_from_text_take_the_type_of_the_default() {
     let environment = [
-        ("ARCHY_NOSTR_RELAYS", "ws://10.0.0.1:8490, wss://relay.example"),
+        (
+            "ARCHY_NOSTR_RELAYS",
+            "ws://10.0.0.1:8490, wss://relay.example",
+        ),
         ("ARCHY_SWARM_MDNS", "false"),
         ("ARCHY_RELAY_LISTEN", "0.0.0.0:8490"),
         ("ARCHY_SWARM_RELAYS", "n0"),
@@ -60,34 +66,114 @@ fn values_from_text_take_the_type_of_the_default() {
 #[test]
 fn a_peer_is_an_id_and_addresses() {
     let id = "ab".repeat(32);
-    let config = load("", &[], &[&format!("swarm.peers={id}@10.0.0.2:8481+10.0.0.3:9")]).unwrap();
+    let config = load(
+        "",
+        &[],
+        &[&format!("swarm.peers={id}@10.0.0.2:8481+10.0.0.3:9")],
+    )
+    .unwrap();
     assert_eq!(config.swarm.peers[0].id.to_string(), id);
     assert_eq!(config.swarm.peers[0].addresses.len(), 2);
 }
 
 #[test]
 fn other_programs_variables_are_left_alone() {
-    load("", &[("ARCHY_NODE", "/run/x.sock"), ("ARCHY_DATA_DIR", "/d")], &[]).unwrap();
+    load(
+        "",
+        &[("ARCHY_NODE", "/run/x.sock"), ("ARCHY_DATA_DIR", "/d")],
+        &[],
+    )
+    .unwrap();
 }
 
 #[test]
 fn mistakes_are_named() {
     let table: &[(&str, &[(&str, &str)], &[&str], &str)] = &[
-        ("[api]\nlisen = \"x\"\n", &[], &[], "unknown key api.lisen in FILE; did you mean api.listen?"),
+        (
+            "[api]\nlisen = \"x\"\n",
+            &[],
+            &[],
+            "unknown key api.lisen in FILE; did you mean api.listen?",
+        ),
         ("listen = \"x\"\n", &[], &[], "unknown key listen in FILE"),
-        ("[web]\nport = 1\n", &[], &[], "unknown key web.port in FILE"),
-        ("", &[("ARCHY_API_LISTN", "x")], &[], "unknown key api.listn in ARCHY_API_LISTN; did you mean api.listen?"),
-        ("", &[], &["nostr.relay=ws://x"], "unknown key nostr.relay in --set; did you mean nostr.relays?"),
-        ("", &[], &["nostr.relays"], "--set nostr.relays: write section.key=value"),
-        ("[api]\nlisten = 80\n", &[], &[], "api.listen in FILE: expected string, found integer"),
-        ("[api]\nlisten = \"here\"\n", &[], &[], "api.listen in FILE: invalid socket address syntax"),
-        ("", &[("ARCHY_SWARM_MDNS", "yes")], &[], "swarm.mdns in ARCHY_SWARM_MDNS: \"yes\" is neither true nor false"),
-        ("", &[], &["relay.listen=8490"], "relay.listen in --set: \"8490\" is not an address: write IP:PORT"),
-        ("", &[], &["swarm.relays=on"], "swarm.relays in --set: \"on\" is neither \"disabled\", \"n0\" nor a URL"),
-        ("", &[], &["swarm.peers=x"], "swarm.peers in --set: \"x\" is not a peer: write ENDPOINT-ID@IP:PORT, further addresses after a +"),
-        ("", &[], &["nostr.relays=http://x"], "nostr.relays in the configuration: a relay's URL starts with ws:// or wss://"),
-        ("", &[], &["api.allowed_hosts=http://x/"], "api.allowed_hosts in the configuration: write host names only, without scheme, port or path"),
-        ("", &[], &["jobs.parallel_max=0"], "jobs.parallel_max in the configuration: must be 1 to 64"),
+        (
+            "[web]\nport = 1\n",
+            &[],
+            &[],
+            "unknown key web.port in FILE",
+        ),
+        (
+            "",
+            &[("ARCHY_API_LISTN", "x")],
+            &[],
+            "unknown key api.listn in ARCHY_API_LISTN; did you mean api.listen?",
+        ),
+        (
+            "",
+            &[],
+            &["nostr.relay=ws://x"],
+            "unknown key nostr.relay in --set; did you mean nostr.relays?",
+        ),
+        (
+            "",
+            &[],
+            &["nostr.relays"],
+            "--set nostr.relays: write section.key=value",
+        ),
+        (
+            "[api]\nlisten = 80\n",
+            &[],
+            &[],
+            "api.listen in FILE: expected string, found integer",
+        ),
+        (
+            "[api]\nlisten = \"here\"\n",
+            &[],
+            &[],
+            "api.listen in FILE: invalid socket address syntax",
+        ),
+        (
+            "",
+            &[("ARCHY_SWARM_MDNS", "yes")],
+            &[],
+            "swarm.mdns in ARCHY_SWARM_MDNS: \"yes\" is neither true nor false",
+        ),
+        (
+            "",
+            &[],
+            &["relay.listen=8490"],
+            "relay.listen in --set: \"8490\" is not an address: write IP:PORT",
+        ),
+        (
+            "",
+            &[],
+            &["swarm.relays=on"],
+            "swarm.relays in --set: \"on\" is neither \"disabled\", \"n0\" nor a URL",
+        ),
+        (
+            "",
+            &[],
+            &["swarm.peers=x"],
+            "swarm.peers in --set: \"x\" is not a peer: write ENDPOINT-ID@IP:PORT, further addresses after a +",
+        ),
+        (
+            "",
+            &[],
+            &["nostr.relays=http://x"],
+            "nostr.relays in --set: \"http://x\" is not the address of a Nostr relay: its scheme is neither ws nor wss; write it like wss://relay.example.org",
+        ),
+        (
+            "",
+            &[],
+            &["api.allowed_hosts=http://x/"],
+            "api.allowed_hosts in the configuration: write host names only, without scheme, port or path",
+        ),
+        (
+            "",
+            &[],
+            &["jobs.parallel_max=0"],
+            "jobs.parallel_max in the configuration: must be 1 to 64",
+        ),
     ];
     for (file, environment, set, message) in table {
         let error = load(file, environment, set).unwrap_err();
@@ -121,7 +207,10 @@ fn paths_follow_xdg() {
     assert_eq!(paths.data_dir, PathBuf::from("/h/.local/share/archy"));
     assert_eq!(paths.socket(), PathBuf::from("/r/archy/archyd.sock"));
     environment.insert("ARCHY_DATA_DIR".to_owned(), "/d".to_owned());
-    assert_eq!(Paths::discover(&environment, None).unwrap().data_dir, PathBuf::from("/d"));
+    assert_eq!(
+        Paths::discover(&environment, None).unwrap().data_dir,
+        PathBuf::from("/d")
+    );
     environment.remove("XDG_RUNTIME_DIR");
     assert!(Paths::discover(&environment, None).is_err());
 }

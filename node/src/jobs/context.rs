@@ -50,6 +50,11 @@ impl Context {
         &self.cancel
     }
 
+    /// Waits until the daemon ends.
+    pub async fn stopping(&self) {
+        self.stop.cancelled().await;
+    }
+
     /// Returns what to do now that [`Context::token`] is cancelled.
     pub fn ending(&self) -> Ending {
         if self.stop.is_cancelled() && !self.record.borrow().cancelling {
@@ -67,7 +72,10 @@ impl Context {
     /// Says how far the phase is (0–1). Not stored; events carry it at a bounded rate.
     pub fn progress(&self, fraction: f64, message: Option<String>, transfer: Option<Transfer>) {
         self.record.send_if_modified(|record| {
-            record.apply(Step::Progress(fraction, message, transfer), Timestamp::now())
+            record.apply(
+                Step::Progress(fraction, message, transfer),
+                Timestamp::now(),
+            )
         });
     }
 

@@ -204,7 +204,10 @@ impl Jobs {
     }
 
     fn active(&self) -> std::sync::MutexGuard<'_, HashMap<String, Active>> {
-        self.0.active.lock().expect("nothing panics while it holds the lock")
+        self.0
+            .active
+            .lock()
+            .expect("nothing panics while it holds the lock")
     }
 
     fn launch(&self, record: Record, ordinal: u64) {

@@ -143,7 +143,9 @@ struct Bed {
 impl Bed {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let pool = crate::database::open(&dir.path().join("node.db")).await.unwrap();
+        let pool = crate::database::open(&dir.path().join("node.db"))
+            .await
+            .unwrap();
         Self {
             _dir: dir,
             store: JobStore::new(pool),
@@ -190,18 +192,26 @@ async fn a_job_runs_and_its_end_is_stored() {
     let (jobs, _stop) = bed.start(Script::new(false, || Outcome::Done), 1).await;
     let job = jobs.submit(wish("app", JobKind::Install)).await.unwrap();
     let end = event(&mut events, ended).await;
-    assert_eq!((end.id.as_str(), end.state), (job.id.as_str(), JobState::Succeeded));
+    assert_eq!(
+        (end.id.as_str(), end.state),
+        (job.id.as_str(), JobState::Succeeded)
+    );
     jobs.stopped().await;
     assert_eq!(jobs.show(&job.id).await.unwrap().percent, 100.0);
     assert!(bed.store.unfinished().await.unwrap().is_empty());
-    assert!(matches!(jobs.show("nothing").await, Err(SubmitError::Unknown(_))));
+    assert!(matches!(
+        jobs.show("nothing").await,
+        Err(SubmitError::Unknown(_))
+    ));
 }
 
 #[tokio::test]
 async fn a_failure_keeps_its_problem() {
     let bed = Bed::new().await;
     let mut events = bed.events.subscribe();
-    let (jobs, _stop) = bed.start(Script::new(false, || Outcome::Failed(problem())), 1).await;
+    let (jobs, _stop) = bed
+        .start(Script::new(false, || Outcome::Failed(problem())), 1)
+        .await;
     jobs.submit(wish("app", JobKind::Install)).await.unwrap();
     let end = event(&mut events, ended).await;
     assert_eq!(end.problem, Some(problem()));
@@ -227,7 +237,10 @@ async fn the_owner_cancels_waiting_and_running_jobs() {
     assert_eq!(end.state, JobState::Cancelled);
     jobs.stopped().await;
     assert_eq!(worker.runs.load(Ordering::SeqCst), 1);
-    assert!(matches!(jobs.cancel(&first.id).await, Err(SubmitError::NotCancellable(_))));
+    assert!(matches!(
+        jobs.cancel(&first.id).await,
+        Err(SubmitError::NotCancellable(_))
+    ));
 }
 
 #[tokio::test]
@@ -236,7 +249,10 @@ async fn removing_cannot_be_cancelled() {
     let worker = Script::new(true, || Outcome::Done);
     let (jobs, _stop) = bed.start(Arc::clone(&worker), 1).await;
     let job = jobs.submit(wish("one", JobKind::Purge)).await.unwrap();
-    assert!(matches!(jobs.cancel(&job.id).await, Err(SubmitError::NotCancellable(_))));
+    assert!(matches!(
+        jobs.cancel(&job.id).await,
+        Err(SubmitError::NotCancellable(_))
+    ));
     worker.release.notify_one();
     jobs.stopped().await;
 }
@@ -296,7 +312,10 @@ async fn a_job_that_kills_the_daemon_ends_after_some_attempts() {
         .unwrap();
     for _ in 0..ATTEMPTS_MAX {
         let mut stored = bed.store.find(&record.id).await.unwrap().unwrap();
-        bed.store.apply(&mut stored, Step::Begin, Timestamp::now()).await.unwrap();
+        bed.store
+            .apply(&mut stored, Step::Begin, Timestamp::now())
+            .await
+            .unwrap();
     }
     let (jobs, _stop) = bed.start(Script::new(true, || Outcome::Done), 1).await;
     jobs.stopped().await;
@@ -313,12 +332,21 @@ async fn a_cancel_survives_a_kill() {
         .create(wish("one", JobKind::Install), Timestamp::now())
         .await
         .unwrap();
-    bed.store.apply(&mut record, Step::Begin, Timestamp::now()).await.unwrap();
-    bed.store.apply(&mut record, Step::Cancel, Timestamp::now()).await.unwrap();
+    bed.store
+        .apply(&mut record, Step::Begin, Timestamp::now())
+        .await
+        .unwrap();
+    bed.store
+        .apply(&mut record, Step::Cancel, Timestamp::now())
+        .await
+        .unwrap();
     let worker = Script::new(true, || Outcome::Done);
     let (jobs, _stop) = bed.start(Arc::clone(&worker), 1).await;
     jobs.stopped().await;
     // The worker ran once more, to undo.
     assert_eq!(worker.runs.load(Ordering::SeqCst), 1);
-    assert_eq!(jobs.show(&record.id).await.unwrap().state, JobState::Cancelled);
+    assert_eq!(
+        jobs.show(&record.id).await.unwrap().state,
+        JobState::Cancelled
+    );
 }

@@ -11,10 +11,10 @@ use super::conduct::{Conduct, Misconduct};
 use super::session::{Action, Place, Session};
 use super::status::{RelayState, RelayStatus};
 use crate::cursor::CursorStore;
-use crate::engine::{authenticate, compute_id};
 use crate::event::Event;
 use crate::link::{Incoming, Link, LinkError};
 use crate::message::RelayMessage;
+use crate::sdk::{authenticate, compute_id};
 use crate::statement::{self, Heard, Unwanted, timestamp};
 use crate::url::RelayUrl;
 
@@ -228,6 +228,7 @@ impl<C: CursorStore> Reader<C> {
                     return Err(Ended::Refused(words.clone()));
                 }
             }
+            RelayMessage::Eose { .. } if session.expects(&message) => {}
             RelayMessage::Ok { .. } | RelayMessage::Eose { .. } | RelayMessage::Auth => {
                 conduct.control(now)?;
             }

@@ -19,6 +19,8 @@ const PAGE_EVENTS: usize = 500;
 const PAGES_MAX: usize = 400;
 /// Time without an event in which a page must end.
 pub(super) const PAGE_SECONDS_MAX: Duration = Duration::from_secs(30);
+/// Time until a page is asked for again that the relay closed because it came too soon.
+const PAGE_PAUSE: Duration = Duration::from_secs(5);
 /// Time until a walk that did not end is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(600);
 
@@ -53,6 +55,10 @@ struct Walk {
     since: Option<u64>,
     began: u64,
     page: usize,
+    /// Pages so far.
+    count: usize,
+    /// When the page is asked for again, after the relay said that it came too soon.
+    paused_until: Option<Instant>,
     filter: Filter,
     ids: HashSet<EventId>,
     previous: HashSet<EventId>,
@@ -63,6 +69,7 @@ struct Walk {
 #[derive(Debug)]
 pub(crate) struct Session {
     walk: Option<Walk>,
+    /// Pages of all walks on this connection: the number of the next.
     pages: usize,
     retry_at: Option<Instant>,
 }
@@ -102,6 +109,8 @@ impl Session {
             since,
             began: unix,
             page: self.pages,
+            count: 1,
+            paused_until: None,
             filter: Filter {
                 since,
                 limit: Some(PAGE_EVENTS),
@@ -176,7 +185,16 @@ impl Session {
             RelayMessage::Eose { subscription } if self.is_page(subscription) => {
                 self.page_ended(unix, now)
             }
-            RelayMessage::Closed { subscription, .. } if self.is_page(subscription) => {
+            RelayMessage::Closed {
+                subscription,
+                words,
+            } if self.is_page(subscription) => {
+                if words.starts_with("rate-limited")
+                    && let Some(walk) = &mut self.walk
+                {
+                    walk.paused_until = Some(now + PAGE_PAUSE);
+                    return Vec::new();
+                }
                 self.give_up("it closed the subscription before the end", now)
             }
             RelayMessage::Eose { .. }
@@ -188,6 +206,18 @@ impl Session {
         }
     }
 
+    /// Returns whether a message answers a request of ours.
+    pub(crate) fn expects(&self, message: &RelayMessage) -> bool {
+        match message {
+            RelayMessage::Eose { subscription } => self.is_page(subscription),
+            RelayMessage::Event { .. }
+            | RelayMessage::Closed { .. }
+            | RelayMessage::Ok { .. }
+            | RelayMessage::Notice { .. }
+            | RelayMessage::Auth => false,
+        }
+    }
+
     /// Returns whether the live subscription is this one.
     pub(crate) fn is_live(subscription: &str) -> bool {
         subscription == LIVE
@@ -195,6 +225,16 @@ impl Session {
 
     /// Looks at the clock.
     pub(crate) fn tick(&mut self, since: Option<u64>, unix: u64, now: Instant) -> Vec<Action> {
+        if let Some(mut walk) = self.walk.take_if(|walk| walk.paused_until.is_some()) {
+            if walk.paused_until.is_some_and(|until| until > now) {
+                self.walk = Some(walk);
+                return Vec::new();
+            }
+            // The same page again, under a new name: events of the closed one may still be on their way.
+            walk.ids.clear();
+            walk.oldest = u64::MAX;
+            return self.next_page(walk, now);
+        }
         if let Some(walk) = &self.walk
             && now.saturating_duration_since(walk.progress) >= PAGE_SECONDS_MAX
         {
@@ -231,20 +271,25 @@ impl Session {
         } else {
             walk.oldest.saturating_sub(1)
         };
-        if self.pages >= PAGES_MAX {
-            self.walk = Some(walk);
-            actions.extend(self.give_up("it has more events than a node reads", now));
-            return actions;
-        }
-        walk.page = self.pages;
-        self.pages += 1;
         walk.filter.until = Some(until);
         walk.previous = std::mem::take(&mut walk.ids);
         walk.oldest = u64::MAX;
-        walk.progress = now;
-        actions.push(request(&walk));
-        self.walk = Some(walk);
+        actions.extend(self.next_page(walk, now));
         actions
+    }
+
+    fn next_page(&mut self, mut walk: Walk, now: Instant) -> Vec<Action> {
+        if walk.count >= PAGES_MAX {
+            return self.give_up("it has more events than a node reads", now);
+        }
+        walk.count += 1;
+        walk.page = self.pages;
+        self.pages += 1;
+        walk.paused_until = None;
+        walk.progress = now;
+        let action = request(&walk);
+        self.walk = Some(walk);
+        vec![action]
     }
 
     fn give_up(&mut self, why: &'static str, now: Instant) -> Vec<Action> {

@@ -186,9 +186,8 @@ pub(super) async fn sweep(hub: Arc<Hub>) {
 /// Accepts connections until the relay stops.
 pub(super) async fn accept(hub: Arc<Hub>, listener: TcpListener) {
     loop {
-        let accepted = match hub.cancel.run_until_cancelled(listener.accept()).await {
-            None => return,
-            Some(accepted) => accepted,
+        let Some(accepted) = hub.cancel.run_until_cancelled(listener.accept()).await else {
+            return;
         };
         match accepted {
             Ok((stream, address)) => {

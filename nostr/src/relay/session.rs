@@ -19,10 +19,10 @@ use super::policy;
 use super::server::Hub;
 use super::store::Insertion;
 use crate::bucket::Bucket;
-use crate::engine::authenticate;
 use crate::event::{Class, Event};
 use crate::filter::Filter;
 use crate::message::{ClientMessage, MessageError, RelayMessage};
+use crate::sdk::authenticate;
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 

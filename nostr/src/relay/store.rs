@@ -10,9 +10,9 @@ use sqlx::sqlite::{
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 use super::Limits;
-use crate::engine::Authentic;
 use crate::event::{Event, EventId, Pubkey, Slot, Version};
 use crate::filter::Filter;
+use crate::sdk::Authentic;
 
 /// Connections that read at once; one more writes.
 const READERS: u32 = 4;
@@ -414,3 +414,6 @@ where
     }
     query.push(")");
 }
+
+#[cfg(test)]
+mod tests;

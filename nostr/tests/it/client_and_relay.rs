@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use archy_nostr::{Heard, NostrKey, PublishOptions, RelayState, Subject, publish};
+use archy_nostr::{
+    CursorStore as _, Heard, MemoryCursors, NostrKey, PublishOptions, RelayState, Subject, publish,
+};
 use serde_json::json;
 
 use crate::support::*;
@@ -248,4 +250,57 @@ async fn publishing_reports_each_relay_apart() {
     };
     assert_eq!(unreachable, &dead_url);
     assert!(why.starts_with("could not connect"), "{why}");
+}
+
+#[tokio::test]
+async fn what_is_published_long_after_its_date_is_heard_live() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = start_relay(relay_config(dir.path())).await;
+    let mut following = Following::start(std::slice::from_ref(relay.url()));
+    following.until_live(relay.url()).await;
+    let mut client = RawClient::connect(relay.url()).await;
+    let late = event(&NostrKey::generate(), "notes", "late", 1_700_000_000);
+    assert!(client.offer(&late).await.0);
+    assert_eq!(following.next().await, "late");
+    following.follower.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_read_finds_what_lies_before_the_cursor() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = start_relay(relay_config(dir.path())).await;
+    let urls = std::slice::from_ref(relay.url());
+    let mut client = RawClient::connect(relay.url()).await;
+    for (content, date) in [("old", 1_700_000_000), ("older", 1_600_000_000)] {
+        let event = event(&NostrKey::generate(), "notes", content, date);
+        assert!(client.offer(&event).await.0);
+    }
+    let cursors = Arc::new(MemoryCursors::default());
+    let now = archy_nostr::Clock::system().now();
+    let cursor = jiff::Timestamp::from_second(now.cast_signed()).unwrap();
+    cursors.save(relay.url(), cursor).await.unwrap();
+
+    let mut config = follower_config(urls);
+    let mut following = Following::with(config.clone(), Arc::clone(&cursors));
+    // The newest comes with the live subscription.
+    assert_eq!(following.next().await, "old");
+    assert_eq!(following.until_live(relay.url()).await.received, 1);
+    following.follower.stop().await;
+    config.full_read_every = std::time::Duration::ZERO;
+    let mut following = Following::with(config, cursors);
+    assert_eq!(following.take(2).await, ["old", "older"]);
+    following.follower.stop().await;
+}
+
+#[tokio::test]
+async fn without_relays_the_channel_is_open_until_the_stop() {
+    let mut following = Following::start(&[]);
+    assert!(
+        following
+            .heard
+            .try_recv()
+            .is_err_and(|error| error == tokio::sync::mpsc::error::TryRecvError::Empty)
+    );
+    following.follower.stop().await;
+    assert_eq!(soon("the end", following.heard.recv()).await, None);
 }

@@ -1,4 +1,12 @@
 //! Integration tests: our client, our relay, relays that lie, and one that we did not write.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what tests share fails like the tests themselves"
+)]
 
 mod client_and_relay;
+mod hostile;
+mod interop;
+mod lies;
+mod relay;
 mod support;

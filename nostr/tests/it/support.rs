@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use archy_nostr::engine::Unsigned;
 use archy_nostr::event::Event;
 use archy_nostr::relay::{self, Relay};
+use archy_nostr::sdk::Unsigned;
 use archy_nostr::{
     Backoff, Clock, Config, Draft, Follower, Heard, MemoryCursors, NostrKey, PublishOptions,
     PublishReport, RelayStatus, RelayUrl, Subject, publish,

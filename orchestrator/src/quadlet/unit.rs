@@ -225,7 +225,10 @@ fn texts(value: &Value) -> Vec<String> {
     match value {
         Value::Plain(text) => vec![text.0.clone()],
         Value::Words(words) => words.iter().map(|word| word.0.clone()).collect(),
-        Value::Json(arguments) => arguments.iter().map(|argument| argument.0.clone()).collect(),
+        Value::Json(arguments) => arguments
+            .iter()
+            .map(|argument| argument.0.clone())
+            .collect(),
     }
 }
 

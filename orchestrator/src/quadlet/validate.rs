@@ -76,13 +76,17 @@ pub async fn stage(set: &UnitSet, staging: &Path, generator: &Path) -> Result<()
         let path = staging.join(name);
         let file = path.clone();
         let text = unit.text();
-        let written = tokio::task::spawn_blocking(move || crate::disk::write_synced(&file, text.as_bytes(), 0o644));
+        let written = tokio::task::spawn_blocking(move || {
+            crate::disk::write_synced(&file, text.as_bytes(), 0o644)
+        });
         written
             .await
             .map_err(io::Error::other)
             .and_then(|done| done)
             .map_err(failed(&path))?;
-        let text = tokio::fs::read_to_string(&path).await.map_err(failed(&path))?;
+        let text = tokio::fs::read_to_string(&path)
+            .await
+            .map_err(failed(&path))?;
         let read = unit.reads_back_from(&text);
         read.map_err(|source| ValidateError::ReadBack {
             file: name.clone(),
@@ -154,7 +158,9 @@ fn services(stdout: &str) -> BTreeMap<String, String> {
     let mut services = BTreeMap::new();
     let mut name: Option<String> = None;
     for line in stdout.lines() {
-        let title = line.strip_prefix("---").and_then(|line| line.strip_suffix("---"));
+        let title = line
+            .strip_prefix("---")
+            .and_then(|line| line.strip_suffix("---"));
         if let Some(title) = title {
             name = Some(title.to_owned());
             services.insert(title.to_owned(), String::new());
@@ -184,7 +190,9 @@ const JSON: [(&str, &str); 3] = [
 const CID_FILE: &str = "--cidfile=%t/%N.cid";
 
 fn check_command(unit: &Unit, service: &str) -> Result<(), String> {
-    let mut commands = service.lines().filter_map(|line| line.strip_prefix("ExecStart="));
+    let mut commands = service
+        .lines()
+        .filter_map(|line| line.strip_prefix("ExecStart="));
     let (Some(command), None) = (commands.next(), commands.next()) else {
         return Err("not exactly one ExecStart".to_owned());
     };
@@ -207,7 +215,9 @@ fn check_command(unit: &Unit, service: &str) -> Result<(), String> {
     for section in ["Container", "Network", "Volume"] {
         for (key, flag) in LISTS {
             let meant: Vec<String> = unit.values(section, key).flat_map(texts).collect();
-            if unit.sections.iter().any(|s| s.name == section) && sorted(following(flag)) != sorted(meant) {
+            if unit.sections.iter().any(|s| s.name == section)
+                && sorted(following(flag)) != sorted(meant)
+            {
                 return Err(format!("{key} became another {flag}"));
             }
         }

@@ -84,7 +84,9 @@ impl LogStream {
         }
         if let Some(invocation) = &query.invocation {
             command.arg(format!("_SYSTEMD_INVOCATION_ID={invocation}"));
-            command.arg("+").arg(format!("USER_INVOCATION_ID={invocation}"));
+            command
+                .arg("+")
+                .arg(format!("USER_INVOCATION_ID={invocation}"));
         } else {
             for (index, unit) in query.units.iter().enumerate() {
                 if index > 0 {
@@ -156,7 +158,9 @@ fn parse(json: &str) -> Option<LogLine> {
     };
     Some(LogLine {
         at: Timestamp::from_microsecond(microseconds).ok()?,
-        unit: field("USER_UNIT").or(field("_SYSTEMD_USER_UNIT"))?.to_owned(),
+        unit: field("USER_UNIT")
+            .or(field("_SYSTEMD_USER_UNIT"))?
+            .to_owned(),
         source,
         text: text.trim_end_matches('\n').to_owned(),
     })
@@ -169,13 +173,24 @@ mod tests {
     #[test]
     fn container_lines_are_told_from_those_about_the_container() {
         let line = |extra: &str| {
-            format!(r#"{{"__REALTIME_TIMESTAMP":"1795255639023450","_SYSTEMD_USER_UNIT":"archy.a.b.service","MESSAGE":"hello\n"{extra}}}"#)
+            format!(
+                r#"{{"__REALTIME_TIMESTAMP":"1795255639023450","_SYSTEMD_USER_UNIT":"archy.a.b.service","MESSAGE":"hello\n"{extra}}}"#
+            )
         };
         let source = |extra: &str| parse(&line(extra)).map(|line| (line.source, line.text));
         let text = "hello".to_owned();
-        assert_eq!(source(r#","CONTAINER_NAME":"a","PRIORITY":"6""#), Some((LogSource::Output, text.clone())));
-        assert_eq!(source(r#","CONTAINER_NAME":"a","PRIORITY":"3""#), Some((LogSource::Error, text.clone())));
-        assert_eq!(source(r#","PRIORITY":"6""#), Some((LogSource::System, text)));
+        assert_eq!(
+            source(r#","CONTAINER_NAME":"a","PRIORITY":"6""#),
+            Some((LogSource::Output, text.clone()))
+        );
+        assert_eq!(
+            source(r#","CONTAINER_NAME":"a","PRIORITY":"3""#),
+            Some((LogSource::Error, text.clone()))
+        );
+        assert_eq!(
+            source(r#","PRIORITY":"6""#),
+            Some((LogSource::System, text))
+        );
         assert_eq!(source(r#","PODMAN_EVENT":"start""#), None);
         assert_eq!(parse("{}"), None);
         assert_eq!(parse("nonsense"), None);

@@ -266,7 +266,9 @@ impl Podman {
     ///
     /// [`PodmanError`].
     pub async fn ping(&self) -> Result<String, PodmanError> {
-        let answer = self.request("answer", Method::GET, "/_ping", Bytes::new()).await?;
+        let answer = self
+            .request("answer", Method::GET, "/_ping", Bytes::new())
+            .await?;
         let version = answer.headers.get("Libpod-API-Version");
         Ok(version
             .and_then(|version| version.to_str().ok())
@@ -289,7 +291,8 @@ impl Podman {
     ///
     /// [`PodmanError`].
     pub async fn containers(&self) -> Result<Vec<Container>, PodmanError> {
-        self.read("list containers", "/containers/json?all=true").await
+        self.read("list containers", "/containers/json?all=true")
+            .await
     }
 
     /// Returns a container's health as last checked; `None` when it has no check or does not exist.
@@ -313,7 +316,8 @@ impl Podman {
     /// [`PodmanError`].
     pub async fn remove_container(&self, name: &str) -> Result<(), PodmanError> {
         let path = format!("/containers/{}?force=true&v=true&ignore=true", encode(name));
-        self.remove(&format!("remove the container {name}"), &path).await
+        self.remove(&format!("remove the container {name}"), &path)
+            .await
     }
 
     /// Returns an image; `None` when podman does not have it.
@@ -323,7 +327,10 @@ impl Podman {
     /// [`PodmanError`].
     pub async fn image(&self, reference: &str) -> Result<Option<Image>, PodmanError> {
         let path = format!("/images/{}/json", encode(reference));
-        match self.read(&format!("inspect the image {reference}"), &path).await {
+        match self
+            .read(&format!("inspect the image {reference}"), &path)
+            .await
+        {
             Ok(image) => Ok(Some(image)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -347,7 +354,9 @@ impl Podman {
             "/images/pull?reference={}&tlsVerify=false&policy=always",
             encode(reference)
         );
-        let mut answer = self.request(&action, Method::POST, &path, Bytes::new()).await?;
+        let mut answer = self
+            .request(&action, Method::POST, &path, Bytes::new())
+            .await?;
         let mut lines = JsonLines::default();
         let mut id = None;
         while let Some(line) = lines.next::<PullLine>(&mut answer.body, &action).await? {
@@ -382,7 +391,8 @@ impl Podman {
             encode(repository)
         );
         let action = format!("name an image {repository}");
-        self.request(&action, Method::POST, &path, Bytes::new()).await?;
+        self.request(&action, Method::POST, &path, Bytes::new())
+            .await?;
         Ok(())
     }
 
@@ -400,7 +410,8 @@ impl Podman {
             encode(digest),
         );
         let action = "take a name from an image";
-        self.request(action, Method::POST, &path, Bytes::new()).await?;
+        self.request(action, Method::POST, &path, Bytes::new())
+            .await?;
         Ok(())
     }
 
@@ -411,7 +422,8 @@ impl Podman {
     /// [`PodmanError`], also when a container uses the image.
     pub async fn remove_image(&self, reference: &str) -> Result<(), PodmanError> {
         let path = format!("/images/{}?force=false", encode(reference));
-        self.remove(&format!("remove the image {reference}"), &path).await
+        self.remove(&format!("remove the image {reference}"), &path)
+            .await
     }
 
     /// Creates a secret from bytes.
@@ -433,7 +445,11 @@ impl Podman {
     /// [`PodmanError`].
     pub async fn secrets(&self) -> Result<Vec<String>, PodmanError> {
         let listed: Option<Vec<ListedSecret>> = self.read("list secrets", "/secrets/json").await?;
-        Ok(listed.into_iter().flatten().map(|secret| secret.spec.name).collect())
+        Ok(listed
+            .into_iter()
+            .flatten()
+            .map(|secret| secret.spec.name)
+            .collect())
     }
 
     /// Removes a secret. A missing one is as good.
@@ -443,7 +459,8 @@ impl Podman {
     /// [`PodmanError`].
     pub async fn remove_secret(&self, name: &str) -> Result<(), PodmanError> {
         let path = format!("/secrets/{}", encode(name));
-        self.remove(&format!("remove the secret {name}"), &path).await
+        self.remove(&format!("remove the secret {name}"), &path)
+            .await
     }
 
     /// Lists the names of all networks.
@@ -462,7 +479,8 @@ impl Podman {
     /// [`PodmanError`], also when a container uses it.
     pub async fn remove_network(&self, name: &str) -> Result<(), PodmanError> {
         let path = format!("/networks/{}", encode(name));
-        self.remove(&format!("remove the network {name}"), &path).await
+        self.remove(&format!("remove the network {name}"), &path)
+            .await
     }
 
     /// Lists the names of all volumes.
@@ -481,7 +499,8 @@ impl Podman {
     /// [`PodmanError`], also when a container uses it.
     pub async fn remove_volume(&self, name: &str) -> Result<(), PodmanError> {
         let path = format!("/volumes/{}", encode(name));
-        self.remove(&format!("remove the volume {name}"), &path).await
+        self.remove(&format!("remove the volume {name}"), &path)
+            .await
     }
 
     /// Follows what happens to containers, networks and volumes from now on.
@@ -492,7 +511,9 @@ impl Podman {
     pub async fn events(&self) -> Result<Events, PodmanError> {
         let filters = r#"{"type":["container","network","volume"],"event":["start","died","remove","health_status"]}"#;
         let path = format!("/events?stream=true&filters={}", encode(filters));
-        let answer = self.request("report events", Method::GET, &path, Bytes::new()).await?;
+        let answer = self
+            .request("report events", Method::GET, &path, Bytes::new())
+            .await?;
         Ok(Events {
             body: answer.body,
             lines: JsonLines::default(),
@@ -501,12 +522,20 @@ impl Podman {
 
     async fn names(&self, action: &str, path: &str) -> Result<Vec<String>, PodmanError> {
         let listed: Option<Vec<Named>> = self.read(action, path).await?;
-        Ok(listed.into_iter().flatten().map(|named| named.name).collect())
+        Ok(listed
+            .into_iter()
+            .flatten()
+            .map(|named| named.name)
+            .collect())
     }
 
     async fn read<T: DeserializeOwned>(&self, action: &str, path: &str) -> Result<T, PodmanError> {
-        let answer = self.request(action, Method::GET, path, Bytes::new()).await?;
-        let body = self.within(action, answer.body.collect(ANSWER_BYTES_MAX)).await?;
+        let answer = self
+            .request(action, Method::GET, path, Bytes::new())
+            .await?;
+        let body = self
+            .within(action, answer.body.collect(ANSWER_BYTES_MAX))
+            .await?;
         serde_json::from_slice(&body).map_err(|source| PodmanError::Answer {
             action: action.to_owned(),
             source,
@@ -514,7 +543,9 @@ impl Podman {
     }
 
     async fn remove(&self, action: &str, path: &str) -> Result<(), PodmanError> {
-        let removed = self.request(action, Method::DELETE, path, Bytes::new()).await;
+        let removed = self
+            .request(action, Method::DELETE, path, Bytes::new())
+            .await;
         match removed {
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),
@@ -530,12 +561,16 @@ impl Podman {
         body: Bytes,
     ) -> Result<Answer, PodmanError> {
         let path = format!("{API}{path}");
-        let answer = self.within(action, send(&self.socket, method, &path, body)).await?;
+        let answer = self
+            .within(action, send(&self.socket, method, &path, body))
+            .await?;
         if answer.status.is_success() {
             return Ok(answer);
         }
         let status = answer.status;
-        let body = self.within(action, answer.body.collect(ANSWER_BYTES_MAX)).await?;
+        let body = self
+            .within(action, answer.body.collect(ANSWER_BYTES_MAX))
+            .await?;
         Err(PodmanError::Refused {
             action: action.to_owned(),
             status: status.as_u16(),
@@ -572,7 +607,9 @@ fn broken(action: &str, error: HttpError) -> PodmanError {
 /// podman's errors are `{"cause","message","response"}`.
 fn message(status: StatusCode, body: &[u8]) -> String {
     let error: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let message = error.as_ref().and_then(|error| error.get("message")?.as_str());
+    let message = error
+        .as_ref()
+        .and_then(|error| error.get("message")?.as_str());
     message.map_or_else(|| status.to_string(), str::to_owned)
 }
 

@@ -15,7 +15,9 @@ use zbus_systemd::systemd1::ManagerProxy;
 #[derive(Debug, thiserror::Error)]
 pub enum SystemdError {
     /// No connection to the user's bus.
-    #[error("cannot reach the user's systemd over {address}: is this user lingering (`loginctl enable-linger`)?")]
+    #[error(
+        "cannot reach the user's systemd over {address}: is this user lingering (`loginctl enable-linger`)?"
+    )]
     Connect {
         /// The bus.
         address: String,
@@ -238,13 +240,16 @@ impl Systemd {
     pub async fn list(&self, pattern: &str) -> Result<Vec<UnitState>, SystemdError> {
         let manager = self.manager().await?;
         let listed = manager.list_units_by_patterns(Vec::new(), vec![pattern.to_owned()]);
-        let listed = listed.await.map_err(|source| self.call_failed("list units", source))?;
-        let state = |(name, _, load, active, sub, ..): (String, _, _, _, _, _, _, _, _, _)| UnitState {
-            name,
-            load,
-            active,
-            sub,
-        };
+        let listed = listed
+            .await
+            .map_err(|source| self.call_failed("list units", source))?;
+        let state =
+            |(name, _, load, active, sub, ..): (String, _, _, _, _, _, _, _, _, _)| UnitState {
+                name,
+                load,
+                active,
+                sub,
+            };
         Ok(listed.into_iter().map(state).collect())
     }
 
@@ -260,7 +265,10 @@ impl Systemd {
         let path = manager.load_unit(unit.to_owned()).await.map_err(failed)?;
         let connection = self.connection().await?;
         let mut properties: HashMap<String, OwnedVariant> = HashMap::new();
-        for interface in ["org.freedesktop.systemd1.Unit", "org.freedesktop.systemd1.Service"] {
+        for interface in [
+            "org.freedesktop.systemd1.Unit",
+            "org.freedesktop.systemd1.Service",
+        ] {
             let reply = connection
                 .call_method(
                     Some("org.freedesktop.systemd1"),
@@ -312,7 +320,8 @@ impl Systemd {
 }
 
 /// Signals that wait for a reader; later ones are lost, and a lost hint costs no more than the next regular look.
-const CHANGES_CAPACITY: std::num::NonZeroUsize = std::num::NonZeroUsize::new(256).expect("256 is not zero");
+const CHANGES_CAPACITY: std::num::NonZeroUsize =
+    std::num::NonZeroUsize::new(256).expect("256 is not zero");
 
 /// Hints that units changed.
 #[derive(Debug)]
@@ -327,7 +336,10 @@ impl Changes {
         loop {
             let message = self.stream.next().await?.ok()?;
             let header = message.header();
-            if header.path().is_some_and(|path| path.as_str().starts_with(&self.prefix)) {
+            if header
+                .path()
+                .is_some_and(|path| path.as_str().starts_with(&self.prefix))
+            {
                 return Some(());
             }
         }
@@ -352,7 +364,9 @@ fn take<T: TryFrom<OwnedVariant> + Default>(
     name: &str,
 ) -> T {
     let value = properties.remove(name);
-    value.and_then(|value| T::try_from(value).ok()).unwrap_or_default()
+    value
+        .and_then(|value| T::try_from(value).ok())
+        .unwrap_or_default()
 }
 
 fn is_no_such_unit(error: &zbus::Error) -> bool {

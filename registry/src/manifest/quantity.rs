@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::string_serde;
+use crate::text::is_hidden;
 
 /// A text is not a quantity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -177,7 +178,7 @@ impl FromStr for RelativePath {
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         let part = |part: &str| !part.is_empty() && part != "..";
-        let plain = !text.chars().any(|c| c.is_control() || c == '\\');
+        let plain = !text.chars().any(|c| is_hidden(c) || c == '\\');
         if text.len() <= 255 && plain && text.split('/').all(part) {
             Ok(Self(text.to_owned()))
         } else {
@@ -198,4 +199,93 @@ fn split_number(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     Some((number.parse().ok()?, unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_read_and_written_the_same() {
+        for (text, ms) in [
+            ("0s", 0),
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("24h", 86_400_000),
+        ] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.as_duration(), Duration::from_millis(ms));
+            assert_eq!(span.to_string(), text);
+        }
+        assert_eq!("90s".parse::<Span>().unwrap().to_string(), "90s");
+        assert_eq!("120s".parse::<Span>().unwrap().to_string(), "2m");
+        for text in [
+            "",
+            "s",
+            "1",
+            "1 s",
+            "-1s",
+            "1.5s",
+            "25h",
+            "1d",
+            "99999999999999999999s",
+            "1S",
+        ] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+        for (text, bytes) in [
+            ("0", 0),
+            ("1023", 1023),
+            ("1K", 1024),
+            ("512M", 512 << 20),
+            ("3T", 3 << 40),
+        ] {
+            let size: Size = text.parse().unwrap();
+            assert_eq!(size.bytes(), bytes);
+            assert_eq!(size.to_string(), text);
+        }
+        for text in [
+            "",
+            "M",
+            "1MB",
+            "1m",
+            "1.5G",
+            "-1",
+            "8192T",
+            "18446744073709551616",
+        ] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+        for (text, millis) in [("1", 1000), ("0.5", 500), ("1.25", 1250), ("0.001", 1)] {
+            let cpus: Cpus = text.parse().unwrap();
+            assert_eq!(cpus.millis(), millis);
+            assert_eq!(cpus.to_string(), text);
+        }
+        for text in [
+            "", ".", "0", "0.000", ".5", "1.", "0.0001", "10000", "-1", "1e3", "1,5",
+        ] {
+            assert!(text.parse::<Cpus>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn relative_paths_stay_below() {
+        for text in [".", "a", "a/b.c", "./a", "a b"] {
+            assert!(text.parse::<RelativePath>().is_ok(), "{text}");
+        }
+        for text in [
+            "",
+            "/a",
+            "..",
+            "a/..",
+            "a/../b",
+            "a//b",
+            "a\\b",
+            "a\nb",
+            "a\u{2028}",
+        ] {
+            assert!(text.parse::<RelativePath>().is_err(), "{text:?}");
+        }
+    }
 }

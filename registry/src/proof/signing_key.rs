@@ -164,14 +164,14 @@ impl SigningKey {
     }
 
     /// Reads the `secretKeyMultibase` form of [Multikey](https://www.w3.org/TR/cid-1.0/#Multikey).
-    fn from_multibase(text: &str) -> Option<Self> {
+    pub(super) fn from_multibase(text: &str) -> Option<Self> {
         let encoded = text.strip_prefix('z')?;
         let bytes = Zeroizing::new(bs58::decode(encoded).into_vec().ok()?);
         let seed: &[u8; 32] = bytes.strip_prefix(&ED25519_PRIV)?.try_into().ok()?;
         Some(Self::from_seed(seed))
     }
 
-    fn to_multibase(&self) -> Zeroizing<String> {
+    pub(super) fn to_multibase(&self) -> Zeroizing<String> {
         let mut bytes = Zeroizing::new([0; 34]);
         bytes[..2].copy_from_slice(&ED25519_PRIV);
         bytes[2..].copy_from_slice(self.key.as_bytes());
@@ -185,3 +185,6 @@ impl fmt::Debug for SigningKey {
         write!(f, "SigningKey({})", self.did)
     }
 }
+
+#[cfg(test)]
+mod tests;

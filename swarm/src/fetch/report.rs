@@ -83,7 +83,9 @@ pub enum FetchError {
         reason: String,
     },
     /// The blob store failed.
-    #[error("cannot store blobs here: {reason}; check free space and the permissions of the blob directory")]
+    #[error(
+        "cannot store blobs here: {reason}; check free space and the permissions of the blob directory"
+    )]
     Store {
         /// What the store said.
         reason: String,

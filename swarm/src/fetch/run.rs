@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::pace::{Pace, Verdict, rate};
-use super::sources::{Index, Pick, Sources};
+use super::sources::{Added, Index, Pick, Sources};
 use super::{
     BLOB_SIZE_BYTES_MAX, BLOBS_MAX, FetchError, FetchRequest, Fetched, Progress, ProviderKind,
     Wanted,
@@ -259,13 +259,18 @@ impl Run {
         if endpoint.id == self.job.transport.local().id {
             return;
         }
-        let Some(index) = self.sources().add(endpoint, kind) else {
-            return;
+        let added = self.sources().add(endpoint, kind);
+        let index = match added {
+            Added::New(index) => {
+                self.links
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(Arc::default());
+                index
+            }
+            Added::Again(index) => index,
+            Added::Known | Added::Full => return,
         };
-        self.links
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::default());
         let run = self.clone();
         dials.spawn(async move {
             run.link(index).await;
@@ -274,11 +279,7 @@ impl Run {
 
     /// Returns the connection to a provider, dialling when there is none.
     async fn link(&self, index: Index) -> Option<Link> {
-        let slot = self
-            .links
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)[index]
-            .clone();
+        let slot = self.links.lock().unwrap_or_else(PoisonError::into_inner)[index].clone();
         let mut slot = slot.lock().await;
         if let Some(link) = slot.as_ref().filter(|link| link.is_open()) {
             return Some(link.clone());
@@ -388,7 +389,13 @@ impl Run {
         let speed = (bytes, rate(bytes, began.elapsed()));
         {
             let mut sources = self.sources();
-            sources.ended(index, &blob.blake3, speed, outcome.as_ref().map(|()| ()), Instant::now());
+            sources.ended(
+                index,
+                &blob.blake3,
+                speed,
+                outcome.as_ref().copied(),
+                Instant::now(),
+            );
             if !link.is_open() {
                 sources.lost(index);
             }

@@ -30,6 +30,19 @@ pub(super) enum Pick {
     Exhausted,
 }
 
+/// What became of a provider taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Added {
+    /// It is new and must be dialled.
+    New(Index),
+    /// It is known and must be dialled again.
+    Again(Index),
+    /// It is known.
+    Known,
+    /// There are too many.
+    Full,
+}
+
 /// Whether a provider is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
@@ -80,14 +93,31 @@ impl Sources {
         }
     }
 
-    /// Adds a provider that will be dialled at once, unless it is known or there are too many.
-    pub(super) fn add(&mut self, endpoint: Endpoint, kind: ProviderKind) -> Option<Index> {
+    /// Takes in a provider. A known one that is seen on the local network gains addresses, and
+    /// another try when it could not be reached.
+    pub(super) fn add(&mut self, endpoint: Endpoint, kind: ProviderKind) -> Added {
         let known = self
             .sources
             .iter()
-            .any(|source| source.endpoint.id == endpoint.id);
-        if known || self.sources.len() >= PROVIDERS_MAX {
-            return None;
+            .position(|source| source.endpoint.id == endpoint.id);
+        if let Some(index) = known {
+            let source = &mut self.sources[index];
+            let before = source.endpoint.addresses.len();
+            for address in endpoint.addresses {
+                if !source.endpoint.addresses.contains(&address) {
+                    source.endpoint.addresses.push(address);
+                }
+            }
+            let learned = source.endpoint.addresses.len() > before;
+            if kind == ProviderKind::Lan && learned && source.line == Line::Down {
+                source.line = Line::Dialling;
+                source.dial_strikes = 0;
+                return Added::Again(index);
+            }
+            return Added::Known;
+        }
+        if self.sources.len() >= PROVIDERS_MAX {
+            return Added::Full;
         }
         self.sources.push(Source {
             endpoint,
@@ -103,7 +133,7 @@ impl Sources {
             failures: Vec::new(),
             blobs: HashMap::new(),
         });
-        Some(self.sources.len() - 1)
+        Added::New(self.sources.len() - 1)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -121,8 +151,8 @@ impl Sources {
         let mut until: Option<Instant> = None;
         for (index, source) in self.sources.iter().enumerate() {
             let standing = source.blobs.get(blob).copied().unwrap_or_default();
-            let given_up = source.line == Line::Down
-                && source.dial_strikes >= self.patience.attempts_max;
+            let given_up =
+                source.line == Line::Down && source.dial_strikes >= self.patience.attempts_max;
             if source.banned || standing.out || given_up {
                 continue;
             }
@@ -205,9 +235,11 @@ impl Sources {
         source.in_flight = source.in_flight.saturating_sub(1);
         if bytes > 0 {
             source.dial_strikes = 0;
-            source.bytes_per_second = Some(source.bytes_per_second.map_or(bytes_per_second, |old| {
-                (old * (100 - RATE_WEIGHT_PERCENT) + bytes_per_second * RATE_WEIGHT_PERCENT) / 100
-            }));
+            source.bytes_per_second =
+                Some(source.bytes_per_second.map_or(bytes_per_second, |old| {
+                    (old * (100 - RATE_WEIGHT_PERCENT) + bytes_per_second * RATE_WEIGHT_PERCENT)
+                        / 100
+                }));
         }
         let standing = source.blobs.entry(*blob).or_default();
         if bytes > 0 {

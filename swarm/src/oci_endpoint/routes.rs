@@ -8,9 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE,
-};
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
@@ -48,11 +46,13 @@ enum Wish<'a> {
 }
 
 pub(super) fn router(transport: Arc<Transport>, shelf: Arc<Shelf>, secret: &str) -> Router {
-    Router::new().fallback(answer).with_state(Arc::new(Endpoint {
-        transport,
-        shelf,
-        secret: Blake3Hash::of(secret.as_bytes()),
-    }))
+    Router::new()
+        .fallback(answer)
+        .with_state(Arc::new(Endpoint {
+            transport,
+            shelf,
+            secret: Blake3Hash::of(secret.as_bytes()),
+        }))
 }
 
 async fn answer(
@@ -67,7 +67,11 @@ async fn answer(
     let (secret, repository, digest, manifest) = match parse(uri.path()) {
         None => return refusal(StatusCode::NOT_FOUND, "NAME_UNKNOWN"),
         Some(Wish::Ping) => {
-            return ([(API_VERSION, "registry/2.0")], "{}").into_response();
+            let headers = [
+                (API_VERSION, "registry/2.0"),
+                (CONTENT_TYPE, "application/json"),
+            ];
+            return (headers, "{}").into_response();
         }
         Some(Wish::Manifest {
             secret,
@@ -92,7 +96,16 @@ async fn answer(
         return refusal(StatusCode::NOT_FOUND, unknown);
     };
     let range = headers.get(RANGE).and_then(|range| range.to_str().ok());
-    match send(&endpoint, &item, &digest, manifest, range, method == Method::HEAD).await {
+    match send(
+        &endpoint,
+        &item,
+        &digest,
+        manifest,
+        range,
+        method == Method::HEAD,
+    )
+    .await
+    {
         Ok(response) => response,
         Err(error) => {
             tracing::warn!(%error, %digest, blob = %item.blake3, "an image blob cannot be read");
@@ -139,7 +152,11 @@ async fn send(
         Part::Bytes(part) => (StatusCode::PARTIAL_CONTENT, part),
         Part::Unsatisfiable => {
             let mut response = refusal(StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID");
-            insert(&mut response, CONTENT_RANGE, &format!("bytes */{size_bytes}"));
+            insert(
+                &mut response,
+                CONTENT_RANGE,
+                &format!("bytes */{size_bytes}"),
+            );
             return Ok(response);
         }
     };

@@ -3,6 +3,7 @@
 //! Knowing a hash is not enough: a blob is served only while some tag shares it. Writing into the
 //! store from outside, and requests that name blobs indirectly, are refused.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +23,8 @@ use crate::ledger::Ledger;
 
 /// Requests answered at the same time over all connections; more are told to come back later.
 pub(crate) const REQUESTS_MAX: usize = 256;
+/// Of these, for one connection; an honest node makes four.
+pub(crate) const REQUESTS_PER_CONNECTION_MAX: usize = 32;
 /// Requests waiting for a decision.
 const DECISIONS_QUEUE: usize = 64;
 
@@ -72,7 +75,7 @@ pub(super) fn start(
     };
     let cancel = cancel.clone();
     tasks.spawn(async move {
-        let mut transfers = JoinSet::new();
+        let mut transfers = Transfers::default();
         loop {
             tokio::select! {
                 () = cancel.cancelled() => break,
@@ -80,13 +83,40 @@ pub(super) fn start(
                     Some(question) => gate.answer(question, &mut transfers).await,
                     None => break,
                 },
-                Some(_) = transfers.join_next() => {
-                    gate.traffic.active.store(transfers.len(), Ordering::Relaxed);
+                Some(ended) = transfers.tasks.join_next() => {
+                    if let Ok(connection) = ended {
+                        transfers.end(connection);
+                    }
+                    gate.traffic.active.store(transfers.tasks.len(), Ordering::Relaxed);
                 }
             }
         }
     });
     (sender, traffic)
+}
+
+/// Requests being answered.
+#[derive(Default)]
+struct Transfers {
+    /// One task per request; it returns the number of its connection.
+    tasks: JoinSet<u64>,
+    connections: HashMap<u64, usize>,
+}
+
+impl Transfers {
+    fn has_room(&self, connection: u64) -> bool {
+        let of_connection = self.connections.get(&connection).copied().unwrap_or(0);
+        self.tasks.len() < REQUESTS_MAX && of_connection < REQUESTS_PER_CONNECTION_MAX
+    }
+
+    fn end(&mut self, connection: u64) {
+        if let Some(count) = self.connections.get_mut(&connection) {
+            *count -= 1;
+            if *count == 0 {
+                self.connections.remove(&connection);
+            }
+        }
+    }
 }
 
 struct Gate {
@@ -95,28 +125,32 @@ struct Gate {
 }
 
 impl Gate {
-    async fn answer(&self, question: ProviderMessage, transfers: &mut JoinSet<()>) {
+    async fn answer(&self, question: ProviderMessage, transfers: &mut Transfers) {
         match question {
             ProviderMessage::GetRequestReceived(message) => {
                 let request = &message.inner.request;
                 let allowed = request.ranges.is_blob() && self.serves([&request.hash]);
-                let verdict = self.verdict(allowed, transfers.len());
+                let connection = message.inner.connection_id;
+                let verdict = self.verdict(allowed, transfers.has_room(connection));
                 if verdict.is_ok() {
-                    self.count(message.rx.into_stream(), transfers);
+                    self.count(connection, message.rx.into_stream(), transfers);
                 }
                 message.tx.send(verdict).await.ok();
             }
             ProviderMessage::GetManyRequestReceived(message) => {
                 let GetManyRequest { hashes, .. } = &message.inner.request;
-                let verdict = self.verdict(self.serves(hashes), transfers.len());
+                let connection = message.inner.connection_id;
+                let room = transfers.has_room(connection);
+                let verdict = self.verdict(self.serves(hashes), room);
                 if verdict.is_ok() {
-                    self.count(message.rx.into_stream(), transfers);
+                    self.count(connection, message.rx.into_stream(), transfers);
                 }
                 message.tx.send(verdict).await.ok();
             }
             ProviderMessage::ObserveRequestReceived(message) => {
                 let allowed = self.serves([&message.inner.request.hash]);
-                let verdict = self.verdict(allowed, transfers.len());
+                let room = transfers.has_room(message.inner.connection_id);
+                let verdict = self.verdict(allowed, room);
                 message.tx.send(verdict).await.ok();
             }
             ProviderMessage::PushRequestReceived(message) => {
@@ -144,8 +178,8 @@ impl Gate {
             .all(|hash| ledger.serves(&from_hash(hash)))
     }
 
-    fn verdict(&self, allowed: bool, active: usize) -> EventResult {
-        let verdict = match (allowed, active < REQUESTS_MAX) {
+    fn verdict(&self, allowed: bool, room: bool) -> EventResult {
+        let verdict = match (allowed, room) {
             (true, true) => Ok(()),
             (true, false) => Err(AbortReason::RateLimited),
             (false, _) => Err(AbortReason::Permission),
@@ -159,11 +193,13 @@ impl Gate {
     /// Follows one transfer to its end.
     fn count<E: Send>(
         &self,
+        connection: u64,
         updates: impl Stream<Item = Result<RequestUpdate, E>> + Send + 'static,
-        transfers: &mut JoinSet<()>,
+        transfers: &mut Transfers,
     ) {
         let traffic = self.traffic.clone();
-        transfers.spawn(async move {
+        *transfers.connections.entry(connection).or_default() += 1;
+        transfers.tasks.spawn(async move {
             let mut updates = std::pin::pin!(updates);
             while let Some(Ok(update)) = updates.next().await {
                 match update {
@@ -180,9 +216,10 @@ impl Gate {
                     RequestUpdate::Started(_) | RequestUpdate::Progress(_) => {}
                 }
             }
+            connection
         });
         self.traffic
             .active
-            .store(transfers.len(), Ordering::Relaxed);
+            .store(transfers.tasks.len(), Ordering::Relaxed);
     }
 }

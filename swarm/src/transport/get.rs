@@ -134,7 +134,9 @@ async fn open(
         ConnectedNextError::Write { source, .. } => {
             before_first_byte(source).unwrap_or_else(|| GetFailure::BrokeOff(error.to_string()))
         }
-        _ => GetFailure::BrokeOff(error.to_string()),
+        ConnectedNextError::PostcardSer { .. } | ConnectedNextError::RequestTooBig { .. } => {
+            GetFailure::BrokeOff(error.to_string())
+        }
     })?;
     let ConnectedNext::StartRoot(start) = next else {
         return Err(GetFailure::BrokeOff("empty request".to_owned()));
@@ -186,6 +188,8 @@ fn decode_failure(error: DecodeError) -> GetFailure {
         | DecodeError::LeafNotFound { .. } => {
             GetFailure::BrokeOff("its copy is incomplete or damaged".to_owned())
         }
-        _ => GetFailure::BrokeOff(error.to_string()),
+        DecodeError::Read { .. } | DecodeError::Write { .. } | _ => {
+            GetFailure::BrokeOff(error.to_string())
+        }
     }
 }

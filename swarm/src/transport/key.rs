@@ -115,7 +115,10 @@ mod tests {
         load_or_create(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let error = load_or_create(&path).unwrap_err().to_string();
-        assert!(error.contains("mode 640") && error.contains("chmod 600"), "{error}");
+        assert!(
+            error.contains("mode 640") && error.contains("chmod 600"),
+            "{error}"
+        );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "abc\n").unwrap();
         let error = load_or_create(&path).unwrap_err().to_string();

@@ -97,9 +97,7 @@ async fn listen(mdns: MdnsAddressLookup, seen: watch::Sender<BTreeMap<EndpointId
                 });
             }
             DiscoveryEvent::Expired { endpoint_id } => {
-                seen.send_if_modified(|seen| {
-                    seen.remove(&super::from_key(endpoint_id)).is_some()
-                });
+                seen.send_if_modified(|seen| seen.remove(&super::from_key(endpoint_id)).is_some());
             }
             _ => {}
         }

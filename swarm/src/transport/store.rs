@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,10 +29,16 @@ use super::{from_hash, to_hash};
 use crate::ledger::{Entry, Hold, Ledger, TagUsage};
 use crate::tag::Tag;
 
+/// Permissions of the blob directory: what is kept but not shared is nobody else's business.
+const DIR_MODE: u32 = 0o700;
 /// Chunks on their way from a reader into the store.
 const IMPORT_QUEUE: usize = 4;
 /// Length of one such chunk in bytes.
 const IMPORT_CHUNK_BYTES: usize = 256 * 1024;
+
+/// Longest time for which a change of the database may be lost by a kill. The first bytes of a fetch
+/// are found again only once the database knows of them.
+const COMMIT_DELAY_MAX: Duration = Duration::from_millis(100);
 
 /// What is here of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,11 +94,14 @@ impl BlobStore {
         gc_interval: Duration,
         ledger: Arc<Mutex<Ledger>>,
     ) -> Result<Self, String> {
-        tokio::fs::create_dir_all(dir)
-            .await
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(DIR_MODE)
+            .create(dir)
             .map_err(|error| error.to_string())?;
         let collected_at = Arc::new(AtomicU64::new(unix_seconds()));
         let mut options = Options::new(dir);
+        options.batch.max_write_duration = COMMIT_DELAY_MAX;
         options.gc = Some(gc(gc_interval, ledger.clone(), collected_at.clone()));
         let paths = options.path.clone();
         let store = FsStore::load_with_opts(dir.join("blobs.db"), options)
@@ -221,11 +231,13 @@ impl BlobStore {
     }
 
     /// Forgets a tag; blobs that no other tag holds are collected later. Returns their number.
+    /// Repeating it finishes what a kill interrupted.
     pub(crate) async fn release(&self, tag: &Tag) -> Result<usize, String> {
         let blobs = self.ledger().remove(tag);
-        for (blob, entry) in &blobs {
-            let name = name(entry.hold, tag, blob);
-            self.store.tags().delete(name).await.map_err(text)?;
+        for hold in [Hold::Shared, Hold::Kept, Hold::Partial] {
+            let prefix = prefix(hold, tag);
+            let delete = self.store.tags().delete_prefix(prefix);
+            delete.await.map_err(text)?;
         }
         Ok(blobs.len())
     }
@@ -348,12 +360,17 @@ async fn pump(
 
 /// The name of a tag in the store's database.
 fn name(hold: Hold, tag: &Tag, blob: &Blake3Hash) -> String {
+    format!("{}{blob}", prefix(hold, tag))
+}
+
+/// What the names of all blobs of a tag begin with; a tag itself never has a `#`.
+fn prefix(hold: Hold, tag: &Tag) -> String {
     let kind = match hold {
         Hold::Partial => "partial",
         Hold::Kept => "kept",
         Hold::Shared => "shared",
     };
-    format!("{kind}#{tag}#{blob}")
+    format!("{kind}#{tag}#")
 }
 
 fn parse_name(name: &[u8], blob: &Blake3Hash) -> Option<(Hold, Tag)> {

@@ -14,7 +14,8 @@ enter() {
   fi
   environment+=("HOME=$home" "USER=$user" "LOGNAME=$user" SHELL=/bin/bash)
   cgroup=$(node_cgroup "$name")/machine/payload/$slice
-  [[ ! -d $cgroup ]] || { mkdir -p "$cgroup/archy-exec.scope" && echo "$BASHPID" >"$cgroup/archy-exec.scope/cgroup.procs"; }
+  # Missing only while the machine boots or goes down: the command then runs without.
+  { mkdir "$cgroup/archy-exec.scope" || true; echo "$BASHPID" >"$cgroup/archy-exec.scope/cgroup.procs" || true; } 2>/dev/null
   exec nsenter --target "$pid" --mount --uts --ipc --net --pid --cgroup -- \
     setpriv --reuid "$id" --regid "$id" --init-groups --pdeathsig KILL -- \
     env --ignore-environment --chdir "$home" "${environment[@]}" "$@"

@@ -18,6 +18,12 @@ ensure_base() {
   [[ -d $base ]] || with_lock base build_base "$base"
 }
 
+command_base() {
+  ensure_base
+  base_path
+  echo
+}
+
 build_base() {
   local base=$1 building
   [[ -d $base ]] && return

@@ -66,6 +66,7 @@ command_up() {
   done
   [[ ${#names[@]} -gt 0 ]] || usage_error "up needs a NAME, or --nodes N"
   for name in "${names[@]}"; do valid_name node "$name"; done
+  owner=${ARCHY_BED_OWNER:-nobody}
   boot_all "${names[@]}"
 }
 
@@ -126,9 +127,18 @@ ensure_node() { with_lock "bed-$BED" ensure_node_locked "$1"; }
 # With the bed's lock held: an `rm` at the same time removes the bed either before this or not at all.
 ensure_node_locked() {
   mkdir -p "$(bed_dir)"
-  [[ -z ${ARCHY_BED_OWNER:-} ]] || owner_mark "$ARCHY_BED_OWNER" >"$(bed_dir)/owner"
+  set_owner
   network_up
   node_exists "$1" || create_node "$1"
+}
+
+# An `up` says whose the bed is; without an owner it stays until someone removes it. Nothing else changes that.
+set_owner() {
+  case ${owner:-} in
+    "") ;;
+    nobody) rm -f "$(bed_dir)/owner" ;;
+    *) owner_mark "$owner" >"$(bed_dir)/owner" ;;
+  esac
 }
 
 # The number is the last part of the address. Its file is written last: a folder without it is no node yet.
@@ -194,7 +204,7 @@ boot_failed() {
   die "the node '$1' $2. Its console is above, its logs: node logs $1 -b. Try \`node doctor\`"
 }
 
-# What a killed session or a crash may have left of a machine that is off.
+# What a killed command or a crash may have left of a machine that is off.
 clear_remains() {
   local cgroup
   if cgroup=$(node_cgroup "$1"); then

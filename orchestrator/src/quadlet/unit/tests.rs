@@ -7,10 +7,7 @@ fn unit(value: Value) -> Unit {
         sections: vec![Section {
             name: "Container",
             entries: vec![
-                Entry {
-                    key: "Exec",
-                    value,
-                },
+                Entry { key: "Exec", value },
                 Entry {
                     key: "After",
                     value: Value::Plain(Plain::new("x.service").unwrap()),
@@ -84,7 +81,9 @@ fn plain_takes_only_what_needs_no_quoting() {
     for good in ["archy.foo.web", "sha256:00", "/a b", "30s"] {
         assert!(Plain::new(good).is_ok(), "{good}");
     }
-    for bad in ["", " a", "a ", "a\nb", "%h", "$A", "\"", "\\", "é", "a;b", "[x]"] {
+    for bad in [
+        "", " a", "a ", "a\nb", "%h", "$A", "\"", "\\", "é", "a;b", "[x]",
+    ] {
         assert!(Plain::new(bad).is_err(), "{bad}");
     }
 }

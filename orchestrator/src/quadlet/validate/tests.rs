@@ -8,10 +8,22 @@ fn unit(exec: &[&str], environment: &[&str]) -> Unit {
         sections: vec![Section {
             name: "Container",
             entries: vec![
-                Entry { key: "Image", value: image },
-                Entry { key: "Environment", value: Value::Words(environment.iter().map(word).collect()) },
-                Entry { key: "Entrypoint", value: Value::Json(vec![Argument::new("/x y").unwrap()]) },
-                Entry { key: "Exec", value: Value::Words(exec.iter().map(word).collect()) },
+                Entry {
+                    key: "Image",
+                    value: image,
+                },
+                Entry {
+                    key: "Environment",
+                    value: Value::Words(environment.iter().map(word).collect()),
+                },
+                Entry {
+                    key: "Entrypoint",
+                    value: Value::Json(vec![Argument::new("/x y").unwrap()]),
+                },
+                Entry {
+                    key: "Exec",
+                    value: Value::Words(exec.iter().map(word).collect()),
+                },
             ],
         }],
     }
@@ -44,7 +56,10 @@ fn complaints_are_told_from_progress() {
     let stderr = "quadlet-generator[4]: Loading source unit file /x\nquadlet-generator[4]: converting \"x.container\": unsupported key 'Memory'\nsecond line\n";
     assert_eq!(
         complaints(stderr),
-        ["converting \"x.container\": unsupported key 'Memory'", "second line"]
+        [
+            "converting \"x.container\": unsupported key 'Memory'",
+            "second line"
+        ]
     );
 }
 
@@ -52,5 +67,8 @@ fn complaints_are_told_from_progress() {
 fn services_are_named_as_quadlet_does() {
     assert_eq!(service_name("archy.a.b.container"), "archy.a.b.service");
     assert_eq!(service_name("archy.a.network"), "archy.a-network.service");
-    assert_eq!(service_name("archy.a.volume.d.volume"), "archy.a.volume.d-volume.service");
+    assert_eq!(
+        service_name("archy.a.volume.d.volume"),
+        "archy.a.volume.d-volume.service"
+    );
 }

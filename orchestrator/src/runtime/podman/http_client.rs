@@ -92,7 +92,9 @@ pub(super) async fn send(
     path_and_query: &str,
     body: Bytes,
 ) -> Result<Answer, HttpError> {
-    let stream = UnixStream::connect(socket).await.map_err(HttpError::Connect)?;
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(HttpError::Connect)?;
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(HttpError::Broken)?;
@@ -119,6 +121,9 @@ pub(super) async fn send(
     Ok(Answer {
         status: head.status,
         headers: head.headers,
-        body: Body { incoming, connection },
+        body: Body {
+            incoming,
+            connection,
+        },
     })
 }

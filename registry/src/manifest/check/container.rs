@@ -201,8 +201,11 @@ fn aliases<'m>(
             ),
         );
     }
+    let mut own = BTreeSet::new();
     report.each("network_aliases", aliases, 16, |report, index, alias| {
-        if !taken.dns_names.insert(&aliases[index]) {
+        // Its own name is a name that it has anyway.
+        let taken_by_another = *alias != container.name && !taken.dns_names.insert(&aliases[index]);
+        if !own.insert(&aliases[index]) || taken_by_another {
             report.problem(format!(
                 "{alias} is already the name or alias of a container"
             ));

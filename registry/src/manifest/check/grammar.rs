@@ -269,3 +269,6 @@ fn is_path_component(component: &str) -> bool {
 fn ok_or(fits: bool, complaint: impl FnOnce() -> Complaint) -> Result<(), Complaint> {
     if fits { Ok(()) } else { Err(complaint()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,13 +26,15 @@ pub(super) fn fault(error: &Error, index: &Index) -> Fault {
         reason = "the other variants of a foreign enum have nothing to add"
     )]
     let (path, message) = match error {
+        Error::SerdeMissingField { field, .. } => {
+            return missing_field(field, position, index);
+        }
         Error::SerdeUnknownField {
             field, expected, ..
         } => (key(), unknown_field(field, expected)),
         Error::SerdeUnknownVariant {
             variant, expected, ..
         } => (value(), unknown_value(variant, expected)),
-        Error::SerdeMissingField { field, .. } => (value(), format!("lacks the field {field}")),
         Error::Message { msg, .. } => (value(), msg.clone()),
         Error::SerdeInvalidType {
             unexpected,
@@ -44,6 +46,11 @@ pub(super) fn fault(error: &Error, index: &Index) -> Fault {
             expected,
             ..
         } => (value(), format!("is {unexpected} where {expected} belongs")),
+        Error::InvalidScalar { ty, .. } => (value(), invalid_scalar(ty)),
+        Error::InvalidBooleanStrict { .. } => (value(), "must be true or false".to_owned()),
+        Error::NullIntoString { .. } => (value(), "has no value".to_owned()),
+        Error::Unexpected { expected, .. } => (value(), unexpected(expected)),
+        Error::Eof { .. } => (None, "the file is empty".to_owned()),
         other => (value(), plain(&other.to_string())),
     };
     Fault {
@@ -51,6 +58,36 @@ pub(super) fn fault(error: &Error, index: &Index) -> Fault {
         line: position.0,
         column: position.1,
         message,
+    }
+}
+
+/// The reader reports a missing field at the last key of the map that lacks it; we name the map.
+fn missing_field(field: &str, reported: Position, index: &Index) -> Fault {
+    let last_key = index.key_at(reported).unwrap_or_default();
+    let map = last_key.rfind('.').map_or("", |dot| &last_key[..dot]);
+    let (path, (line, column)) = index.find(map);
+    Fault {
+        path,
+        line,
+        column,
+        message: format!("lacks the field {field}"),
+    }
+}
+
+fn invalid_scalar(kind: &str) -> String {
+    match kind {
+        "u8" => "must be a whole number from 0 to 255".to_owned(),
+        "u16" => "must be a whole number from 0 to 65535".to_owned(),
+        "u32" => "must be a whole number from 0 to 4294967295".to_owned(),
+        other => format!("is not a {other}"),
+    }
+}
+
+fn unexpected(expected: &str) -> String {
+    match expected {
+        "mapping start" => "must be a map of fields and values".to_owned(),
+        "sequence start" => "must be a list".to_owned(),
+        other => format!("does not fit: expected {other}"),
     }
 }
 

@@ -6,4 +6,4 @@ import type { NodeStatus } from "./NodeStatus";
 /**
  * One message of `GET /events` (server-sent events; the SSE `event` field repeats `type`).
  */
-export type Event = { "type": "job", "data": Job } | { "type": "instances", "data": InstanceList } | { "type": "catalog" } | { "type": "node", "data": NodeStatus };
+export type Event = { "type": "job", "data": Job } | { "type": "instances", "data": InstanceList } | { "type": "catalog" } | { "type": "node", "data": NodeStatus } | { "type": "refetch" };

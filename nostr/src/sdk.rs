@@ -4,8 +4,8 @@
 
 use std::ops::Deref;
 
-use nostr_sdk::prelude as sdk;
-use sdk::{FromBech32 as _, ToBech32 as _};
+use nostr_sdk::prelude as upstream;
+use upstream::{FromBech32 as _, ToBech32 as _};
 
 use crate::event::{Event, EventId, Pubkey, Signature};
 
@@ -51,11 +51,11 @@ impl Authentic {
 ///
 /// When a tag is empty.
 pub fn compute_id(event: &Event) -> Result<EventId, Forged> {
-    let pubkey = sdk::PublicKey::from_byte_array(*event.pubkey.as_bytes());
-    let id = sdk::EventId::new(
+    let pubkey = upstream::PublicKey::from_byte_array(*event.pubkey.as_bytes());
+    let id = upstream::EventId::new(
         &pubkey,
-        &sdk::Timestamp::from(event.created_at),
-        &sdk::Kind::from(event.kind),
+        &upstream::Timestamp::from(event.created_at),
+        &upstream::Kind::from(event.kind),
         &tags(&event.tags)?,
         &event.content,
     );
@@ -71,15 +71,15 @@ pub fn authenticate(event: Event) -> Result<Authentic, Forged> {
     if compute_id(&event)? != event.id {
         return Err(Forged::Id);
     }
-    let pubkey = sdk::PublicKey::from_byte_array(*event.pubkey.as_bytes());
+    let pubkey = upstream::PublicKey::from_byte_array(*event.pubkey.as_bytes());
     pubkey.xonly().map_err(|_| Forged::Pubkey)?;
-    let signature = sdk::secp256k1::schnorr::Signature::from_slice(event.sig.as_bytes())
+    let signature = upstream::secp256k1::schnorr::Signature::from_slice(event.sig.as_bytes())
         .map_err(|_| Forged::Signature)?;
-    let signed = sdk::Event::new(
-        sdk::EventId::from_byte_array(*event.id.as_bytes()),
+    let signed = upstream::Event::new(
+        upstream::EventId::from_byte_array(*event.id.as_bytes()),
         pubkey,
-        sdk::Timestamp::from(event.created_at),
-        sdk::Kind::from(event.kind),
+        upstream::Timestamp::from(event.created_at),
+        upstream::Kind::from(event.kind),
         [],
         "",
         signature,
@@ -92,9 +92,9 @@ pub fn authenticate(event: Event) -> Result<Authentic, Forged> {
     }
 }
 
-fn tags(tags: &[Vec<String>]) -> Result<sdk::Tags, Forged> {
-    let tags: Result<Vec<_>, _> = tags.iter().map(sdk::Tag::parse).collect();
-    Ok(sdk::Tags::from_list(tags.map_err(|_| Forged::Tag)?))
+fn tags(tags: &[Vec<String>]) -> Result<upstream::Tags, Forged> {
+    let tags: Result<Vec<_>, _> = tags.iter().map(upstream::Tag::parse).collect();
+    Ok(upstream::Tags::from_list(tags.map_err(|_| Forged::Tag)?))
 }
 
 /// The fields of an event before it is signed.
@@ -112,21 +112,21 @@ pub struct Unsigned {
 
 /// A secp256k1 key pair in memory.
 #[derive(Clone)]
-pub(crate) struct KeyPair(sdk::Keys);
+pub(crate) struct KeyPair(upstream::Keys);
 
 impl KeyPair {
     pub(crate) fn generate() -> Self {
-        Self(sdk::Keys::generate())
+        Self(upstream::Keys::generate())
     }
 
     /// Reads `nsec1…` (NIP-19) or 64 hexadecimal digits.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let secret = if text.starts_with("nsec1") {
-            sdk::SecretKey::from_bech32(text).ok()?
+            upstream::SecretKey::from_bech32(text).ok()?
         } else {
-            sdk::SecretKey::from_hex(text).ok()?
+            upstream::SecretKey::from_hex(text).ok()?
         };
-        Some(Self(sdk::Keys::new(secret)))
+        Some(Self(upstream::Keys::new(secret)))
     }
 
     pub(crate) fn pubkey(&self) -> Pubkey {
@@ -150,7 +150,7 @@ impl KeyPair {
             sig: Signature::from_bytes([0; 64]),
         };
         event.id = compute_id(&event)?;
-        let message = sdk::secp256k1::Message::from_digest(*event.id.as_bytes());
+        let message = upstream::secp256k1::Message::from_digest(*event.id.as_bytes());
         event.sig = Signature::from_bytes(self.0.sign_schnorr(&message).serialize());
         Ok(Authentic(event))
     }
@@ -158,6 +158,6 @@ impl KeyPair {
 
 /// Writes a pubkey as `npub1…` (NIP-19), the form that people exchange.
 pub fn npub(pubkey: &Pubkey) -> String {
-    let Ok(npub) = sdk::PublicKey::from_byte_array(*pubkey.as_bytes()).to_bech32();
+    let Ok(npub) = upstream::PublicKey::from_byte_array(*pubkey.as_bytes()).to_bech32();
     npub
 }

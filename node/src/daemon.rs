@@ -1,0 +1,273 @@
+//! Puts the parts together, runs them, and stops them in order.
+//!
+//! The API answers first; everything else comes up behind it and shows as `starting` meanwhile. A part that cannot
+//! start is shown as degraded and tried again, because running apps and the API are worth having without it.
+
+mod parts;
+mod stage;
+mod swarm;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use archy_registry::Store;
+use archy_registry::release::Platform;
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, watch};
+
+use crate::api::{self, Api, Hosts, Hub, ServeError};
+use crate::auth::{Auth, AuthError};
+use crate::components::{Components, State};
+use crate::config::{Config, Paths};
+use crate::database::{self, DatabaseError};
+use crate::follow::Follow;
+use crate::install::Installer;
+use crate::jobs::JobStore;
+use crate::machine::Machine;
+use crate::node::Node;
+use crate::slot::Slot;
+
+pub(crate) use parts::host_config;
+use stage::Stage;
+
+/// Events of jobs that a slow listener may lag behind.
+const JOB_EVENTS: usize = 1024;
+/// Time for requests in flight.
+const STOP_API: Duration = Duration::from_secs(3);
+/// Time for jobs to reach a point from which they can go on.
+const STOP_WORK: Duration = Duration::from_secs(12);
+/// Time for the blob store and the databases to be written.
+const STOP_BASE: Duration = Duration::from_secs(8);
+
+/// The daemon cannot run, or a part of it ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The data directory.
+    #[error("could not make the data directory {}", path.display())]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Jobs and sessions.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The registry's database.
+    #[error(transparent)]
+    Store(#[from] archy_registry::store::StoreError),
+    /// Password and claim code.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The API's address.
+    #[error("could not listen on {address}; change api.listen or stop what uses the port")]
+    Listen {
+        /// Which address.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The Unix socket.
+    #[error(transparent)]
+    Socket(#[from] ServeError),
+    /// A part ended by itself.
+    #[error("the part {0} ended unexpectedly; its last log lines say why")]
+    Part(&'static str),
+}
+
+/// A daemon whose API answers.
+pub struct Daemon {
+    /// Where the API listens.
+    pub address: std::net::SocketAddr,
+    /// The parts as the API sees them.
+    pub node: Node,
+    api: Stage,
+    work: Stage,
+    base: Stage,
+    store: Store,
+}
+
+impl Daemon {
+    /// Opens the databases, answers on the API, and brings the other parts up behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`DaemonError`] for what the daemon cannot do without.
+    pub async fn start(config: Config, paths: Paths) -> Result<Self, DaemonError> {
+        private_dir(&paths.data_dir)?;
+        let name = match config.node.name.as_str() {
+            "" => host_name().unwrap_or_else(|| "archy".to_owned()),
+            name => name.to_owned(),
+        };
+        let pool = database::open(&paths.node_db()).await?;
+        let store = Store::open(&paths.registry_db()).await?;
+        let idle = Duration::from_secs(u64::from(config.api.session_idle_hours) * 3600);
+        let auth = Auth::open(&paths.keys_dir(), pool.clone(), idle)?;
+        let listener = TcpListener::bind(config.api.listen)
+            .await
+            .map_err(|source| DaemonError::Listen {
+                address: config.api.listen,
+                source,
+            })?;
+        let address = listener.local_addr().map_err(|source| DaemonError::Listen {
+            address: config.api.listen,
+            source,
+        })?;
+        let socket = api::bind_unix(&paths.socket()).await?;
+        say_claim_code(&auth, address)?;
+
+        let hub = Hub::default();
+        let swarm = Slot::default();
+        let machine: Slot<Arc<dyn Machine>> = Slot::default();
+        let platform = Platform::host();
+        let follow = Arc::new(Follow::new(store.clone(), swarm.clone(), hub.clone()));
+        let publish_on = watch::Sender::new(config.nostr.relays.clone());
+        let node = Node {
+            name: name.clone(),
+            platform: platform.clone(),
+            store: store.clone(),
+            follow: Arc::clone(&follow),
+            jobs: Slot::default(),
+            swarm: swarm.clone(),
+            machine: machine.clone(),
+            relays: Slot::default(),
+            publish_on: publish_on.subscribe(),
+            own_relay: Slot::default(),
+            components: Components::default(),
+        };
+        for part in ["apps", "follower", "jobs", "swarm"] {
+            node.components.set(part, State::Starting);
+        }
+
+        let (mut api_stage, mut work, mut base) = (Stage::default(), Stage::default(), Stage::default());
+        let hosts = hosts(&config);
+        let api = Api::new(
+            node.clone(),
+            auth,
+            hosts,
+            hub.clone(),
+            name,
+            api_stage.token(),
+        );
+        let connections_max = usize::try_from(config.api.connections_max).unwrap_or(usize::MAX);
+        api_stage.spawn(
+            "api",
+            api::serve_tcp(listener, api::tcp_router(&api), connections_max, api_stage.token()),
+        );
+        api_stage.spawn(
+            "socket",
+            api::serve_unix(socket, api::unix_router(&api), api_stage.token()),
+        );
+
+        let installer = Installer {
+            store: store.clone(),
+            swarm: swarm.clone(),
+            machine: machine.clone(),
+            follow: Arc::clone(&follow),
+            platform,
+        };
+        let job_events = broadcast::Sender::new(JOB_EVENTS);
+        work.spawn(
+            "jobs",
+            parts::jobs(
+                node.clone(),
+                JobStore::new(pool),
+                Arc::new(installer),
+                config.jobs.parallel_max,
+                job_events.clone(),
+                work.token(),
+            ),
+        );
+        work.spawn(
+            "events",
+            parts::events(node.clone(), hub, job_events.subscribe(), work.token()),
+        );
+        let (fetcher, stop) = (Arc::clone(&follow), work.token());
+        work.spawn("fetch", async move { fetcher.fetch_missing(&stop).await });
+        work.spawn(
+            "follower",
+            parts::follower(node.clone(), publish_on, config.clone(), paths.clone(), work.token()),
+        );
+        base.spawn(
+            "swarm",
+            swarm::run(node.clone(), config, paths.clone(), base.token()),
+        );
+        base.spawn("apps", parts::apps(node.clone(), paths, base.token()));
+        Ok(Self {
+            address,
+            node,
+            api: api_stage,
+            work,
+            base,
+            store,
+        })
+    }
+
+    /// Runs until `stop` resolves or a part ends by itself, then stops everything in order.
+    ///
+    /// # Errors
+    ///
+    /// [`DaemonError::Part`] names the part that ended.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), DaemonError> {
+        let ended = tokio::select! {
+            () = stop => None,
+            part = self.api.ended() => Some(part),
+            part = self.work.ended() => Some(part),
+            part = self.base.ended() => Some(part),
+        };
+        if let Some(part) = ended {
+            tracing::error!(part, "a part of the daemon ended by itself; stopping");
+        }
+        self.stop().await;
+        ended.map_or(Ok(()), |part| Err(DaemonError::Part(part)))
+    }
+
+    /// Stops taking requests, then work, then what the work stands on.
+    pub async fn stop(self) {
+        self.api.stop(STOP_API).await;
+        self.work.stop(STOP_WORK).await;
+        self.base.stop(STOP_BASE).await;
+        self.store.close().await;
+    }
+}
+
+/// Says once, in plain words, how to become the owner.
+fn say_claim_code(auth: &Auth, address: std::net::SocketAddr) -> Result<(), AuthError> {
+    match auth.claim_code()? {
+        Some(claim) if claim.fresh => tracing::info!(
+            "this node has no owner yet: open http://{address}/ and enter the claim code {}",
+            claim.code
+        ),
+        Some(_) => tracing::info!(
+            "this node has no owner yet: open http://{address}/ and enter the claim code that `archyd claim` prints"
+        ),
+        None => {}
+    }
+    Ok(())
+}
+
+fn hosts(config: &Config) -> Hosts {
+    let host = host_name().into_iter();
+    let own = host.flat_map(|name| [format!("{name}.local"), name]);
+    Hosts::new(own.chain(config.api.allowed_hosts.iter().cloned()))
+}
+
+fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+fn private_dir(path: &std::path::Path) -> Result<(), DaemonError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| DaemonError::DataDir {
+            path: path.to_owned(),
+            source,
+        })
+}

@@ -1,0 +1,54 @@
+//! The swarm as a part of the daemon.
+
+use std::time::Duration;
+
+use archy_swarm::{Config as SwarmConfig, Discovery, RelayMode, Swarm};
+use tokio_util::sync::CancellationToken;
+
+use crate::components::State;
+use crate::config::{Config, IrohRelays, Paths};
+use crate::node::Node;
+
+/// Wait before the swarm is started again, e.g. because its port is in use.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Runs the swarm until stopped.
+pub(super) async fn run(node: Node, config: Config, paths: Paths, stop: CancellationToken) {
+    let config = translate(&config, &paths);
+    loop {
+        // The token only ends with the last stage, when nobody fetches any more.
+        match Swarm::start(config.clone(), stop.child_token()).await {
+            Ok(swarm) => {
+                tracing::info!(endpoint = %swarm.endpoint().id, "the swarm is up");
+                node.components.set("swarm", State::Running);
+                node.swarm.put(swarm.clone());
+                stop.cancelled().await;
+                swarm.shutdown().await;
+                return;
+            }
+            Err(error) => node.components.fail("swarm", State::Degraded, &error),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+fn translate(config: &Config, paths: &Paths) -> SwarmConfig {
+    let mut swarm = SwarmConfig::new(&paths.data_dir);
+    swarm.dir = paths.data_dir.join("blobs");
+    swarm.key_file = paths.keys_dir().join("endpoint.key");
+    swarm.bind.clone_from(&config.swarm.listen);
+    swarm.peers.clone_from(&config.swarm.peers);
+    swarm.relay_mode = match &config.swarm.relays {
+        IrohRelays::Disabled => RelayMode::Disabled,
+        IrohRelays::N0 => RelayMode::N0,
+        IrohRelays::Custom(urls) => RelayMode::Custom(urls.clone()),
+    };
+    swarm.discovery = Discovery {
+        mdns: config.swarm.mdns,
+        n0: config.swarm.relays == IrohRelays::N0,
+    };
+    swarm
+}

@@ -1,0 +1,82 @@
+//! A fetch's progress in words.
+
+use archy_swarm::{Progress, ProviderKind};
+
+use crate::api::types::{ProviderShare, Transfer};
+
+/// Returns how far it is (0–1), a sentence, and the figures.
+pub(super) fn describe(progress: &Progress) -> (f64, String, Transfer) {
+    let fraction = if progress.bytes_total == 0 {
+        0.0
+    } else {
+        progress.bytes_done as f64 / progress.bytes_total as f64
+    };
+    let left = progress.bytes_total.saturating_sub(progress.bytes_done);
+    let seconds_left = left
+        .checked_div(progress.bytes_per_second)
+        .and_then(|seconds| u32::try_from(seconds).ok());
+    let providers = progress.providers.len();
+    let message = format!(
+        "Fetching {} of {}{}",
+        megabytes(progress.bytes_done),
+        megabytes(progress.bytes_total),
+        match providers {
+            0 => String::new(),
+            1 => " from 1 node".to_owned(),
+            n => format!(" from {n} nodes"),
+        }
+    );
+    let transfer = Transfer {
+        done_bytes: progress.bytes_done,
+        total_bytes: progress.bytes_total,
+        bytes_per_second: progress.bytes_per_second,
+        seconds_left,
+        providers: progress
+            .providers
+            .iter()
+            .map(|provider| ProviderShare {
+                id: provider.id.to_string(),
+                kind: match provider.kind {
+                    ProviderKind::Lan => "lan",
+                    ProviderKind::Origin => "origin",
+                    ProviderKind::Peer => "peer",
+                }
+                .to_owned(),
+                bytes: provider.bytes,
+            })
+            .collect(),
+    };
+    (fraction, message, transfer)
+}
+
+/// Decimal megabytes, with one digit below ten.
+fn megabytes(bytes: u64) -> String {
+    let megabytes = bytes as f64 / 1e6;
+    if megabytes < 10.0 {
+        format!("{megabytes:.1} MB")
+    } else {
+        format!("{megabytes:.0} MB")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_become_a_sentence() {
+        let mut progress = Progress {
+            bytes_done: 38_200_000,
+            bytes_total: 412_000_000,
+            bytes_per_second: 10_000_000,
+            ..Progress::default()
+        };
+        let (fraction, message, transfer) = describe(&progress);
+        assert_eq!(message, "Fetching 38 of 412 MB".replace("38 of", "38 MB of"));
+        assert_eq!(transfer.seconds_left, Some(37));
+        assert!((fraction - 0.0927).abs() < 0.001);
+        progress.bytes_per_second = 0;
+        assert_eq!(describe(&progress).2.seconds_left, None);
+        assert_eq!(describe(&Progress::default()).0, 0.0);
+    }
+}

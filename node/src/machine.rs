@@ -1,0 +1,158 @@
+//! What a node needs of the machine that it runs apps on; podman and systemd do it in `machine::host`.
+
+mod host;
+
+use std::path::PathBuf;
+
+use archy_registry::manifest::Manifest;
+use archy_registry::release::{Image, Release};
+use archy_registry::{AppId, Blake3Hash, Slug, Verified};
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::types::{
+    ContainerInfo, InstanceState, InterfaceInfo, JobPhase, LogLine, Problem, Right,
+};
+
+pub(crate) use host::interface_kind;
+pub use host::{Host, HostError};
+
+/// Takes a phase and words for a person.
+pub type Progress<'a> = &'a (dyn Fn(JobPhase, String) + Send + Sync);
+
+/// Why the machine did not do what it was asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MachineError {
+    /// It was stopped; nothing half-done was left.
+    Stopped,
+    /// It failed, and this is why.
+    Failed {
+        /// For a person.
+        problem: Problem,
+        /// Whether the app itself is at fault, e.g. because it never becomes healthy.
+        by_app: bool,
+    },
+}
+
+/// An installed app.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Installed {
+    /// The app.
+    pub app: AppId,
+    /// Its version.
+    pub version: String,
+    /// The hash of its release.
+    pub release: Blake3Hash,
+    /// How it is.
+    pub state: InstanceState,
+    /// Why it is not well.
+    pub problem: Option<Problem>,
+    /// Its containers.
+    pub containers: Vec<ContainerInfo>,
+    /// What can be opened.
+    pub interfaces: Vec<InterfaceInfo>,
+    /// When it was installed.
+    pub installed: Timestamp,
+    /// Where its data is.
+    pub data_dir: PathBuf,
+}
+
+/// What the machine runs, and how old that knowledge is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// When it was last seen.
+    pub at: Option<Timestamp>,
+    /// By slug.
+    pub apps: Vec<Installed>,
+    /// Why it cannot be seen now.
+    pub stale: Option<String>,
+}
+
+impl Observed {
+    /// Finds an app by its slug.
+    pub fn find(&self, slug: &Slug) -> Option<&Installed> {
+        self.apps.iter().find(|app| app.app.slug == *slug)
+    }
+}
+
+/// Runs apps.
+pub trait Machine: Send + Sync + 'static {
+    /// Refuses a release that cannot or may not run here, before anything is fetched or changed.
+    fn preflight<'a>(
+        &'a self,
+        release: &'a Verified<Release>,
+    ) -> BoxFuture<'a, Result<(), Problem>>;
+
+    /// Brings a container's image in from the registry at `reference`; does nothing when it is here.
+    fn load_image<'a>(
+        &'a self,
+        app: &'a Slug,
+        image: &'a Image,
+        reference: &'a str,
+    ) -> BoxFuture<'a, Result<(), Problem>>;
+
+    /// Writes units and starts them until the app is healthy. Leaves nothing behind when it does not succeed.
+    fn install<'a>(
+        &'a self,
+        release: &'a Verified<Release>,
+        progress: Progress<'a>,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), MachineError>>;
+
+    /// Starts an app.
+    fn start<'a>(
+        &'a self,
+        app: &'a Slug,
+        progress: Progress<'a>,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), MachineError>>;
+
+    /// Stops an app.
+    fn stop<'a>(
+        &'a self,
+        app: &'a Slug,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), MachineError>>;
+
+    /// Stops and starts an app.
+    fn restart<'a>(
+        &'a self,
+        app: &'a Slug,
+        progress: Progress<'a>,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), MachineError>>;
+
+    /// Removes an app; its data only with `purge`.
+    fn remove<'a>(
+        &'a self,
+        app: &'a Slug,
+        purge: bool,
+        progress: Progress<'a>,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), MachineError>>;
+
+    /// Removes what an install that did not succeed left: images, and data directories without data.
+    fn discard<'a>(&'a self, release: &'a Verified<Release>) -> BoxFuture<'a, ()>;
+
+    /// Lists apps that are not installed but whose data is kept.
+    fn kept(&self) -> Vec<AppId>;
+
+    /// Says what the machine runs, as it changes.
+    fn observed(&self) -> watch::Receiver<Observed>;
+
+    /// Reads an app's log, oldest line first.
+    fn logs<'a>(
+        &'a self,
+        app: &'a Slug,
+        container: Option<&'a Slug>,
+        lines: u32,
+    ) -> BoxFuture<'a, Result<Vec<LogLine>, Problem>>;
+
+    /// Says in plain words what a manifest's app may do.
+    fn rights(&self, manifest: &Manifest) -> Vec<Right>;
+
+    /// Returns free bytes where apps' data goes.
+    fn disk_free_bytes(&self) -> Option<u64>;
+}

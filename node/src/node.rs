@@ -1,0 +1,448 @@
+//! Answers the API's methods from the parts of the daemon; each part may come up later than the API.
+
+mod store;
+
+use std::io;
+use std::sync::Arc;
+
+use archy_nostr::{RelayStatus, RelayUrl};
+use archy_registry::release::Platform;
+use archy_registry::store::CatalogQuery;
+use archy_registry::{AppId, Blake3Hash, Slug, Store};
+use archy_swarm::{ProvideError as SwarmError, Swarm, Tag};
+use futures_util::TryStreamExt;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::io::StreamReader;
+
+use crate::api::types::{
+    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, Health, InstallParams, Instance,
+    InstanceList, InstanceParams, InstanceState, Job, JobKind, JobListParams, JobRef, Logs,
+    LogsParams, NodeStatus, Problem, PublishState, RelayInfo, SearchParams, SearchResult,
+    UninstallParams,
+};
+use crate::api::{AssetBody, Backend, BlobStream, ProvideError, problem};
+use crate::components::Components;
+use crate::follow::Follow;
+use crate::jobs::{Jobs, SubmitError, Wish};
+use crate::machine::{Machine, Observed};
+use crate::problem as explain;
+use crate::slot::Slot;
+use crate::view;
+
+/// Log lines unless asked otherwise.
+const LOG_LINES: u32 = 200;
+/// Most log lines.
+const LOG_LINES_MAX: u32 = 2000;
+/// Jobs listed unless asked otherwise.
+const JOBS: u32 = 50;
+/// Most jobs listed.
+const JOBS_MAX: u32 = 500;
+/// Most hashes of one `publish.missing`.
+const BLOBS_MAX: usize = 1000;
+/// Largest icon or screenshot that is served, in bytes.
+const ASSET_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Refusals listed by `node.status`.
+const REFUSED_LISTED: usize = 50;
+
+/// Asks the follower how each relay is.
+pub type RelayStatuses = Arc<dyn Fn() -> Vec<RelayStatus> + Send + Sync>;
+
+/// All parts of a running daemon, as the API sees them.
+#[derive(Clone)]
+pub struct Node {
+    /// Shown name.
+    pub name: String,
+    /// Whose images are installed.
+    pub platform: Platform,
+    /// What exists and who vouches for it.
+    pub store: Store,
+    /// Announcements and releases.
+    pub follow: Arc<Follow>,
+    /// Jobs.
+    pub jobs: Slot<Jobs>,
+    /// Blobs.
+    pub swarm: Slot<Swarm>,
+    /// Apps.
+    pub machine: Slot<Arc<dyn Machine>>,
+    /// Relays.
+    pub relays: Slot<RelayStatuses>,
+    /// Relays to publish on: the configured ones and this node's own.
+    pub publish_on: watch::Receiver<Vec<RelayUrl>>,
+    /// This node's own relay, once it runs.
+    pub own_relay: Slot<RelayUrl>,
+    /// How the parts are.
+    pub components: Components,
+}
+
+impl Node {
+    fn observed(&self) -> Observed {
+        match self.machine.now() {
+            Some(machine) => machine.observed().borrow().clone(),
+            None => Observed {
+                stale: Some("the node is starting".to_owned()),
+                ..Observed::default()
+            },
+        }
+    }
+
+    fn machine(&self) -> Result<Arc<dyn Machine>, Problem> {
+        self.machine.now().ok_or_else(|| starting("apps"))
+    }
+
+    fn jobs_ready(&self) -> Result<Jobs, Problem> {
+        self.jobs.now().ok_or_else(|| starting("jobs"))
+    }
+
+    fn swarm_ready(&self) -> Result<Swarm, Problem> {
+        self.swarm.now().ok_or_else(|| starting("transfers"))
+    }
+
+    async fn submit(&self, wish: Wish) -> Result<JobRef, Problem> {
+        let submitted = self.jobs_ready()?.submit(wish).await;
+        submitted
+            .map(|job| JobRef { job: job.id })
+            .map_err(|error| of_submit(&error))
+    }
+
+    /// Finds the app that a slug names among those installed.
+    fn installed(&self, slug: &str) -> Result<(Slug, crate::machine::Installed), Problem> {
+        let slug = parse_slug(slug)?;
+        let observed = self.observed();
+        let Some(installed) = observed.find(&slug) else {
+            return Err(match self.machine.now() {
+                Some(_) => not_installed(&slug),
+                None => starting("apps"),
+            });
+        };
+        Ok((slug, installed.clone()))
+    }
+
+    async fn display_name(&self, app: &AppId) -> String {
+        let entry = self.store.app(app, Timestamp::now()).await;
+        entry.ok().flatten().map_or_else(
+            || app.slug.to_string(),
+            |entry| entry.announcement.card.name.clone(),
+        )
+    }
+
+    /// Lists installed apps as the API shows them.
+    pub async fn instance_list(&self) -> InstanceList {
+        let observed = self.observed();
+        let mut instances = Vec::with_capacity(observed.apps.len());
+        for installed in &observed.apps {
+            instances.push(self.instance_view(installed).await);
+        }
+        instances.sort_by_key(|instance| instance.name.to_lowercase());
+        InstanceList {
+            instances,
+            observed: observed.at.unwrap_or(Timestamp::UNIX_EPOCH).to_string(),
+            stale: observed.stale.is_some(),
+        }
+    }
+
+    async fn instance_view(&self, installed: &crate::machine::Installed) -> Instance {
+        let entry = self.store.app(&installed.app, Timestamp::now()).await;
+        let entry = entry.ok().flatten();
+        let has_icon = match &entry {
+            Some(entry) => self.has_icon(entry).await,
+            None => false,
+        };
+        let job = self.jobs.now().and_then(|jobs| jobs.on(&installed.app.slug));
+        view::instance(installed, entry.as_ref(), has_icon, job.map(|job| job.id))
+    }
+
+    /// Describes the node.
+    pub async fn node_status(&self) -> NodeStatus {
+        let statuses = self.relays.now().map(|relays| relays()).unwrap_or_default();
+        let one = CatalogQuery {
+            limit: 1,
+            ..CatalogQuery::default()
+        };
+        let catalog = self.store.catalog(&one, Timestamp::now()).await;
+        let swarm = self.swarm.now();
+        NodeStatus {
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            architecture: self.platform.architecture.clone(),
+            endpoint: swarm.as_ref().map_or_else(
+                || crate::api::types::EndpointInfo {
+                    id: String::new(),
+                    addresses: Vec::new(),
+                    relays: Vec::new(),
+                },
+                |swarm| view::endpoint(&swarm.endpoint()),
+            ),
+            relays: statuses.iter().map(relay_info).collect(),
+            own_relay: self.own_relay.now().map(|url| url.to_string()),
+            lan_peers: swarm.map_or(0, |swarm| {
+                u32::try_from(swarm.lan_peers().len()).unwrap_or(u32::MAX)
+            }),
+            components: self.components.list(),
+            catalog_apps: catalog.map_or(0, |page| page.total),
+            refused: self.follow.refusals.list(REFUSED_LISTED),
+            disk_free_bytes: self.machine.now().and_then(|machine| machine.disk_free_bytes()),
+        }
+    }
+}
+
+impl Backend for Node {
+    async fn search(&self, params: SearchParams) -> Result<SearchResult, Problem> {
+        self.search_store(params).await
+    }
+
+    async fn show(&self, app: AppRef) -> Result<AppPage, Problem> {
+        self.show_app(&parse_app(&app)?).await
+    }
+
+    async fn install(&self, params: InstallParams) -> Result<JobRef, Problem> {
+        let app = parse_app(&params.app)?;
+        let release = match params.release.as_deref().map(str::parse::<Blake3Hash>) {
+            None => None,
+            Some(Ok(hash)) => Some(hash),
+            Some(Err(error)) => return Err(invalid(&error)),
+        };
+        let name = self.display_name(&app).await;
+        let kind = JobKind::Install;
+        self.submit(Wish {
+            kind,
+            app,
+            name,
+            release,
+        })
+        .await
+    }
+
+    async fn uninstall(&self, params: UninstallParams) -> Result<JobRef, Problem> {
+        let slug = parse_slug(&params.slug)?;
+        let machine = self.machine()?;
+        let installed = machine.observed().borrow().find(&slug).map(|app| app.app.clone());
+        let app = installed
+            .or_else(|| {
+                let mut kept = machine.kept().into_iter();
+                kept.find(|kept| params.purge && kept.slug == slug)
+            })
+            .ok_or_else(|| not_installed(&slug))?;
+        let kind = if params.purge {
+            JobKind::Purge
+        } else {
+            JobKind::Uninstall
+        };
+        let name = self.display_name(&app).await;
+        self.submit(Wish {
+            kind,
+            app,
+            name,
+            release: None,
+        })
+        .await
+    }
+
+    async fn operate(&self, kind: JobKind, params: InstanceParams) -> Result<JobRef, Problem> {
+        let (_, installed) = self.installed(&params.slug)?;
+        let name = self.display_name(&installed.app).await;
+        self.submit(Wish {
+            kind,
+            app: installed.app,
+            name,
+            release: None,
+        })
+        .await
+    }
+
+    async fn instances(&self) -> Result<InstanceList, Problem> {
+        Ok(self.instance_list().await)
+    }
+
+    async fn instance(&self, params: InstanceParams) -> Result<Instance, Problem> {
+        let (_, installed) = self.installed(&params.slug)?;
+        Ok(self.instance_view(&installed).await)
+    }
+
+    async fn health(&self, params: InstanceParams) -> Result<Health, Problem> {
+        let (_, installed) = self.installed(&params.slug)?;
+        let observed = self.observed();
+        Ok(Health {
+            state: installed.state,
+            problem: installed.problem,
+            containers: installed.containers,
+            observed: observed.at.unwrap_or(Timestamp::UNIX_EPOCH).to_string(),
+            stale: observed.stale.is_some(),
+        })
+    }
+
+    async fn logs(&self, params: LogsParams) -> Result<Logs, Problem> {
+        let (slug, _) = self.installed(&params.slug)?;
+        let container = params.container.as_deref().map(parse_slug).transpose()?;
+        let lines = params.lines.unwrap_or(LOG_LINES).clamp(1, LOG_LINES_MAX);
+        let machine = self.machine()?;
+        let lines = machine.logs(&slug, container.as_ref(), lines).await?;
+        Ok(Logs { lines })
+    }
+
+    async fn jobs(&self, params: JobListParams) -> Result<Vec<Job>, Problem> {
+        let limit = params.limit.unwrap_or(JOBS).clamp(1, JOBS_MAX);
+        let jobs = self.jobs_ready()?.list(params.active, limit).await;
+        jobs.map_err(|error| explain::internal("list jobs", &error))
+    }
+
+    async fn job(&self, id: String) -> Result<Job, Problem> {
+        let job = self.jobs_ready()?.show(&id).await;
+        job.map_err(|error| of_submit(&error))
+    }
+
+    async fn cancel(&self, id: String) -> Result<Job, Problem> {
+        let job = self.jobs_ready()?.cancel(&id).await;
+        job.map_err(|error| of_submit(&error))
+    }
+
+    async fn status(&self) -> Result<NodeStatus, Problem> {
+        Ok(self.node_status().await)
+    }
+
+    async fn publish_state(&self, app: AppRef) -> Result<PublishState, Problem> {
+        let app = parse_app(&app)?;
+        let swarm = self.swarm_ready()?;
+        let failed = |error| explain::of_store(&error);
+        let entry = self.store.app(&app, Timestamp::now()).await.map_err(failed)?;
+        let kept = self.store.highest_release_seq(&app).await.map_err(failed)?;
+        let announced = entry.as_ref().map(|entry| entry.announcement.seq);
+        let relays = self.publish_on.borrow().clone();
+        Ok(PublishState {
+            highest_seq: announced.max(kept),
+            release: entry.map(|entry| entry.announcement.release.blake3.to_string()),
+            relays: relays.iter().map(ToString::to_string).collect(),
+            endpoint: view::endpoint(&swarm.endpoint()),
+        })
+    }
+
+    async fn missing(&self, params: BlobsParams) -> Result<BlobsMissing, Problem> {
+        if params.blobs.len() > BLOBS_MAX {
+            return Err(problem(
+                "invalid",
+                format!("ask for at most {BLOBS_MAX} blobs at once"),
+                "",
+            ));
+        }
+        let swarm = self.swarm_ready()?;
+        let mut missing = Vec::new();
+        for text in params.blobs {
+            let hash: Blake3Hash = text.parse().map_err(|error| invalid(&error))?;
+            let has = swarm.has(hash).await;
+            if !has.map_err(|error| explain::internal("look for a blob", &error))? {
+                missing.push(text);
+            }
+        }
+        Ok(BlobsMissing { missing })
+    }
+
+    async fn asset(&self, hash: Blake3Hash) -> Option<AssetBody> {
+        let asset = self.follow.asset(&hash)?;
+        let bytes = self.swarm.now()?.read(hash, ASSET_BYTES_MAX).await.ok()?;
+        Some(AssetBody {
+            media_type: asset.media_type,
+            bytes,
+        })
+    }
+
+    async fn provide(
+        &self,
+        hash: Blake3Hash,
+        tag: String,
+        body: BlobStream,
+    ) -> Result<BlobProvided, ProvideError> {
+        let by = |by_sender| move |problem| ProvideError { by_sender, problem };
+        let tag: Tag = tag.parse().map_err(|error| by(true)(invalid(&error)))?;
+        let swarm = self.swarm_ready().map_err(by(false))?;
+        let reader = StreamReader::new(body.map_err(io::Error::other));
+        let provided = swarm.provide(&tag, reader, Some(hash)).await;
+        let provided = provided.map_err(|error| {
+            let (by_sender, kind) = match error {
+                SwarmError::WrongHash { .. } => (true, "content"),
+                SwarmError::TooLarge { .. } => (true, "tooLarge"),
+                SwarmError::Read(_) => (true, "interrupted"),
+                SwarmError::Store(_) => (false, "diskFull"),
+            };
+            by(by_sender)(problem(kind, explain::causes(&error).join(": "), ""))
+        })?;
+        Ok(BlobProvided {
+            hash: provided.blake3.to_string(),
+            size_bytes: provided.size_bytes,
+        })
+    }
+
+    fn metrics(&self) -> String {
+        use std::fmt::Write;
+        let mut text = String::new();
+        let mut gauge = |name: &str, help: &str, value: u64| {
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        };
+        let jobs = self.jobs.now().map_or(0, |jobs| jobs.active_count());
+        gauge("archy_jobs_active", "Jobs that have not ended.", jobs as u64);
+        let observed = self.observed();
+        let running = observed.apps.iter().filter(|app| app.state == InstanceState::Running);
+        gauge("archy_instances", "Installed apps.", observed.apps.len() as u64);
+        gauge("archy_instances_running", "Installed apps that run well.", running.count() as u64);
+        if let Some(swarm) = self.swarm.now() {
+            let status = swarm.status();
+            gauge("archy_blobs", "Blobs held.", status.blobs as u64);
+            gauge("archy_blob_bytes", "Their size.", status.blob_bytes);
+            gauge("archy_bytes_served", "Bytes sent to other nodes since the start.", status.bytes_served);
+            gauge("archy_bytes_fetched", "Verified bytes received since the start.", status.bytes_fetched);
+        }
+        text
+    }
+}
+
+fn relay_info(status: &RelayStatus) -> RelayInfo {
+    RelayInfo {
+        url: status.relay.to_string(),
+        connected: status.is_connected(),
+        last_event: status.last_event.map(|at| at.to_string()),
+        last_error: status.last_error.as_ref().map(|(_, text)| text.clone()),
+    }
+}
+
+fn of_submit(error: &SubmitError) -> Problem {
+    let (kind, hint) = match error {
+        SubmitError::Full => ("busy", "Wait until some have ended"),
+        SubmitError::Stopping => ("stopping", "Try again in a moment"),
+        SubmitError::Unknown(_) => ("notFound", "`archy status` lists recent jobs"),
+        SubmitError::NotCancellable(_) => ("notCancellable", ""),
+        SubmitError::Store(error) => return explain::internal("store the job", error),
+    };
+    problem(kind, error.to_string(), hint)
+}
+
+fn starting(what: &str) -> Problem {
+    problem(
+        "starting",
+        format!("The node is starting; {what} are not up yet"),
+        "Try again in a moment",
+    )
+}
+
+fn not_installed(slug: &Slug) -> Problem {
+    problem(
+        "notInstalled",
+        format!("{slug} is not installed"),
+        "`archy status` lists what is",
+    )
+}
+
+fn invalid(error: &dyn std::error::Error) -> Problem {
+    problem("invalid", error.to_string(), "")
+}
+
+fn parse_slug(text: &str) -> Result<Slug, Problem> {
+    text.parse().map_err(|error: archy_registry::id::IdError| invalid(&error))
+}
+
+fn parse_app(app: &AppRef) -> Result<AppId, Problem> {
+    let publisher = app.publisher.parse();
+    let publisher = publisher.map_err(|error: archy_registry::did::DidError| invalid(&error))?;
+    Ok(AppId {
+        publisher,
+        slug: parse_slug(&app.slug)?,
+    })
+}

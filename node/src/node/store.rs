@@ -1,0 +1,219 @@
+//! The store's pages: search and one app.
+
+use std::collections::{BTreeMap, HashMap};
+
+use archy_registry::manifest::Category;
+use archy_registry::store::{CATALOG_LIMIT_MAX, CatalogEntry, CatalogQuery};
+use archy_registry::trust::{self, Evidence, Score};
+use archy_registry::{AppId, Did};
+use jiff::Timestamp;
+
+use super::Node;
+use crate::api::types::{AppPage, CategoryCount, Problem, SearchParams, SearchResult};
+use crate::api::{not_found, problem};
+use crate::problem as explain;
+use crate::view::{self, PageParts, Surroundings};
+
+/// Cards of one page unless asked otherwise.
+const CARDS: u32 = 48;
+/// Most cards of one page.
+const CARDS_MAX: u32 = 100;
+
+impl Node {
+    pub(super) async fn search_store(&self, params: SearchParams) -> Result<SearchResult, Problem> {
+        let now = Timestamp::now();
+        let category: Option<Category> = match params.category.as_deref().filter(|c| !c.is_empty()) {
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|error| problem("invalid", format!("{error}"), ""))?,
+            ),
+            None => None,
+        };
+        let query = CatalogQuery {
+            text: Some(params.query).filter(|text| !text.trim().is_empty()),
+            category,
+            publisher: None,
+            offset: params.offset,
+            limit: params.limit.unwrap_or(CARDS).clamp(1, CARDS_MAX),
+        };
+        let page = self
+            .store
+            .catalog(&query, now)
+            .await
+            .map_err(|error| explain::of_store(&error))?;
+        let observed = self.observed();
+        let mut scores: HashMap<Did, Score> = HashMap::new();
+        let mut apps = Vec::with_capacity(page.entries.len());
+        for entry in &page.entries {
+            let app = entry.app();
+            let score = match scores.get(&app.publisher) {
+                Some(score) => score.clone(),
+                None => {
+                    let (_, score) = self.score(&app.publisher, now).await?;
+                    scores.insert(app.publisher, score.clone());
+                    score
+                }
+            };
+            let around = Surroundings {
+                score: &score,
+                installed: observed.find(&app.slug).filter(|known| known.app == app),
+                has_icon: self.has_icon(entry).await,
+                now,
+            };
+            apps.push(view::card(entry, &around));
+        }
+        Ok(SearchResult {
+            apps,
+            total: page.total,
+            categories: self.categories(now).await?,
+        })
+    }
+
+    pub(super) async fn show_app(&self, app: &AppId) -> Result<AppPage, Problem> {
+        let now = Timestamp::now();
+        let entry = self
+            .store
+            .app(app, now)
+            .await
+            .map_err(|error| explain::of_store(&error))?;
+        let Some(entry) = entry else {
+            return Err(self.follow.refusals.of(app).unwrap_or_else(|| {
+                not_found(
+                    "This node has not heard of that app",
+                    "News of an app takes a moment to arrive; look at the node's relays",
+                )
+            }));
+        };
+        let (evidence, score) = self.score(&app.publisher, now).await?;
+        let observed = self.observed();
+        let installed = observed.find(&app.slug);
+        let own = installed.filter(|known| known.app == *app);
+        let instance = match own {
+            Some(installed) => Some(self.instance_view(installed).await),
+            None => None,
+        };
+        let parts = PageParts {
+            problem: match own {
+                Some(_) => None,
+                None => self.why_not(&entry, &score, now).await,
+            },
+            screenshots: self.pictures(&entry).await,
+            rights: match (&entry.release, self.machine.now()) {
+                (Some(release), Some(machine)) => machine.rights(&release.manifest),
+                _ => Vec::new(),
+            },
+            missing_size_bytes: self.missing_bytes(&entry).await,
+            disk_free_bytes: self.machine.now().and_then(|machine| machine.disk_free_bytes()),
+            instance,
+        };
+        let around = Surroundings {
+            score: &score,
+            installed: own,
+            has_icon: self.has_icon(&entry).await,
+            now,
+        };
+        Ok(view::page(&entry, &evidence, &self.platform, &around, parts))
+    }
+
+    /// Says why an install would be refused now; the job checks all of it again.
+    async fn why_not(
+        &self,
+        entry: &CatalogEntry,
+        score: &Score,
+        now: Timestamp,
+    ) -> Option<Problem> {
+        if score.band == trust::Band::Refused {
+            return Some(problem(
+                "refused",
+                "Nothing of this publisher is installed here",
+                "The reasons below say why",
+            ));
+        }
+        if let Some(bad) = self.follow.is_bad(&entry.announcement.release.blake3) {
+            return Some(bad);
+        }
+        if entry.is_stale(now) {
+            return Some(problem(
+                "expired",
+                format!("There has been no news of this app since {}", entry.announcement.created),
+                "Wait until the publisher announces it again",
+            ));
+        }
+        if !entry.announcement.card.architectures.contains(&self.platform.architecture) {
+            return Some(problem(
+                "architecture",
+                format!("The app has no image for this machine ({})", self.platform.architecture),
+                "Ask the publisher for one",
+            ));
+        }
+        let release = entry.release.as_ref()?;
+        self.machine.now()?.preflight(release).await.err()
+    }
+
+    pub(super) async fn has_icon(&self, entry: &CatalogEntry) -> bool {
+        match (&entry.announcement.card.icon, self.swarm.now()) {
+            (Some(icon), Some(swarm)) => swarm.has(icon.blake3).await.unwrap_or(false),
+            _ => false,
+        }
+    }
+
+    async fn pictures(&self, entry: &CatalogEntry) -> Vec<String> {
+        let mut paths = Vec::new();
+        let (Some(release), Some(swarm)) = (&entry.release, self.swarm.now()) else {
+            return paths;
+        };
+        for asset in &release.screenshots {
+            if swarm.has(asset.blake3).await.unwrap_or(false) {
+                paths.push(format!("/assets/{}", asset.blake3));
+            }
+        }
+        paths
+    }
+
+    async fn missing_bytes(&self, entry: &CatalogEntry) -> u64 {
+        let (Some(release), Some(swarm)) = (&entry.release, self.swarm.now()) else {
+            return entry.announcement.card.download_size_bytes;
+        };
+        let mut missing = 0;
+        for blob in release.blobs(&self.platform) {
+            if !swarm.has(blob.blake3).await.unwrap_or(false) {
+                missing += blob.size_bytes;
+            }
+        }
+        missing
+    }
+
+    async fn score(&self, publisher: &Did, now: Timestamp) -> Result<(Evidence, Score), Problem> {
+        let evidence = self
+            .store
+            .evidence(publisher)
+            .await
+            .map_err(|error| explain::of_store(&error))?;
+        let score = trust::score(&evidence, now);
+        Ok((evidence, score))
+    }
+
+    /// Counts apps per category over the whole catalog.
+    async fn categories(&self, now: Timestamp) -> Result<Vec<CategoryCount>, Problem> {
+        let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+        for category in Category::ALL {
+            let query = CatalogQuery {
+                category: Some(category),
+                limit: 1,
+                ..CatalogQuery::default()
+            };
+            let page = self.store.catalog(&query, now).await;
+            let total = page.map_err(|error| explain::of_store(&error))?.total;
+            if total > 0 {
+                counts.insert(category.to_string(), total);
+            }
+        }
+        Ok(counts
+            .into_iter()
+            .map(|(category, apps)| CategoryCount { category, apps })
+            .collect())
+    }
+}
+
+// The limits of a page fit into the registry's.
+const _: () = assert!(CARDS_MAX <= CATALOG_LIMIT_MAX);

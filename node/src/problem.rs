@@ -1,0 +1,225 @@
+//! Turns the libraries' errors into problems: which check failed, in one sentence, and what to do next.
+
+use std::error::Error;
+
+use archy_registry::announcement::{AnnouncementError, Mismatch};
+use archy_registry::key_state::KeyStateError;
+use archy_registry::proof::ProofError;
+use archy_registry::release::ReleaseError;
+use archy_registry::statement::StatementError;
+use archy_registry::store::{AdmitKeyStateError, StoreError};
+use archy_swarm::FetchError;
+
+use crate::api::problem as new;
+use crate::api::types::Problem;
+
+/// Lists an error and its causes, outermost first.
+pub fn causes(error: &dyn Error) -> Vec<String> {
+    let mut texts = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if texts.last() != Some(&text) {
+            texts.push(text);
+        }
+        cause = error.source();
+    }
+    texts
+}
+
+/// Makes a problem of an error that a person can only look up.
+pub fn internal(doing: &str, error: &dyn Error) -> Problem {
+    let mut problem = new(
+        "internal",
+        format!("The node could not {doing}"),
+        "Look at the daemon's log: journalctl --user -u archyd",
+    );
+    problem.details = causes(error);
+    problem
+}
+
+/// The registry's database failed, or holds a release that is not acceptable any more.
+pub fn of_store(error: &StoreError) -> Problem {
+    match error {
+        StoreError::Release { source, .. } => of_release(source),
+        StoreError::Open { .. }
+        | StoreError::Migrate { .. }
+        | StoreError::Query(_)
+        | StoreError::KeyState { .. }
+        | StoreError::Corrupt { .. }
+        | StoreError::OtherBytes(_) => internal("use its database", error),
+    }
+}
+
+/// A release is not what its publisher signed, or must not be installed.
+pub fn of_release(error: &ReleaseError) -> Problem {
+    match error {
+        ReleaseError::Statement(error) => of_statement("release", error),
+        ReleaseError::Manifest(_) | ReleaseError::Field { .. } => malformed("release", error),
+    }
+}
+
+/// An announcement is not the publisher's, or says nothing that may be followed.
+pub fn of_announcement(error: &AnnouncementError) -> Problem {
+    match error {
+        AnnouncementError::Statement(error) => of_statement("announcement", error),
+        AnnouncementError::Field { .. } => malformed("announcement", error),
+        AnnouncementError::BelowFloor { .. } => detailed(
+            "rollback",
+            "The announced release is older than the oldest that its publisher still stands for",
+            "Nothing to do: the newest release stays",
+            error,
+        ),
+    }
+}
+
+/// A key state does not hold or does not follow.
+pub fn of_key_state(error: &AdmitKeyStateError) -> Problem {
+    match error {
+        AdmitKeyStateError::Store(error) => of_store(error),
+        AdmitKeyStateError::Invalid(KeyStateError::Statement(error)) => {
+            of_statement("key state", error)
+        }
+        AdmitKeyStateError::Invalid(error @ KeyStateError::Field { .. }) => {
+            malformed("key state", error)
+        }
+        AdmitKeyStateError::Invalid(error @ KeyStateError::Step(_)) => detailed(
+            "keyState",
+            "The key state does not follow the one that this node knows",
+            "Nothing to do: the known keys stay valid",
+            error,
+        ),
+    }
+}
+
+/// The release is not the one that was announced.
+pub fn of_mismatch(error: &Mismatch) -> Problem {
+    let kind = match error.field {
+        "publisher" => "wrongPublisher",
+        "slug" => "wrongApp",
+        _ => "notAnnounced",
+    };
+    detailed(
+        kind,
+        "What was fetched is not the release that the publisher announced",
+        "Tell the publisher; nothing was installed",
+        error,
+    )
+}
+
+/// A statement's proof, signer, dates or counter are wrong.
+fn of_statement(what: &str, error: &StatementError) -> Problem {
+    let (kind, message, hint) = match error {
+        StatementError::Proof(ProofError::Signature { .. }) => (
+            "signature",
+            format!("The signature of the {what} does not match what it says"),
+            "Somebody changed it on its way; nothing was installed",
+        ),
+        StatementError::Unauthorised { .. } => (
+            "signature",
+            format!("The {what} is signed by a key that does not speak for its publisher"),
+            "Do not trust whoever sent it; nothing was installed",
+        ),
+        StatementError::Publisher { .. } => (
+            "wrongPublisher",
+            format!("The {what} belongs to another publisher"),
+            "Do not trust whoever sent it; nothing was installed",
+        ),
+        StatementError::Revoked { .. } => (
+            "revoked",
+            "The publisher has revoked its keys".to_owned(),
+            "Look for news of the publisher; what runs already goes on running",
+        ),
+        StatementError::Expired { expires } => (
+            "expired",
+            format!("The {what} expired on {expires}"),
+            "Wait until the publisher announces it again",
+        ),
+        StatementError::Future { .. } | StatementError::Proof(ProofError::Future { .. }) => (
+            "future",
+            format!("The {what} is dated in the future"),
+            "Check this machine's clock",
+        ),
+        StatementError::Proof(
+            ProofError::Json(_)
+            | ProofError::NotAnObject
+            | ProofError::NotOneProof
+            | ProofError::Profile(_)
+            | ProofError::Key(_),
+        )
+        | StatementError::Members { .. }
+        | StatementError::Type { .. }
+        | StatementError::Seq(_)
+        | StatementError::Validity { .. } => return malformed(what, error),
+    };
+    detailed(kind, message, hint, error)
+}
+
+/// Blobs could not be fetched.
+pub fn of_fetch(error: &FetchError) -> Problem {
+    let liars: Vec<String> = error
+        .providers()
+        .iter()
+        .filter(|provider| provider.lied)
+        .map(|provider| format!("{} {}", provider.kind, provider.id))
+        .collect();
+    let (kind, message, hint) = match error {
+        FetchError::Exhausted { .. } if !liars.is_empty() => (
+            "content",
+            format!("Bytes from {} are not what the publisher signed", liars.join(" and ")),
+            "They were thrown away; install again when another node offers the app",
+        ),
+        FetchError::Exhausted { providers, .. } if providers.is_empty() => no_provider(),
+        FetchError::Exhausted { .. } => (
+            "noProvider",
+            "No node that has the app could be reached, or none has all of it".to_owned(),
+            "Try again when the publisher or another node with the app is online",
+        ),
+        FetchError::NoProviders { .. } => no_provider(),
+        FetchError::WrongSize { .. } => (
+            "content",
+            "The release names a size that its bytes do not have".to_owned(),
+            "Tell the publisher; nothing was installed",
+        ),
+        FetchError::Store { .. } => (
+            "diskFull",
+            "The node cannot store what it fetches".to_owned(),
+            "Make room on the disk, then try again",
+        ),
+        FetchError::Cancelled => (
+            "interrupted",
+            "The fetch was stopped".to_owned(),
+            "Try again; what arrived is kept",
+        ),
+        FetchError::Request { .. } => return internal("fetch the app", error),
+    };
+    let mut problem = new(kind, message, hint);
+    problem.details = match error.providers() {
+        [] => causes(error),
+        providers => providers.iter().map(ToString::to_string).collect(),
+    };
+    problem
+}
+
+fn no_provider() -> (&'static str, String, &'static str) {
+    (
+        "noProvider",
+        "No node is known that has the app".to_owned(),
+        "Connect this node to the publisher's network, or add a peer to swarm.peers",
+    )
+}
+
+fn malformed(what: &str, error: &dyn Error) -> Problem {
+    detailed(
+        "malformed",
+        format!("The {what} is not well formed"),
+        "Tell the publisher; nothing was installed",
+        error,
+    )
+}
+
+fn detailed(kind: &str, message: impl Into<String>, hint: &str, error: &dyn Error) -> Problem {
+    let mut problem = new(kind, message, hint);
+    problem.details = causes(error);
+    problem
+}

@@ -1,0 +1,268 @@
+//! What the store's pages show, made from catalog entries, scores and installed apps. Pure.
+
+use archy_registry::manifest::Manifest;
+use archy_registry::release::Platform;
+use archy_registry::store::CatalogEntry;
+use archy_registry::trust::{Band, Evidence, POINT, Score};
+use jiff::Timestamp;
+
+use crate::api::types::{
+    AppCard, AppPage, AppRef, EndpointInfo, Instance, InterfaceInfo, Needs, Problem, PublisherCard,
+    ReleaseInfo, Right, TrustBadge, TrustBand, TrustReason, VersionSeen,
+};
+use crate::machine::Installed;
+use crate::markdown;
+
+/// What a page needs beside the catalog entry.
+pub(crate) struct Surroundings<'a> {
+    /// The publisher's score.
+    pub(crate) score: &'a Score,
+    /// The installed instance of this very app.
+    pub(crate) installed: Option<&'a Installed>,
+    /// Whether the icon is here.
+    pub(crate) has_icon: bool,
+    /// Now.
+    pub(crate) now: Timestamp,
+}
+
+/// Makes the card of an app.
+pub(crate) fn card(entry: &CatalogEntry, around: &Surroundings<'_>) -> AppCard {
+    let announcement = &entry.announcement;
+    let card = &announcement.card;
+    AppCard {
+        app: app_ref(entry),
+        name: card.name.clone(),
+        tagline: card.tagline.clone(),
+        category: card.category.clone(),
+        version: announcement.version.clone(),
+        icon: card
+            .icon
+            .as_ref()
+            .filter(|_| around.has_icon)
+            .map(|icon| format!("/assets/{}", icon.blake3)),
+        download_size_bytes: card.download_size_bytes,
+        architectures: card.architectures.clone(),
+        trust: badge(around.score),
+        installed: around.installed.map(|installed| installed.state),
+        same_name_as: entry.same_name_as.iter().map(ToString::to_string).collect(),
+        first_seen: entry.first_seen.to_string(),
+        announced: entry.announced.to_string(),
+        stale: entry.is_stale(around.now),
+    }
+}
+
+/// Everything of an app's page that needs a question to another part.
+pub(crate) struct PageParts {
+    /// Why it cannot be installed.
+    pub(crate) problem: Option<Problem>,
+    /// Paths of pictures that are here.
+    pub(crate) screenshots: Vec<String>,
+    /// From the rendered units.
+    pub(crate) rights: Vec<Right>,
+    /// Bytes that are not here yet.
+    pub(crate) missing_size_bytes: u64,
+    /// Free bytes where data goes.
+    pub(crate) disk_free_bytes: Option<u64>,
+    /// The instance as the list shows it.
+    pub(crate) instance: Option<Instance>,
+}
+
+/// Makes an app's page.
+pub(crate) fn page(
+    entry: &CatalogEntry,
+    evidence: &Evidence,
+    platform: &Platform,
+    around: &Surroundings<'_>,
+    parts: PageParts,
+) -> AppPage {
+    let release = entry.release.as_deref();
+    let manifest = release.map(|release| &release.manifest);
+    let app = manifest.map(|manifest| &manifest.app);
+    let download = release.map_or(entry.announcement.card.download_size_bytes, |release| {
+        release.blobs(platform).map(|blob| blob.size_bytes).sum()
+    });
+    AppPage {
+        card: card(entry, around),
+        description_html: app
+            .map(|app| markdown::to_safe_html(&app.description))
+            .unwrap_or_default(),
+        release_notes_html: app
+            .and_then(|app| app.release_notes.as_deref())
+            .map(markdown::to_safe_html),
+        website: app.and_then(|app| https(app.website.as_deref())),
+        source: app.and_then(|app| https(app.source.as_deref())),
+        license: app.and_then(|app| app.license.clone()),
+        screenshots: parts.screenshots,
+        rights: parts.rights,
+        needs: Needs {
+            download_size_bytes: download,
+            missing_size_bytes: parts.missing_size_bytes,
+            memory_bytes: manifest.and_then(memory_bytes),
+            disk_free_bytes: parts.disk_free_bytes,
+        },
+        publisher: publisher(evidence, around.score),
+        interfaces: around.installed.map_or_else(
+            || manifest.map(interfaces).unwrap_or_default(),
+            |installed| installed.interfaces.clone(),
+        ),
+        release: entry.release.as_ref().map(|release| ReleaseInfo {
+            version: release.manifest.app.version.clone(),
+            seq: release.seq,
+            hash: release.hash().to_string(),
+            created: release.created.to_string(),
+        }),
+        problem: parts.problem,
+        versions: versions(entry, evidence),
+        instance: parts.instance,
+    }
+}
+
+/// Makes an installed app's entry.
+pub(crate) fn instance(
+    installed: &Installed,
+    entry: Option<&CatalogEntry>,
+    has_icon: bool,
+    job: Option<String>,
+) -> Instance {
+    let card = entry.map(|entry| &entry.announcement.card);
+    let update = entry
+        .filter(|entry| entry.announcement.release.blake3 != installed.release)
+        .map(|entry| entry.announcement.version.clone());
+    Instance {
+        app: AppRef {
+            publisher: installed.app.publisher.to_string(),
+            slug: installed.app.slug.to_string(),
+        },
+        name: card.map_or_else(|| installed.app.slug.to_string(), |card| card.name.clone()),
+        version: installed.version.clone(),
+        icon: card
+            .and_then(|card| card.icon.as_ref())
+            .filter(|_| has_icon)
+            .map(|icon| format!("/assets/{}", icon.blake3)),
+        state: installed.state,
+        problem: installed.problem.clone(),
+        containers: installed.containers.clone(),
+        interfaces: installed.interfaces.clone(),
+        installed: installed.installed.to_string(),
+        update,
+        job,
+        data_dir: installed.data_dir.display().to_string(),
+    }
+}
+
+/// Makes an endpoint's entry.
+pub(crate) fn endpoint(endpoint: &archy_registry::release::Endpoint) -> EndpointInfo {
+    EndpointInfo {
+        id: endpoint.id.to_string(),
+        addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
+        relays: endpoint.relays.clone(),
+    }
+}
+
+fn app_ref(entry: &CatalogEntry) -> AppRef {
+    AppRef {
+        publisher: entry.announcement.publisher.to_string(),
+        slug: entry.announcement.slug.to_string(),
+    }
+}
+
+fn publisher(evidence: &Evidence, score: &Score) -> PublisherCard {
+    use archy_registry::trust::Event;
+    let last = |on: fn(&Event) -> Option<bool>| {
+        let mut events = evidence.events.iter().rev();
+        events.find_map(|recorded| on(&recorded.event)).unwrap_or(false)
+    };
+    let reasons = score.reasons.iter().map(|reason| TrustReason {
+        code: reason.code.to_owned(),
+        text: reason.text.clone(),
+        points: points(reason.micro_points),
+        evidence: reason.evidence.clone(),
+    });
+    PublisherCard {
+        did: evidence.publisher.to_string(),
+        trust: badge(score),
+        reasons: reasons.collect(),
+        would_change: score.would_change.clone(),
+        first_seen: evidence
+            .sightings
+            .iter()
+            .map(|sighting| sighting.at)
+            .min()
+            .map(|at| at.to_string()),
+        linked: evidence
+            .events
+            .iter()
+            .any(|recorded| matches!(recorded.event, Event::NostrLinked { .. })),
+        pinned: last(|event| match event {
+            Event::Pinned => Some(true),
+            Event::Unpinned => Some(false),
+            _ => None,
+        }),
+        blocked: last(|event| match event {
+            Event::Blocked => Some(true),
+            Event::Unblocked => Some(false),
+            _ => None,
+        }),
+    }
+}
+
+fn versions(entry: &CatalogEntry, evidence: &Evidence) -> Vec<VersionSeen> {
+    let mut seen: Vec<VersionSeen> = evidence
+        .sightings
+        .iter()
+        .filter(|sighting| sighting.app == entry.announcement.slug)
+        .map(|sighting| VersionSeen {
+            version: if sighting.seq == entry.announcement.seq {
+                entry.announcement.version.clone()
+            } else {
+                format!("release {}", sighting.seq)
+            },
+            seq: sighting.seq,
+            seen: sighting.at.to_string(),
+        })
+        .collect();
+    seen.sort_by_key(|version| std::cmp::Reverse(version.seq));
+    seen
+}
+
+fn badge(score: &Score) -> TrustBadge {
+    TrustBadge {
+        points: points(score.micro_points),
+        band: match score.band {
+            Band::Refused => TrustBand::Refused,
+            Band::New => TrustBand::New,
+            Band::Unproven => TrustBand::Unproven,
+            Band::SomeTrust => TrustBand::SomeTrust,
+            Band::Trusted => TrustBand::Trusted,
+        },
+    }
+}
+
+/// Six decimals are exact: the reasons still add up.
+fn points(micro_points: i64) -> f64 {
+    micro_points as f64 / POINT as f64
+}
+
+fn https(url: Option<&str>) -> Option<String> {
+    url.filter(|url| url.starts_with("https://")).map(str::to_owned)
+}
+
+/// The sum of the containers' limits, when every container has one.
+fn memory_bytes(manifest: &Manifest) -> Option<u64> {
+    let limits = manifest.containers.iter();
+    limits
+        .map(|container| container.resources.memory.map(|limit| limit.bytes()))
+        .sum()
+}
+
+fn interfaces(manifest: &Manifest) -> Vec<InterfaceInfo> {
+    let interfaces = manifest.interfaces.iter();
+    interfaces
+        .map(|interface| InterfaceInfo {
+            name: interface.name.clone(),
+            kind: crate::machine::interface_kind(interface.kind).to_owned(),
+            port: None,
+            path: interface.path.clone().unwrap_or_else(|| "/".to_owned()),
+        })
+        .collect()
+}

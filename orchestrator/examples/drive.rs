@@ -1,0 +1,329 @@
+//! Drives the orchestrator by hand on a test node: publishes a manifest and local OCI layouts to itself and installs them.
+//!
+//! Used by the end-to-end tests; not part of the product.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use archy_orchestrator::{Config, LogQuery, Orchestrator};
+use archy_registry::key_state::KeyState;
+use archy_registry::manifest;
+use archy_registry::proof::{SigningKey, sign};
+use archy_registry::release::{self, Descriptor, Draft, Image, Origin, Platform, Release};
+use archy_registry::{Blake3Hash, OciDigest, Slug, Verified};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+const USAGE: &str = "usage: drive setup | doctor | recover | reconcile | watch | status
+       drive install MANIFEST CONTAINER=LAYOUT…   (DRIVE_KEY: file of the publisher's key, DRIVE_SEQ)
+       drive start|stop|restart|uninstall|purge|logs SLUG";
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    match run().await {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            if let Some(archy_orchestrator::InstallError::Start(
+                archy_orchestrator::StartError::Container { log, .. },
+            )) = error.downcast_ref::<archy_orchestrator::InstallError>()
+            {
+                log.iter().for_each(|line| say(&format!("  log: {line}")));
+            }
+            let mut source = error.source();
+            while let Some(cause) = source {
+                say(&format!("  because: {cause}"));
+                source = cause.source();
+            }
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "its output is what a person or test reads"
+)]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+async fn run() -> Result<(), Failure> {
+    let home = PathBuf::from(std::env::var("HOME")?);
+    let runtime = PathBuf::from(std::env::var("XDG_RUNTIME_DIR")?);
+    let data = std::env::var("ARCHY_DATA_DIR")
+        .map_or_else(|_| home.join(".local/share/archy"), PathBuf::from);
+    let orchestrator = Orchestrator::connect(Config::usual(&home, runtime, data))?;
+    let cancel = CancellationToken::new();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["setup"] => orchestrator.setup().await?,
+        ["doctor"] => {
+            for check in orchestrator.doctor().await {
+                let mark = if check.ok { "ok" } else { "MISSING" };
+                say(&format!(
+                    "{mark:8}{}: {} {}",
+                    check.name,
+                    check.found,
+                    check.hint.unwrap_or_default()
+                ));
+            }
+        }
+        ["recover"] => say(&format!("{:?}", orchestrator.recover().await?)),
+        ["reconcile"] => {
+            let began = std::time::Instant::now();
+            let plan = orchestrator.reconcile_once().await?;
+            say(&format!("{plan}took {} ms", began.elapsed().as_millis()));
+        }
+        ["watch"] => {
+            orchestrator.recover().await?;
+            orchestrator.run(cancel).await;
+        }
+        ["status"] => {
+            orchestrator.reconcile_once().await?;
+            let observed = orchestrator.observed().borrow().clone();
+            say(&serde_json::to_string_pretty(&observed)?);
+        }
+        ["install", manifest, ref layouts @ ..] => {
+            install(&orchestrator, &home, manifest, layouts).await?
+        }
+        [verb, slug] => {
+            let slug: Slug = slug.parse()?;
+            match verb {
+                "start" => say(&format!(
+                    "{:?}",
+                    orchestrator.start(&slug, &cancel).await?.state
+                )),
+                "stop" => say(&format!(
+                    "{:?}",
+                    orchestrator.stop(&slug, &cancel).await?.state
+                )),
+                "restart" => say(&format!(
+                    "{:?}",
+                    orchestrator.restart(&slug, &cancel).await?.state
+                )),
+                "uninstall" => orchestrator.uninstall(&slug, &cancel).await?,
+                "purge" => orchestrator.purge(&slug, &cancel).await?,
+                "logs" => {
+                    let query = LogQuery {
+                        lines: Some(100),
+                        ..LogQuery::default()
+                    };
+                    let mut lines = orchestrator.logs(&slug, &query)?;
+                    while let Some(line) = lines.next().await? {
+                        say(&format!("{} {:?} {}", line.at, line.source, line.text));
+                    }
+                }
+                _ => return Err(USAGE.into()),
+            }
+        }
+        _ => return Err(USAGE.into()),
+    }
+    Ok(())
+}
+
+async fn install(
+    orchestrator: &Orchestrator,
+    home: &Path,
+    manifest: &str,
+    layouts: &[&str],
+) -> Result<(), Failure> {
+    let layouts: BTreeMap<Slug, PathBuf> = layouts
+        .iter()
+        .map(|pair| {
+            let (name, layout) = pair.split_once('=').ok_or(USAGE)?;
+            Ok((name.parse()?, PathBuf::from(layout)))
+        })
+        .collect::<Result<_, Failure>>()?;
+    let release = publish(home, manifest, &layouts)?;
+    orchestrator.preflight(&release).await?;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let served = Arc::new(layouts);
+    let serving = serve(listener, Arc::clone(&served));
+    let began = std::time::Instant::now();
+    let loading = async {
+        for image in &release.images {
+            let reference = format!("{address}/{}@{}", image.container, image.manifest.digest);
+            let slug = &release.manifest.app.id;
+            orchestrator
+                .load_image(slug, image, &reference, &|_| {})
+                .await?;
+        }
+        Ok::<(), Failure>(())
+    };
+    tokio::select! {
+        loaded = loading => loaded?,
+        stopped = serving => stopped?,
+    }
+    say(&format!("loaded after {} ms", began.elapsed().as_millis()));
+    let began = std::time::Instant::now();
+    let progress = |phase| {
+        say(&format!(
+            "{phase:?} after {} ms",
+            began.elapsed().as_millis()
+        ))
+    };
+    let instance = orchestrator
+        .install(&release, &progress, &CancellationToken::new())
+        .await?;
+    say(&serde_json::to_string_pretty(&instance)?);
+    Ok(())
+}
+
+/// Signs a release of the layouts' images, and verifies it as a node would.
+fn publish(
+    home: &Path,
+    manifest: &str,
+    layouts: &BTreeMap<Slug, PathBuf>,
+) -> Result<Verified<Release>, Failure> {
+    let parsed = manifest::parse(&std::fs::read_to_string(manifest)?)?;
+    let key_file =
+        std::env::var("DRIVE_KEY").map_or_else(|_| home.join("drive.key"), PathBuf::from);
+    let key = if key_file.exists() {
+        SigningKey::load(&key_file)?
+    } else {
+        let key = SigningKey::generate()?;
+        key.save_new(&key_file)?;
+        key
+    };
+    let seq = std::env::var("DRIVE_SEQ").map_or(Ok(1), |seq| seq.parse())?;
+    let images = layouts
+        .iter()
+        .map(|(container, layout)| image(container, layout));
+    let now = Timestamp::now();
+    let release = release::assemble(Draft {
+        publisher: key.did(),
+        seq,
+        created: now,
+        expires: now + SignedDuration::from_hours(24 * 20),
+        manifest: parsed.manifest,
+        images: images.collect::<Result<_, _>>()?,
+        icon: None,
+        screenshots: Vec::new(),
+        origin: Origin::default(),
+    })?;
+    let signed = sign(&release, &key, now)?;
+    Ok(release::verify(
+        &signed.bytes,
+        &KeyState::implicit(key.did()),
+        now,
+    )?)
+}
+
+fn blob(layout: &Path, digest: &str) -> Result<Vec<u8>, Failure> {
+    let hex = digest
+        .strip_prefix("sha256:")
+        .ok_or("not a sha256 digest")?;
+    Ok(std::fs::read(layout.join("blobs/sha256").join(hex))?)
+}
+
+fn image(container: &Slug, layout: &Path) -> Result<Image, Failure> {
+    let index: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(layout.join("index.json"))?)?;
+    let entry = &index["manifests"][0];
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&blob(layout, entry["digest"].as_str().ok_or("no digest")?)?)?;
+    let config_digest = manifest["config"]["digest"].as_str().ok_or("no config")?;
+    let config: serde_json::Value = serde_json::from_slice(&blob(layout, config_digest)?)?;
+    let descriptor = |entry: &serde_json::Value, diff_id: Option<&serde_json::Value>| {
+        let digest = entry["digest"].as_str().ok_or("no digest")?;
+        let bytes = blob(layout, digest)?;
+        Ok::<Descriptor, Failure>(Descriptor {
+            media_type: entry["mediaType"]
+                .as_str()
+                .ok_or("no media type")?
+                .to_owned(),
+            digest: digest.parse::<OciDigest>()?,
+            size_bytes: bytes.len() as u64,
+            blake3: Blake3Hash::of(&bytes),
+            diff_id: diff_id
+                .and_then(serde_json::Value::as_str)
+                .map(str::parse)
+                .transpose()?,
+        })
+    };
+    let layers = manifest["layers"]
+        .as_array()
+        .ok_or("no layers")?
+        .iter()
+        .enumerate();
+    Ok(Image {
+        container: container.clone(),
+        platform: Platform::host(),
+        manifest: descriptor(entry, None)?,
+        config: descriptor(&manifest["config"], None)?,
+        layers: layers
+            .map(|(index, layer)| descriptor(layer, Some(&config["rootfs"]["diff_ids"][index])))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// Answers podman's pulls from the layouts: manifests and blobs by digest (OCI distribution-spec, "Pull").
+async fn serve(
+    listener: tokio::net::TcpListener,
+    layouts: Arc<BTreeMap<Slug, PathBuf>>,
+) -> Result<(), Failure> {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let layouts = Arc::clone(&layouts);
+        connections.spawn(async move {
+            let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
+                let answer = answer(request.uri().path(), &layouts);
+                async move { Ok::<_, std::convert::Infallible>(answer) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new();
+            let _ = connection
+                .serve_connection(TokioIo::new(stream), answer)
+                .await;
+        });
+    }
+}
+
+fn answer(path: &str, layouts: &BTreeMap<Slug, PathBuf>) -> Response<Full<Bytes>> {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let found = match parts[..] {
+        ["v2"] => Some((Vec::new(), "application/json".to_owned())),
+        ["v2", name, kind @ ("manifests" | "blobs"), digest] => {
+            let layout = name
+                .parse::<Slug>()
+                .ok()
+                .and_then(|name| layouts.get(&name));
+            layout
+                .and_then(|layout| blob(layout, digest).ok())
+                .map(|bytes| {
+                    let manifest: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+                    let media_type =
+                        manifest.and_then(|json| Some(json["mediaType"].as_str()?.to_owned()));
+                    let media_type = match kind {
+                        "manifests" => media_type.unwrap_or_else(|| {
+                            "application/vnd.oci.image.manifest.v1+json".to_owned()
+                        }),
+                        _ => "application/octet-stream".to_owned(),
+                    };
+                    (bytes, media_type)
+                })
+        }
+        _ => None,
+    };
+    let (status, bytes, media_type) = match found {
+        Some((bytes, media_type)) => (200, bytes, media_type),
+        None => (404, Vec::new(), "application/json".to_owned()),
+    };
+    let response = Response::builder()
+        .status(status)
+        .header("Content-Type", media_type);
+    response
+        .body(Full::new(Bytes::from(bytes)))
+        .unwrap_or_default()
+}

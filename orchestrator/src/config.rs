@@ -1,0 +1,73 @@
+//! Where everything is on this machine. Reads no environment; the node's configuration fills it in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use archy_registry::release::Platform;
+
+/// Where everything is on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The node's data, usually `~/.local/share/archy`.
+    pub data_dir: PathBuf,
+    /// Directory of unit directories, usually `~/.config/containers/systemd/archy`.
+    pub unit_dir: PathBuf,
+    /// Where units are checked before they go live: on the file system of `unit_dir`, out of Quadlet's sight, usually
+    /// `~/.config/containers/archy-staging`.
+    pub staging_dir: PathBuf,
+    /// The user's own systemd units, usually `~/.config/systemd/user`.
+    pub user_unit_dir: PathBuf,
+    /// `$XDG_RUNTIME_DIR`, usually `/run/user/1000`.
+    pub runtime_dir: PathBuf,
+    /// podman's REST socket.
+    pub podman_socket: PathBuf,
+    /// The session bus.
+    pub bus_socket: PathBuf,
+    /// podman itself, for the pause unit and for removing data that belongs to an app's users.
+    pub podman: PathBuf,
+    /// Quadlet's generator.
+    pub generator: PathBuf,
+    /// The platform whose images run here.
+    pub platform: Platform,
+    /// Time between regular looks at the machine.
+    pub reconcile_interval: Duration,
+}
+
+/// Time between regular looks at the machine unless told otherwise.
+pub const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
+
+impl Config {
+    /// Fills in the usual places of a user: `home`, `$XDG_RUNTIME_DIR` and the node's data directory.
+    pub fn usual(
+        home: impl Into<PathBuf>,
+        runtime_dir: impl Into<PathBuf>,
+        data_dir: impl Into<PathBuf>,
+    ) -> Self {
+        let (home, runtime_dir) = (home.into(), runtime_dir.into());
+        let containers = home.join(".config/containers");
+        Self {
+            data_dir: data_dir.into(),
+            unit_dir: containers.join("systemd/archy"),
+            staging_dir: containers.join("archy-staging"),
+            user_unit_dir: home.join(".config/systemd/user"),
+            podman_socket: runtime_dir.join("podman/podman.sock"),
+            bus_socket: runtime_dir.join("bus"),
+            runtime_dir,
+            podman: PathBuf::from("/usr/bin/podman"),
+            generator: PathBuf::from("/usr/libexec/podman/quadlet"),
+            platform: Platform::host(),
+            reconcile_interval: RECONCILE_INTERVAL,
+        }
+    }
+
+    /// Directory of the apps' directories.
+    pub fn apps_dir(&self) -> PathBuf {
+        self.data_dir.join("apps")
+    }
+
+    /// Names the data directory: 16 hexadecimal digits of its path's hash.
+    pub(crate) fn root(&self) -> String {
+        let hash = archy_registry::Blake3Hash::of(self.data_dir.as_os_str().as_encoded_bytes());
+        hash.to_string().chars().take(16).collect()
+    }
+}

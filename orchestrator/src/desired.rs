@@ -1,0 +1,246 @@
+//! What should be: one `desired.json` per app, written before anything acts on it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use archy_registry::release::Release;
+use archy_registry::{AppId, Blake3Hash, Slug, Verified};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::disk;
+use crate::quadlet::{UnitSet, app_dir};
+use crate::settings::Settings;
+
+/// The format that this version writes.
+const FORMAT: u32 = 1;
+const FILE: &str = "desired.json";
+
+/// What the owner wants of an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wish {
+    /// It runs.
+    Running,
+    /// It is installed and does not run.
+    Stopped,
+    /// It is uninstalled; its data is kept for a later install.
+    Removed,
+}
+
+/// How far an install came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Not done; if nobody is at it, it was interrupted and is undone.
+    Installing,
+    /// Done.
+    Installed,
+}
+
+/// What should be of one app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Desired {
+    /// Always [`FORMAT`] in this version.
+    format: u32,
+    /// The app.
+    pub app: AppId,
+    /// The hash of the verified release.
+    pub release_hash: Blake3Hash,
+    /// The release, verified when it was installed.
+    pub release: Release,
+    /// What the node decided.
+    pub settings: Settings,
+    /// What the owner wants.
+    pub wish: Wish,
+    /// How far the install came.
+    pub stage: Stage,
+    /// When it was installed.
+    pub installed_at: Timestamp,
+    /// The checked units, by file name: what is live when all is well.
+    pub units: BTreeMap<String, String>,
+}
+
+impl Desired {
+    /// Writes down the wish to install a release.
+    pub(crate) fn installing(
+        release: &Verified<Release>,
+        settings: Settings,
+        units: &UnitSet,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            app: release.app(),
+            release_hash: release.hash(),
+            release: Release::clone(release),
+            settings,
+            wish: Wish::Running,
+            stage: Stage::Installing,
+            installed_at: now,
+            units: units.files(),
+        }
+    }
+
+    /// The app's slug.
+    pub fn slug(&self) -> &Slug {
+        &self.app.slug
+    }
+
+    /// Names of the app's containers, in the manifest's order.
+    pub fn containers(&self) -> impl Iterator<Item = &Slug> {
+        self.release
+            .manifest
+            .containers
+            .iter()
+            .map(|container| &container.name)
+    }
+
+    /// Names of the app's volumes, each once.
+    pub fn volumes(&self) -> Vec<&Slug> {
+        let containers = self.release.manifest.containers.iter();
+        let volumes: std::collections::BTreeSet<&Slug> = containers
+            .flat_map(|container| &container.volumes)
+            .map(|volume| &volume.name)
+            .collect();
+        volumes.into_iter().collect()
+    }
+
+    /// Names of the app's secrets.
+    pub fn secrets(&self) -> impl Iterator<Item = &Slug> {
+        self.release
+            .manifest
+            .generated_secrets
+            .iter()
+            .map(|secret| &secret.name)
+    }
+
+    /// Tells whether the app has a network of its own.
+    pub fn has_network(&self) -> bool {
+        self.release.manifest.network_policy != archy_registry::manifest::NetworkPolicy::Host
+    }
+}
+
+/// Desired state could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum DesiredError {
+    /// The file could not be read or written.
+    #[error("cannot access the desired state {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is damaged or of a later version.
+    #[error(
+        "the desired state {path} cannot be understood: restore it from a backup, or reinstall the app"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// The desired state of all apps, on disk.
+#[derive(Debug, Clone)]
+pub(crate) struct DesiredStore {
+    apps_dir: PathBuf,
+}
+
+/// What was found in the apps' directory.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) desired: Vec<Desired>,
+    /// Apps whose file cannot be used: nothing is done to them.
+    pub(crate) damaged: Vec<(Slug, DesiredError)>,
+}
+
+impl DesiredStore {
+    pub(crate) fn new(apps_dir: PathBuf) -> Self {
+        Self { apps_dir }
+    }
+
+    fn path(&self, app: &Slug) -> PathBuf {
+        app_dir(&self.apps_dir, app).join(FILE)
+    }
+
+    /// Reads one app; `None` when it was never installed.
+    pub(crate) fn load(&self, app: &Slug) -> Result<Option<Desired>, DesiredError> {
+        let path = self.path(app);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(DesiredError::Io { path, source }),
+        };
+        let parsed: Result<Desired, _> = serde_json::from_slice(&bytes);
+        match parsed {
+            Ok(desired) if desired.format == FORMAT && desired.slug() == app => Ok(Some(desired)),
+            Ok(_) => Err(DesiredError::Damaged {
+                path,
+                source: serde::de::Error::custom("another format or another app"),
+            }),
+            Err(source) => Err(DesiredError::Damaged { path, source }),
+        }
+    }
+
+    /// Reads all apps.
+    pub(crate) fn load_all(&self) -> Result<Found, DesiredError> {
+        let mut found = Found::default();
+        for app in self.directories()? {
+            match self.load(&app) {
+                Ok(desired) => found.desired.extend(desired),
+                Err(error) => found.damaged.push((app, error)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Lists the directories that have an app's name.
+    fn directories(&self) -> Result<Vec<Slug>, DesiredError> {
+        let io = |source| DesiredError::Io {
+            path: self.apps_dir.clone(),
+            source,
+        };
+        let entries = match std::fs::read_dir(&self.apps_dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io(error)),
+        };
+        let mut apps = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(io)?.file_name();
+            apps.extend(name.to_str().and_then(|name| name.parse::<Slug>().ok()));
+        }
+        apps.sort();
+        Ok(apps)
+    }
+
+    /// Writes one app, as a whole, and waits until the disk has it.
+    pub(crate) fn save(&self, desired: &Desired) -> Result<(), DesiredError> {
+        let path = self.path(desired.slug());
+        let bytes = serde_json::to_vec_pretty(desired).expect("desired state is plain data");
+        let directory = app_dir(&self.apps_dir, desired.slug());
+        let written = disk::create_private_dir(&directory)
+            .and_then(|()| disk::replace(&path, &bytes, 0o600))
+            .and_then(|()| disk::sync_dir(&self.apps_dir));
+        written.map_err(|source| DesiredError::Io { path, source })
+    }
+
+    /// Forgets one app.
+    pub(crate) fn forget(&self, app: &Slug) -> Result<(), DesiredError> {
+        let path = self.path(app);
+        disk::remove_file(&path).map_err(|source| DesiredError::Io { path, source })
+    }
+}
+
+/// Tells whether a directory holds anything; a missing one does not.
+pub(crate) fn holds_anything(directory: &Path) -> bool {
+    std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
+}

@@ -1,0 +1,243 @@
+//! Says in plain words why a container did not come up, from what systemd, podman and the journal report.
+
+use std::fmt;
+
+use crate::runtime::systemd::ServiceState;
+
+/// Why a container did not come up or did not stay up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// podman does not have the image.
+    ImageMissing,
+    /// A port of the node is in use.
+    PortTaken {
+        /// The port, where podman names it.
+        port: Option<u16>,
+        /// Who holds it, where that can be told.
+        holder: Option<String>,
+    },
+    /// A secret is not in podman.
+    SecretMissing,
+    /// A directory that should be mounted is missing.
+    DataMissing,
+    /// The program cannot be started: it is not in the image, or not for this machine.
+    NotRunnable,
+    /// It ran, but its health check never passed.
+    NeverHealthy {
+        /// What the last checks said.
+        checks: Vec<String>,
+    },
+    /// It took too long to start.
+    Timeout,
+    /// It used more memory than it may.
+    OutOfMemory,
+    /// It ended by itself.
+    Exited {
+        /// Its exit code.
+        code: i32,
+    },
+    /// A signal ended it.
+    Killed {
+        /// The signal.
+        signal: i32,
+    },
+    /// A container that it needs did not come up.
+    Dependency,
+    /// Something else.
+    Unknown {
+        /// systemd's word.
+        result: String,
+    },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ImageMissing => f.write_str("its image is not on this machine"),
+            Self::PortTaken { port, holder } => {
+                match port {
+                    Some(port) => write!(f, "port {port} is already in use")?,
+                    None => f.write_str("a port that it needs is already in use")?,
+                }
+                match holder {
+                    Some(holder) => write!(f, " by {holder}"),
+                    None => Ok(()),
+                }
+            }
+            Self::SecretMissing => f.write_str("one of its secrets is missing"),
+            Self::DataMissing => f.write_str("a directory that it needs is missing"),
+            Self::NotRunnable => f.write_str("its program cannot be started: it is missing in the image or made for another machine"),
+            Self::NeverHealthy { checks } => {
+                f.write_str("it started but never became healthy")?;
+                match checks.last() {
+                    Some(check) => write!(f, "; the last check said: {check}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Timeout => f.write_str("it took too long to start"),
+            Self::OutOfMemory => f.write_str("it used more memory than it may and was stopped"),
+            Self::Exited { code } => write!(f, "it ended by itself with exit code {code}"),
+            Self::Killed { signal } => write!(f, "it was ended by signal {signal}"),
+            Self::Dependency => f.write_str("a container that it needs did not start"),
+            Self::Unknown { result } => write!(f, "systemd reports \"{result}\""),
+        }
+    }
+}
+
+/// systemd's code for a process that left by itself (`CLD_EXITED`).
+const EXITED: i32 = 1;
+
+/// Decides on the reason.
+///
+/// `lines` are the journal's about this start; `checks` is what the health check said, oldest first, without the passes.
+pub(crate) fn explain(
+    state: &ServiceState,
+    lines: &[String],
+    checks: &[String],
+    has_health_check: bool,
+) -> Failure {
+    let says = |words: &str| lines.iter().any(|line| line.contains(words));
+    let podman_failed =
+        state.exec_main_code == EXITED && (125..=127).contains(&state.exec_main_status);
+    if state.result == "oom-kill" {
+        return Failure::OutOfMemory;
+    }
+    if says("address already in use") || says("Address already in use") {
+        let port = lines.iter().find_map(|line| taken_port(line));
+        return Failure::PortTaken { port, holder: None };
+    }
+    if podman_failed && says("image not known") {
+        return Failure::ImageMissing;
+    }
+    if podman_failed && says("no secret with name or id") {
+        return Failure::SecretMissing;
+    }
+    if podman_failed
+        && (says("statfs") || says("failed to mount"))
+        && says("no such file or directory")
+    {
+        return Failure::DataMissing;
+    }
+    if says("failed to exec pid1") || says("executable file") || says("exec format error") {
+        return Failure::NotRunnable;
+    }
+    // A health check ends the container with a signal, or systemd gives up waiting.
+    let ended_by_check = matches!(state.exec_main_status, 137 | 143 | 9 | 15);
+    if has_health_check && !checks.is_empty() && (ended_by_check || state.result == "timeout") {
+        return Failure::NeverHealthy {
+            checks: checks.to_vec(),
+        };
+    }
+    match (state.result.as_str(), state.exec_main_code) {
+        ("timeout", _) => Failure::Timeout,
+        (_, EXITED) if (129..=192).contains(&state.exec_main_status) => Failure::Killed {
+            signal: state.exec_main_status - 128,
+        },
+        (_, EXITED) => Failure::Exited {
+            code: state.exec_main_status,
+        },
+        ("signal" | "core-dump", _) => Failure::Killed {
+            signal: state.exec_main_status,
+        },
+        (result, _) => Failure::Unknown {
+            result: result.to_owned(),
+        },
+    }
+}
+
+/// Finds the port in `rootlessport listen tcp 0.0.0.0:8080: bind: address already in use` or
+/// `Failed to bind port 8080 (Address already in use)`.
+fn taken_port(line: &str) -> Option<u16> {
+    let end = line.to_ascii_lowercase().find("address already in use")?;
+    let before = line.get(..end)?;
+    let mut digits = before.split(|c: char| !c.is_ascii_digit());
+    digits.rfind(|part| !part.is_empty())?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(result: &str, code: i32, status: i32) -> ServiceState {
+        ServiceState {
+            result: result.to_owned(),
+            exec_main_code: code,
+            exec_main_status: status,
+            ..ServiceState::default()
+        }
+    }
+
+    #[test]
+    fn each_known_failure_has_its_words() {
+        let check = "GET / on port 80 answered 500".to_owned();
+        let table = [
+            (
+                state("exit-code", 1, 125),
+                "Error: x: image not known",
+                Failure::ImageMissing,
+            ),
+            (
+                state("exit-code", 1, 126),
+                "Error: rootlessport listen tcp 0.0.0.0:8080: bind: address already in use",
+                Failure::PortTaken {
+                    port: Some(8080),
+                    holder: None,
+                },
+            ),
+            (
+                state("exit-code", 1, 126),
+                "Failed to bind port 8081 (Address already in use) for option",
+                Failure::PortTaken {
+                    port: Some(8081),
+                    holder: None,
+                },
+            ),
+            (
+                state("exit-code", 1, 125),
+                "Error: no secret with name or id \"a\"",
+                Failure::SecretMissing,
+            ),
+            (
+                state("exit-code", 1, 125),
+                "Error: statfs /x: no such file or directory",
+                Failure::DataMissing,
+            ),
+            (
+                state("exit-code", 1, 127),
+                "catatonit: failed to exec pid1: No such file",
+                Failure::NotRunnable,
+            ),
+            (state("exit-code", 1, 7), "bye", Failure::Exited { code: 7 }),
+            (state("oom-kill", 2, 9), "", Failure::OutOfMemory),
+            (
+                state("exit-code", 1, 137),
+                "",
+                Failure::NeverHealthy {
+                    checks: vec![check.clone()],
+                },
+            ),
+            (
+                state("timeout", 1, 143),
+                "",
+                Failure::NeverHealthy {
+                    checks: vec![check.clone()],
+                },
+            ),
+        ];
+        for (state, line, expected) in table {
+            let found = explain(
+                &state,
+                &[line.to_owned()],
+                std::slice::from_ref(&check),
+                true,
+            );
+            assert_eq!(found, expected, "{line}");
+        }
+        let without_check = explain(&state("timeout", 1, 143), &[], &[], false);
+        assert_eq!(without_check, Failure::Timeout);
+        assert_eq!(
+            explain(&state("exit-code", 1, 139), &[], &[], true),
+            Failure::Killed { signal: 11 }
+        );
+    }
+}

@@ -1,0 +1,400 @@
+//! Installing an app: every step is written down before it is done, and a failed install leaves nothing behind.
+
+use std::io;
+use std::path::PathBuf;
+
+use archy_registry::release::Release;
+use archy_registry::{Slug, Verified};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::desired::{Desired, DesiredError, Stage, Wish, holds_anything};
+use crate::disk;
+use crate::instance::Instance;
+use crate::orchestrator::Orchestrator;
+use crate::ports;
+use crate::preflight::{self, Neighbourhood, Refusal};
+use crate::quadlet::validate::{self, ValidateError};
+use crate::quadlet::{self, LABEL_ROOT, RenderError, UnitSet, app_dir, volume_dir, wanted_file};
+use crate::runtime::podman::PodmanError;
+use crate::runtime::systemd::SystemdError;
+use crate::secrets::{self, SecretError};
+use crate::settings::{AssignError, Settings};
+use crate::start::StartError;
+
+/// How far an install is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Checks that the app can run here.
+    Checking,
+    /// Writes down what should be, makes directories and secrets.
+    Preparing,
+    /// Renders the units and has podman's generator check them.
+    Validating,
+    /// Puts the units in place.
+    Placing,
+    /// Starts the containers and waits until they are healthy.
+    Starting,
+    /// Takes back what was done, because it failed.
+    Undoing,
+    /// Done.
+    Done,
+}
+
+impl Phase {
+    /// How much of an install is done when the phase begins, in percent.
+    pub fn percent(self) -> u8 {
+        match self {
+            Self::Checking => 0,
+            Self::Preparing => 10,
+            Self::Validating => 20,
+            Self::Placing => 30,
+            Self::Starting => 40,
+            Self::Undoing | Self::Done => 100,
+        }
+    }
+}
+
+/// Hears of every phase as it begins.
+pub type ProgressSink<'a> = &'a (dyn Fn(Phase) + Send + Sync);
+
+/// An app was not installed; nothing of the attempt is left.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// This node does not run it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// An image is not in podman.
+    #[error("the image of container {container} is not on this machine")]
+    ImageMissing {
+        /// The container.
+        container: Slug,
+    },
+    /// Its containers did not come up.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The owner changed their mind.
+    #[error("the install was cancelled")]
+    Cancelled,
+    /// Something of this machine failed.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+}
+
+/// Something of this machine failed.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// Desired state.
+    #[error(transparent)]
+    Desired(#[from] DesiredError),
+    /// podman.
+    #[error(transparent)]
+    Podman(#[from] PodmanError),
+    /// systemd.
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
+    /// Secrets.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Units that must not go live.
+    #[error(transparent)]
+    Units(#[from] ValidateError),
+    /// A file or directory.
+    #[error("cannot write {path}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl MachineError {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}
+
+impl From<RenderError> for InstallError {
+    fn from(error: RenderError) -> Self {
+        Self::Refused(Refusal::Render(error))
+    }
+}
+
+impl From<AssignError> for InstallError {
+    fn from(error: AssignError) -> Self {
+        Self::Refused(Refusal::Ports(error))
+    }
+}
+
+impl Orchestrator {
+    /// Tells whether this node would install the release, without changing anything.
+    ///
+    /// # Errors
+    ///
+    /// [`InstallError::Refused`] says why not.
+    pub async fn preflight(&self, release: &Verified<Release>) -> Result<(), InstallError> {
+        let found = self.inner.store.load_all().map_err(MachineError::from)?;
+        let damaged = found
+            .damaged
+            .into_iter()
+            .find(|(app, _)| *app == release.manifest.app.id);
+        if let Some((_, error)) = damaged {
+            return Err(MachineError::from(error).into());
+        }
+        let containers = self
+            .inner
+            .podman
+            .containers()
+            .await
+            .map_err(MachineError::from)?;
+        let foreign: Vec<(String, String)> = containers
+            .into_iter()
+            .filter(|container| container.label(LABEL_ROOT) != Some(&self.inner.facts.root))
+            .flat_map(|container| {
+                let owner = container.label("PODMAN_SYSTEMD_UNIT").map_or_else(
+                    || "something outside archy".to_owned(),
+                    |unit| format!("the service {unit}"),
+                );
+                let names = container.names.into_iter();
+                names
+                    .map(move |name| (name, owner.clone()))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let free = rustix::fs::statvfs(&self.inner.config.data_dir).ok();
+        let around = Neighbourhood {
+            desired: &found.desired,
+            containers: &foreign,
+            disk_free_bytes: free.map(|free| free.f_bavail.saturating_mul(free.f_frsize)),
+        };
+        preflight::check(release, &self.inner.facts, &around)?;
+        Ok(())
+    }
+
+    /// Installs a release whose images are in podman, starts it and waits until it is healthy.
+    ///
+    /// What should be is on disk before anything acts on it, so that a killed node takes back an unfinished install with
+    /// [`recover`](Self::recover). Data and secrets of an earlier install of the same app are used again.
+    ///
+    /// # Errors
+    ///
+    /// [`InstallError`]; everything that this install made is gone by then, except data that the app wrote meanwhile.
+    pub async fn install(
+        &self,
+        release: &Verified<Release>,
+        progress: ProgressSink<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Instance, InstallError> {
+        let slug = release.manifest.app.id.clone();
+        let _lock = self.lock(&slug).await;
+        progress(Phase::Checking);
+        self.preflight(release).await?;
+        self.check_images(release).await?;
+        let previous = self.inner.store.load(&slug).map_err(MachineError::from)?;
+        let kept = previous.as_ref().map(|desired| desired.settings.clone());
+        let settings = self.assign(release, &kept.unwrap_or_default())?;
+        let units = quadlet::render(release, &settings, &self.inner.facts)?;
+        let mut desired = Desired::installing(release, settings, &units, Timestamp::now());
+        if cancel.is_cancelled() {
+            return Err(InstallError::Cancelled);
+        }
+        let done = self.bring_up(&mut desired, &units, progress, cancel).await;
+        match done {
+            Ok(()) => {
+                progress(Phase::Done);
+                tracing::info!(app = %desired.app, version = desired.release.manifest.app.version, "installed");
+                self.memory(|memory| memory.forget(&slug));
+                Ok(self.look_at(&desired).await)
+            }
+            Err(error) => {
+                progress(Phase::Undoing);
+                if let Err(undo) = self.undo(&desired, previous.as_ref()).await {
+                    tracing::error!(app = %desired.app, error = &undo as &dyn std::error::Error, "a failed install could not be taken back whole; it is tried again at the next look");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn bring_up(
+        &self,
+        desired: &mut Desired,
+        units: &UnitSet,
+        progress: ProgressSink<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<(), InstallError> {
+        progress(Phase::Preparing);
+        self.inner.store.save(desired).map_err(MachineError::from)?;
+        self.make_directories(desired)?;
+        self.store_secrets(desired).await?;
+        progress(Phase::Validating);
+        let staging = self.staging(desired.slug());
+        disk::remove_dir(&staging).map_err(MachineError::io(&staging))?;
+        let staged = validate::stage(units, &staging, &self.inner.config.generator).await;
+        staged.map_err(MachineError::from)?;
+        if cancel.is_cancelled() {
+            return Err(InstallError::Cancelled);
+        }
+        progress(Phase::Placing);
+        self.place(desired.slug(), &staging)?;
+        self.allow(desired.slug(), true)?;
+        self.inner
+            .systemd
+            .reload()
+            .await
+            .map_err(MachineError::from)?;
+        progress(Phase::Starting);
+        tokio::select! {
+            started = self.start_containers(desired) => started?,
+            () = cancel.cancelled() => return Err(InstallError::Cancelled),
+        }
+        desired.stage = Stage::Installed;
+        self.inner.store.save(desired).map_err(MachineError::from)?;
+        Ok(())
+    }
+
+    async fn check_images(&self, release: &Verified<Release>) -> Result<(), InstallError> {
+        let platform = &self.inner.facts.platform;
+        for container in &release.manifest.containers {
+            let missing = || InstallError::ImageMissing {
+                container: container.name.clone(),
+            };
+            let image = release
+                .image(&container.name, platform)
+                .ok_or_else(missing)?;
+            let has = self.has_image(&release.manifest.app.id, image).await;
+            if !has.map_err(MachineError::from)? {
+                return Err(missing());
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides the ports: those of other apps count as taken even while these do not run.
+    fn assign(
+        &self,
+        release: &Verified<Release>,
+        previous: &Settings,
+    ) -> Result<Settings, InstallError> {
+        let found = self.inner.store.load_all().map_err(MachineError::from)?;
+        let slug = &release.manifest.app.id;
+        let others: Vec<_> = found
+            .desired
+            .iter()
+            .filter(|other| other.slug() != slug && other.wish != Wish::Removed)
+            .flat_map(|other| &other.settings.ports)
+            .collect();
+        let settings = Settings::assign(&release.manifest, previous, |port, protocol| {
+            let taken = others
+                .iter()
+                .any(|b| b.host_port == port && b.protocol == protocol);
+            !taken && ports::is_free(port, protocol)
+        });
+        Ok(settings?)
+    }
+
+    pub(crate) fn staging(&self, app: &Slug) -> PathBuf {
+        self.inner.config.staging_dir.join(app.as_str())
+    }
+
+    /// Swaps the staged directory into Quadlet's sight.
+    pub(crate) fn place(&self, app: &Slug, staging: &std::path::Path) -> Result<(), MachineError> {
+        let live = self.inner.config.unit_dir.join(app.as_str());
+        std::fs::create_dir_all(&self.inner.config.unit_dir)
+            .and_then(|()| disk::swap_dir(staging, &live))
+            .map_err(MachineError::io(&live))
+    }
+
+    /// Lets an app's units start, or keeps them from starting, also at boot.
+    pub(crate) fn allow(&self, app: &Slug, allowed: bool) -> Result<(), MachineError> {
+        let file = wanted_file(&self.inner.facts.apps_dir, app);
+        let done = if allowed {
+            disk::write_synced(&file, b"", 0o600)
+        } else {
+            disk::remove_file(&file)
+        };
+        done.map_err(MachineError::io(&file))
+    }
+
+    pub(crate) fn make_directories(&self, desired: &Desired) -> Result<(), MachineError> {
+        for volume in desired.volumes() {
+            let directory = volume_dir(&self.inner.facts.apps_dir, desired.slug(), volume);
+            disk::create_private_dir(&directory).map_err(MachineError::io(&directory))?;
+        }
+        Ok(())
+    }
+
+    /// Gives podman every secret from its file, making those that are new.
+    pub(crate) async fn store_secrets(&self, desired: &Desired) -> Result<(), MachineError> {
+        let wanted = desired.release.manifest.generated_secrets.clone();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let slug = desired.slug();
+        let directory = app_dir(&self.inner.facts.apps_dir, slug).join("secrets");
+        // Hashing with bcrypt takes a tenth of a second.
+        let made = tokio::task::spawn_blocking(move || secrets::ensure(&directory, &wanted));
+        let values = match made.await {
+            Ok(values) => values?,
+            Err(error) => return Err(MachineError::io("secrets")(io::Error::other(error))),
+        };
+        let present = self.inner.podman.secrets().await?;
+        for (secret, value) in values {
+            let name = crate::names::secret(slug, &secret);
+            // What podman has may be of another time; the file is what counts.
+            if present.contains(&name) {
+                self.inner.podman.remove_secret(&name).await?;
+            }
+            self.inner
+                .podman
+                .create_secret(&name, value.bytes())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back an unfinished install: afterwards all is as if it had not been tried, except for data written meanwhile.
+    pub(crate) async fn undo(
+        &self,
+        desired: &Desired,
+        previous: Option<&Desired>,
+    ) -> Result<(), MachineError> {
+        // An install that is taken back is an uninstall from here on, also when the node is killed now.
+        let mut removed = previous.cloned().unwrap_or_else(|| desired.clone());
+        removed.wish = Wish::Removed;
+        removed.stage = Stage::Installed;
+        self.inner.store.save(&removed)?;
+        self.tear_down(desired).await?;
+        if previous.is_none() {
+            self.forget_if_dataless(desired)?;
+        }
+        Ok(())
+    }
+
+    /// Removes all trace of an app that wrote no data.
+    pub(crate) fn forget_if_dataless(&self, desired: &Desired) -> Result<(), MachineError> {
+        let app = desired.slug();
+        let directory = app_dir(&self.inner.facts.apps_dir, app);
+        for volume in desired.volumes() {
+            let data = volume_dir(&self.inner.facts.apps_dir, app, volume);
+            // Fails where data is, which is what decides below.
+            let _ = std::fs::remove_dir(data);
+        }
+        let _ = std::fs::remove_dir(directory.join("data"));
+        if holds_anything(&directory.join("data")) {
+            return Ok(());
+        }
+        // Secrets protect data; without data they protect nothing.
+        disk::remove_dir(&directory.join("secrets"))
+            .and_then(|()| {
+                self.inner.store.forget(app).map_err(io::Error::other)?;
+                disk::remove_dir(&directory)
+            })
+            .map_err(MachineError::io(&directory))
+    }
+}

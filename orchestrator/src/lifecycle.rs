@@ -1,0 +1,450 @@
+//! Stop, start, restart, uninstall and purge of installed apps, and taking an app down.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use archy_registry::Slug;
+use futures_util::future::join_all;
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use crate::desired::{Desired, Stage, Wish};
+use crate::disk;
+use crate::install::MachineError;
+use crate::instance::Instance;
+use crate::names;
+use crate::orchestrator::Orchestrator;
+use crate::quadlet::validate::service_name;
+use crate::quadlet::{LABEL_APP, LABEL_ROOT, app_dir};
+use crate::runtime::journal::{JournalError, LogStream, Query};
+use crate::runtime::systemd::Verb;
+use crate::start::StartError;
+
+/// A change of an installed app failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// No such app.
+    #[error("{0} is not installed")]
+    NotInstalled(Slug),
+    /// It did not come up.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The owner changed their mind; the reconciler carries on with what was wished last.
+    #[error("the change of {0} was cancelled")]
+    Cancelled(Slug),
+    /// Data could not be removed.
+    #[error("cannot remove the data of {app} in {path}: {message}")]
+    Purge {
+        /// The app.
+        app: Slug,
+        /// Its directory.
+        path: PathBuf,
+        /// What podman said.
+        message: String,
+    },
+    /// The log could not be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Something of this machine failed.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+}
+
+/// Which lines of an app's log to read.
+#[derive(Debug, Clone, Default)]
+pub struct LogQuery {
+    /// Only this container.
+    pub container: Option<Slug>,
+    /// Only lines from then on.
+    pub since: Option<jiff::Timestamp>,
+    /// Only the last so many.
+    pub lines: Option<u32>,
+    /// Whether to wait for more.
+    pub follow: bool,
+}
+
+/// Prefix of a directory that is being purged: no slug starts with it.
+const PURGING: &str = ".purging-";
+
+impl Orchestrator {
+    /// Starts an app and waits until it is healthy.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]; the wish to run stays, and the reconciler keeps trying.
+    pub async fn start(
+        &self,
+        app: &Slug,
+        cancel: &CancellationToken,
+    ) -> Result<Instance, ChangeError> {
+        self.set_running(app, cancel, false).await
+    }
+
+    /// Stops an app; it stays stopped across reboots.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn stop(
+        &self,
+        app: &Slug,
+        cancel: &CancellationToken,
+    ) -> Result<Instance, ChangeError> {
+        let _lock = self.lock(app).await;
+        let mut desired = self.installed(app)?;
+        desired.wish = Wish::Stopped;
+        self.inner
+            .store
+            .save(&desired)
+            .map_err(MachineError::from)?;
+        self.memory(|memory| memory.forget(app));
+        self.allow(app, false)?;
+        self.unless_cancelled(app, cancel, self.stop_containers(&desired))
+            .await?;
+        Ok(self.look_at(&desired).await)
+    }
+
+    /// Stops and starts an app and waits until it is healthy.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]; the wish to run stays, and the reconciler keeps trying.
+    pub async fn restart(
+        &self,
+        app: &Slug,
+        cancel: &CancellationToken,
+    ) -> Result<Instance, ChangeError> {
+        self.set_running(app, cancel, true).await
+    }
+
+    async fn set_running(
+        &self,
+        app: &Slug,
+        cancel: &CancellationToken,
+        stop_first: bool,
+    ) -> Result<Instance, ChangeError> {
+        let _lock = self.lock(app).await;
+        let mut desired = self.installed(app)?;
+        desired.wish = Wish::Running;
+        self.inner
+            .store
+            .save(&desired)
+            .map_err(MachineError::from)?;
+        self.memory(|memory| memory.forget(app));
+        let work = async {
+            if stop_first {
+                self.stop_containers(&desired).await?;
+            }
+            self.repair(&desired).await?;
+            self.allow(app, true)?;
+            self.start_containers(&desired).await?;
+            Ok::<(), ChangeError>(())
+        };
+        self.unless_cancelled(app, cancel, work).await?;
+        Ok(self.look_at(&desired).await)
+    }
+
+    /// Removes an app and keeps its data and secrets for a later install.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]; the reconciler finishes what could not be removed now.
+    pub async fn uninstall(
+        &self,
+        app: &Slug,
+        cancel: &CancellationToken,
+    ) -> Result<(), ChangeError> {
+        let _lock = self.lock(app).await;
+        let desired = self.installed(app)?;
+        self.unless_cancelled(app, cancel, self.remove(&desired))
+            .await?;
+        self.forget_if_dataless(&desired)?;
+        Ok(())
+    }
+
+    /// Removes an app, installed or not, with its data and secrets. There is no way back.
+    ///
+    /// Data may belong to users of the app's containers, so `podman unshare rm` removes it.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn purge(&self, app: &Slug, cancel: &CancellationToken) -> Result<(), ChangeError> {
+        let _lock = self.lock(app).await;
+        let desired = self.inner.store.load(app).map_err(MachineError::from)?;
+        let desired = desired.ok_or_else(|| ChangeError::NotInstalled(app.clone()))?;
+        self.unless_cancelled(app, cancel, self.remove(&desired))
+            .await?;
+        let directory = app_dir(&self.inner.facts.apps_dir, app);
+        let doomed = self.inner.facts.apps_dir.join(format!("{PURGING}{app}"));
+        // What an earlier purge left must be out of the way.
+        self.delete_data(app, &doomed).await?;
+        match std::fs::rename(&directory, &doomed) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(MachineError::io(&directory)(error).into());
+            }
+            _ => {}
+        }
+        self.delete_data(app, &doomed).await
+    }
+
+    /// Lists apps that are uninstalled but whose data is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`MachineError`] when the apps' directory cannot be read.
+    pub fn kept_data(&self) -> Result<Vec<archy_registry::AppId>, MachineError> {
+        let found = self.inner.store.load_all()?;
+        let removed = found
+            .desired
+            .into_iter()
+            .filter(|desired| desired.wish == Wish::Removed);
+        Ok(removed.map(|desired| desired.app).collect())
+    }
+
+    /// Opens an app's log: what its containers wrote and what podman and systemd said about them, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub fn logs(&self, app: &Slug, query: &LogQuery) -> Result<LogStream, ChangeError> {
+        let desired = self.installed(app)?;
+        let wanted = |container: &&Slug| {
+            query
+                .container
+                .as_ref()
+                .is_none_or(|only| only == *container)
+        };
+        let units = desired.containers().filter(wanted);
+        let query = Query {
+            units: units
+                .map(|container| names::container_unit(app, container))
+                .collect(),
+            invocation: None,
+            since: query.since,
+            lines: query.lines,
+            follow: query.follow,
+        };
+        if query.units.is_empty() {
+            return Err(ChangeError::NotInstalled(app.clone()));
+        }
+        Ok(LogStream::open(&query)?)
+    }
+
+    /// Takes back installs that a killed node left unfinished, and finishes purges. Called once, before anything else;
+    /// running apps are not touched.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`] of the first app that could not be cleaned up; the others are done all the same.
+    pub async fn recover(&self) -> Result<Vec<Slug>, ChangeError> {
+        let mut undone = Vec::new();
+        let mut first_error = None;
+        let found = self.inner.store.load_all().map_err(MachineError::from)?;
+        for desired in found
+            .desired
+            .iter()
+            .filter(|d| d.stage == Stage::Installing)
+        {
+            let _lock = self.lock(desired.slug()).await;
+            tracing::info!(app = %desired.app, "taking back an install that was interrupted");
+            match self.undo(desired, None).await {
+                Ok(()) => undone.push(desired.slug().clone()),
+                Err(error) => {
+                    first_error.get_or_insert(ChangeError::from(error));
+                }
+            }
+        }
+        for (app, directory) in self.half_purged() {
+            if let Err(error) = self.delete_data(&app, &directory).await {
+                first_error.get_or_insert(error);
+            }
+        }
+        first_error.map_or(Ok(undone), Err)
+    }
+
+    fn half_purged(&self) -> Vec<(Slug, PathBuf)> {
+        let entries = std::fs::read_dir(&self.inner.facts.apps_dir)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let doomed = entries.filter_map(|entry| {
+            let name = entry.file_name();
+            let app = name.to_str()?.strip_prefix(PURGING)?.parse().ok()?;
+            Some((app, entry.path()))
+        });
+        doomed.collect()
+    }
+
+    async fn delete_data(
+        &self,
+        app: &Slug,
+        directory: &std::path::Path,
+    ) -> Result<(), ChangeError> {
+        if std::fs::symlink_metadata(directory).is_err() {
+            return Ok(());
+        }
+        let output = Command::new(&self.inner.config.podman)
+            .args(["unshare", "rm", "-rf", "--one-file-system", "--"])
+            .arg(directory)
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .map_err(MachineError::io(&self.inner.config.podman))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(ChangeError::Purge {
+            app: app.clone(),
+            path: directory.to_owned(),
+            message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
+    fn installed(&self, app: &Slug) -> Result<Desired, ChangeError> {
+        let desired = self.inner.store.load(app).map_err(MachineError::from)?;
+        desired
+            .filter(|desired| desired.wish != Wish::Removed && desired.stage == Stage::Installed)
+            .ok_or_else(|| ChangeError::NotInstalled(app.clone()))
+    }
+
+    async fn unless_cancelled<E: Into<ChangeError>>(
+        &self,
+        app: &Slug,
+        cancel: &CancellationToken,
+        work: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), ChangeError> {
+        tokio::select! {
+            done = work => done.map_err(Into::into),
+            () = cancel.cancelled() => Err(ChangeError::Cancelled(app.clone())),
+        }
+    }
+
+    async fn remove(&self, desired: &Desired) -> Result<(), MachineError> {
+        let mut removed = desired.clone();
+        removed.wish = Wish::Removed;
+        removed.stage = Stage::Installed;
+        self.inner.store.save(&removed)?;
+        self.memory(|memory| memory.forget(desired.slug()));
+        self.tear_down(desired).await
+    }
+
+    pub(crate) async fn stop_containers(&self, desired: &Desired) -> Result<(), MachineError> {
+        let app = desired.slug();
+        let units: Vec<String> = desired
+            .containers()
+            .map(|c| names::container_unit(app, c))
+            .collect();
+        self.stop_units(&units).await
+    }
+
+    /// Stops units in the order that systemd knows, and forgets that stopping may count as failing.
+    async fn stop_units(&self, units: &[String]) -> Result<(), MachineError> {
+        let stop = |unit: &String| {
+            let unit = unit.clone();
+            async move {
+                self.inner.systemd.job(Verb::Stop, &unit).await?;
+                self.inner.systemd.reset_failed(&unit).await
+            }
+        };
+        for stopped in join_all(units.iter().map(stop)).await {
+            stopped?;
+        }
+        Ok(())
+    }
+
+    /// Takes an app down to its data: units, containers, network, podman's volumes and secrets, images.
+    pub(crate) async fn tear_down(&self, desired: &Desired) -> Result<(), MachineError> {
+        let app = desired.slug();
+        self.allow_if_there(app)?;
+        self.take_down_units(app, services(desired)).await?;
+        self.remove_containers(&desired.app.to_string(), app)
+            .await?;
+        let podman = &self.inner.podman;
+        if desired.has_network() {
+            podman.remove_network(&names::network(app)).await?;
+        }
+        for volume in desired.volumes() {
+            podman.remove_volume(&names::volume(app, volume)).await?;
+        }
+        for secret in desired.secrets() {
+            podman.remove_secret(&names::secret(app, secret)).await?;
+        }
+        for image in &desired.release.images {
+            let repository = names::image_repository(app, &image.container);
+            let tag = names::image_tag(&image.manifest.digest);
+            let removed = podman.remove_image(&format!("{repository}:{tag}")).await;
+            if let Err(error) = removed {
+                tracing::debug!(app = %desired.app, error = &error as &dyn std::error::Error, "an image stays");
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes down what carries our mark but belongs to no app that is known.
+    pub(crate) async fn tear_down_orphan(&self, app: &Slug) -> Result<(), MachineError> {
+        let live = self
+            .live_units()
+            .map_err(MachineError::io(&self.inner.config.unit_dir))?;
+        let files = live.get(app).into_iter().flat_map(|files| files.keys());
+        let services = files.map(|file| service_name(file)).collect();
+        self.take_down_units(app, services).await?;
+        self.remove_containers("", app).await
+    }
+
+    async fn take_down_units(&self, app: &Slug, services: Vec<String>) -> Result<(), MachineError> {
+        // Containers first: stopping the network they require would stop them in any order.
+        let (containers, others): (Vec<_>, Vec<_>) = services.into_iter().partition(|unit| {
+            !unit.ends_with("-network.service") && !unit.ends_with("-volume.service")
+        });
+        self.stop_units(&containers).await?;
+        self.stop_units(&others).await?;
+        let staging = self.staging(app);
+        disk::remove_dir(&staging).map_err(MachineError::io(&staging))?;
+        let live = self.inner.config.unit_dir.join(app.as_str());
+        if live.exists() {
+            // Out of Quadlet's sight in one step, then gone.
+            std::fs::create_dir_all(&self.inner.config.staging_dir)
+                .and_then(|()| std::fs::rename(&live, &staging))
+                .and_then(|()| disk::remove_dir(&staging))
+                .map_err(MachineError::io(&live))?;
+            self.inner.systemd.reload().await?;
+        }
+        Ok(())
+    }
+
+    /// Removes containers of an app of this node that outlived their unit.
+    async fn remove_containers(&self, id: &str, app: &Slug) -> Result<(), MachineError> {
+        let suffix = format!("/{app}");
+        for container in self.inner.podman.containers().await? {
+            let ours = container.label(LABEL_ROOT) == Some(&self.inner.facts.root);
+            let label = container.label(LABEL_APP).unwrap_or_default();
+            let same = if id.is_empty() {
+                label.ends_with(&suffix)
+            } else {
+                label == id
+            };
+            if ours && same {
+                self.inner.podman.remove_container(&container.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn allow_if_there(&self, app: &Slug) -> Result<(), MachineError> {
+        if app_dir(&self.inner.facts.apps_dir, app).exists() {
+            self.allow(app, false)?;
+        }
+        Ok(())
+    }
+}
+
+/// Every service that an app's unit files make.
+pub(crate) fn services(desired: &Desired) -> Vec<String> {
+    desired
+        .units
+        .keys()
+        .map(|file| service_name(file))
+        .collect()
+}

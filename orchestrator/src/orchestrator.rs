@@ -1,0 +1,239 @@
+//! The orchestrator itself: one handle over systemd, podman and the disk, with a lock per app.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use archy_registry::Slug;
+use archy_registry::release::Image;
+use tokio::sync::{OwnedMutexGuard, watch};
+
+use crate::config::Config;
+use crate::desired::DesiredStore;
+use crate::instance::Observed;
+use crate::names;
+use crate::probe;
+use crate::quadlet::{Facts, Limits};
+use crate::reconcile::Memory;
+use crate::runtime::podman::{Podman, PodmanError, is_exactly};
+use crate::runtime::systemd::Systemd;
+
+/// Makes this machine's apps what they should be. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Orchestrator {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Orchestrator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Orchestrator")
+            .field("config", &self.inner.config)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) facts: Facts,
+    pub(crate) systemd: Systemd,
+    pub(crate) podman: Podman,
+    pub(crate) store: DesiredStore,
+    pub(crate) observed: watch::Sender<Observed>,
+    pub(crate) memory: Mutex<Memory>,
+    /// Wakes the reconciler.
+    pub(crate) nudge: tokio::sync::Notify,
+    locks: Mutex<HashMap<Slug, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// The orchestrator could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// A directory or the probe could not be written.
+    #[error("cannot prepare the data directory {path}")]
+    Prepare {
+        /// The data directory.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// An image could not be brought in.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// podman failed.
+    #[error("cannot load the image of container {container}")]
+    Podman {
+        /// The container.
+        container: Slug,
+        /// Why.
+        #[source]
+        source: PodmanError,
+    },
+    /// podman has other content under the reference than the release names.
+    #[error(
+        "the image of container {container} is not the one that its publisher signed: podman has {found}, the release names {expected}"
+    )]
+    Differs {
+        /// The container.
+        container: Slug,
+        /// Digest of the manifest that the release names.
+        expected: String,
+        /// Digest of the manifest that podman has.
+        found: String,
+    },
+}
+
+impl Orchestrator {
+    /// Prepares the data directory. systemd and podman are reached on first use, and again after a break.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] when the data directory cannot be written.
+    pub fn connect(config: Config) -> Result<Self, ConnectError> {
+        let prepare = |source| ConnectError::Prepare {
+            path: config.data_dir.clone(),
+            source,
+        };
+        crate::disk::create_private_dir(&config.apps_dir()).map_err(prepare)?;
+        probe::ensure(&config.data_dir).map_err(prepare)?;
+        let facts = Facts {
+            apps_dir: config.apps_dir(),
+            probe: probe::path(&config.data_dir),
+            root: config.root(),
+            platform: config.platform.clone(),
+            limits: Limits::from_controllers(&crate::setup::controllers()),
+        };
+        let observed = Observed {
+            at: None,
+            instances: Vec::new(),
+            stale: Some("the machine was not looked at yet".to_owned()),
+            damaged: Vec::new(),
+        };
+        let inner = Inner {
+            systemd: Systemd::new(&config.bus_socket),
+            podman: Podman::new(&config.podman_socket),
+            store: DesiredStore::new(config.apps_dir()),
+            observed: watch::Sender::new(observed),
+            memory: Mutex::default(),
+            nudge: tokio::sync::Notify::new(),
+            locks: Mutex::default(),
+            facts,
+            config,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Returns the configuration.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Brings a release's image into podman under its local name, from a registry at `reference`
+    /// (`127.0.0.1:PORT/…@sha256:…`, plain HTTP). Does nothing when podman has exactly that image.
+    ///
+    /// `progress` gets podman's own words.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`]; content that differs from what the release names is removed again.
+    pub async fn load_image(
+        &self,
+        app: &Slug,
+        image: &Image,
+        reference: &str,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<(), LoadError> {
+        let podman = &self.inner.podman;
+        let failed = |source| LoadError::Podman {
+            container: image.container.clone(),
+            source,
+        };
+        if self.has_image(app, image).await.map_err(failed)? {
+            return Ok(());
+        }
+        let id = podman.pull(reference, progress).await.map_err(failed)?;
+        let pulled = podman.image(&id).await.map_err(failed)?;
+        let differs = |found: String| LoadError::Differs {
+            container: image.container.clone(),
+            expected: image.manifest.digest.to_string(),
+            found,
+        };
+        let pulled = pulled.ok_or_else(|| differs("nothing".to_owned()))?;
+        if !is_exactly(&pulled, &image.manifest.digest, &image.config.digest) {
+            self.drop_name(reference).await;
+            return Err(differs(pulled.digest));
+        }
+        let repository = names::image_repository(app, &image.container);
+        let tag = names::image_tag(&image.manifest.digest);
+        podman.tag(&id, &repository, &tag).await.map_err(failed)?;
+        // The name that it was pulled by holds a secret path.
+        self.drop_name(reference).await;
+        if self.has_image(app, image).await.map_err(failed)? {
+            Ok(())
+        } else {
+            Err(differs("another image".to_owned()))
+        }
+    }
+
+    /// Tells whether podman has exactly the image that a release names, under its local name.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`] when podman cannot be asked.
+    pub async fn has_image(&self, app: &Slug, image: &Image) -> Result<bool, PodmanError> {
+        let name = names::image(app, &image.container, &image.manifest.digest);
+        let found = self.inner.podman.image(&name).await?;
+        Ok(found
+            .is_some_and(|found| is_exactly(&found, &image.manifest.digest, &image.config.digest)))
+    }
+
+    async fn drop_name(&self, reference: &str) {
+        if let Err(error) = self.inner.podman.remove_image(reference).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "an image keeps the name that it was pulled by"
+            );
+        }
+    }
+
+    /// What is known of all apps, with its age.
+    pub fn observed(&self) -> watch::Receiver<Observed> {
+        self.inner.observed.subscribe()
+    }
+
+    /// Waits for the app's lock: everything that changes an app holds it.
+    pub(crate) async fn lock(&self, app: &Slug) -> OwnedMutexGuard<()> {
+        self.lock_of(app).lock_owned().await
+    }
+
+    /// Takes the app's lock unless somebody is at work on the app.
+    pub(crate) fn try_lock(&self, app: &Slug) -> Option<OwnedMutexGuard<()>> {
+        self.lock_of(app).try_lock_owned().ok()
+    }
+
+    fn lock_of(&self, app: &Slug) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self
+            .inner
+            .locks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(app.clone()).or_default())
+    }
+
+    pub(crate) fn memory<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
+        let mut memory = self
+            .inner
+            .memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        change(&mut memory)
+    }
+
+    /// Reads the live unit directories that this node wrote.
+    pub(crate) fn live_units(&self) -> std::io::Result<BTreeMap<Slug, BTreeMap<String, String>>> {
+        crate::live::read(&self.inner.config.unit_dir, &self.inner.facts.root)
+    }
+}

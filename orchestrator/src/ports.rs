@@ -1,0 +1,83 @@
+//! Which ports of the node are free, and who holds those that are not.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+
+use archy_registry::manifest::Protocol;
+
+/// Tells whether `port` can be taken now, on all addresses, by this user.
+pub(crate) fn is_free(port: u16, protocol: Protocol) -> bool {
+    let addresses = [
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+    ];
+    addresses.iter().all(|address| {
+        let error = match protocol {
+            Protocol::Tcp => TcpListener::bind(address).err(),
+            Protocol::Udp => UdpSocket::bind(address).err(),
+        };
+        // A machine without IPv6 has no such address, which keeps no port busy.
+        error.is_none_or(|error| address.is_ipv6() && error.kind() != std::io::ErrorKind::AddrInUse)
+    })
+}
+
+/// Names the program of this user that listens on `port`; `None` when it belongs to another user.
+pub(crate) fn holder(port: u16, protocol: Protocol) -> Option<String> {
+    let tables = match protocol {
+        Protocol::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
+        Protocol::Udp => ["/proc/net/udp", "/proc/net/udp6"],
+    };
+    let inodes: Vec<String> = tables
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .flat_map(|table| listening(&table, port, protocol))
+        .collect();
+    let sockets: BTreeMap<String, ()> = inodes
+        .iter()
+        .map(|inode| (format!("socket:[{inode}]"), ()))
+        .collect();
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    for process in processes {
+        let Ok(files) = fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
+        let holds = files.flatten().any(|file| {
+            let target = fs::read_link(file.path());
+            target.is_ok_and(|target| sockets.contains_key(&*target.to_string_lossy()))
+        });
+        if holds {
+            let name = fs::read_to_string(process.path().join("comm")).ok()?;
+            return Some(name.trim_end().to_owned());
+        }
+    }
+    None
+}
+
+/// Lists the inodes of sockets of `/proc/net/tcp` and its like that listen on `port` (proc_net_tcp(5)).
+fn listening(table: &str, port: u16, protocol: Protocol) -> Vec<String> {
+    let listens = match protocol {
+        Protocol::Tcp => "0A",
+        Protocol::Udp => "07",
+    };
+    let port = format!(":{port:04X}");
+    let rows = table.lines().skip(1).filter_map(|row| {
+        let columns: Vec<&str> = row.split_ascii_whitespace().collect();
+        let ours = columns.get(1)?.ends_with(&port) && *columns.get(3)? == listens;
+        ours.then(|| columns.get(9).map(|&inode| inode.to_owned()))?
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_has_a_holder() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(!is_free(port, Protocol::Tcp));
+        assert!(holder(port, Protocol::Tcp).is_some());
+    }
+}

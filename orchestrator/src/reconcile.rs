@@ -1,0 +1,432 @@
+//! Keeps the machine as wished: looks at it regularly and whenever something happens, plans, and performs the plan.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use archy_registry::Slug;
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use crate::desired::{Desired, Wish};
+use crate::install::MachineError;
+use crate::instance::{Instance, Observed, Remembered, instance};
+use crate::names;
+use crate::orchestrator::Orchestrator;
+use crate::plan::{Machine, Plan, Step, plan};
+use crate::quadlet::{LABEL_APP, LABEL_CONTAINER, LABEL_ROOT, app_dir, volume_dir};
+use crate::runtime::systemd::Verb;
+
+/// First wait after a failure; each further one doubles it.
+const BACK_OFF_SECONDS: i64 = 15;
+/// Longest wait between tries.
+const BACK_OFF_SECONDS_MAX: i64 = 15 * 60;
+/// Restarts longer ago than this do not count towards a crash loop.
+const CRASH_WINDOW: SignedDuration = SignedDuration::from_mins(10);
+/// Events within this time lead to one look.
+const DEBOUNCE: Duration = Duration::from_millis(300);
+/// Wait before a lost stream of events is opened again.
+const RESUBSCRIBE: Duration = Duration::from_secs(5);
+
+/// What is remembered between looks.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    apps: BTreeMap<Slug, AppMemory>,
+}
+
+#[derive(Debug, Default)]
+struct AppMemory {
+    failures: u32,
+    next_try: Option<Timestamp>,
+    last_failure: Option<String>,
+    runs: BTreeMap<Slug, Run>,
+}
+
+/// What was last seen of a container's service.
+#[derive(Debug, Default)]
+struct Run {
+    container_id: String,
+    restarts: u32,
+    /// When systemd started it again, and how often since the look before.
+    recent: VecDeque<(Timestamp, u32)>,
+}
+
+impl Memory {
+    /// Forgets an app's failures: its owner acted.
+    pub(crate) fn forget(&mut self, app: &Slug) {
+        self.apps.remove(app);
+    }
+
+    fn holds_back(&self, app: &Slug, now: Timestamp) -> bool {
+        let next_try = self.apps.get(app).and_then(|memory| memory.next_try);
+        next_try.is_some_and(|next_try| now < next_try)
+    }
+
+    fn failed(&mut self, app: &Slug, message: String, now: Timestamp) {
+        let memory = self.apps.entry(app.clone()).or_default();
+        let wait = BACK_OFF_SECONDS << memory.failures.min(8);
+        let wait = SignedDuration::from_secs(wait.min(BACK_OFF_SECONDS_MAX));
+        memory.failures = memory.failures.saturating_add(1);
+        memory.next_try = now.checked_add(wait).ok();
+        memory.last_failure = Some(message);
+    }
+
+    fn is_well(&mut self, app: &Slug) {
+        if let Some(memory) = self.apps.get_mut(app) {
+            memory.failures = 0;
+            memory.next_try = None;
+            memory.last_failure = None;
+        }
+    }
+
+    fn remembered(&self, app: &Slug) -> Remembered {
+        let Some(memory) = self.apps.get(app) else {
+            return Remembered::default();
+        };
+        let restarts = memory.runs.iter().map(|(container, run)| {
+            (
+                container.clone(),
+                run.recent.iter().map(|(_, times)| times).sum(),
+            )
+        });
+        Remembered {
+            next_try: memory.next_try,
+            last_failure: memory.last_failure.clone(),
+            restarts: restarts.collect(),
+        }
+    }
+
+    /// Notes the container that a service runs; tells whether it is another than before.
+    fn saw(&mut self, app: &Slug, container: &Slug, id: &str, now: Timestamp) -> bool {
+        let memory = self.apps.entry(app.clone()).or_default();
+        let run = memory.runs.entry(container.clone()).or_default();
+        run.recent
+            .retain(|(at, _)| now.duration_since(*at) < CRASH_WINDOW);
+        let changed = run.container_id != id;
+        id.clone_into(&mut run.container_id);
+        changed
+    }
+
+    /// Notes systemd's own count of restarts, which starts anew with every start from outside.
+    fn counted(&mut self, app: &Slug, container: &Slug, restarts: u32, now: Timestamp) {
+        let memory = self.apps.entry(app.clone()).or_default();
+        let run = memory.runs.entry(container.clone()).or_default();
+        let new = match restarts.checked_sub(run.restarts) {
+            Some(new) => new,
+            None => restarts,
+        };
+        run.restarts = restarts;
+        if new > 0 {
+            run.recent.push_back((now, new));
+        }
+    }
+}
+
+impl Orchestrator {
+    /// Looks at the machine once, brings it closer to what should be, and returns what was planned.
+    ///
+    /// An app that somebody is at work on, or that failed of late, is left for a later look.
+    ///
+    /// # Errors
+    ///
+    /// [`MachineError`] when the machine cannot be seen; what was last seen stays, marked as old.
+    pub async fn reconcile_once(&self) -> Result<Plan, MachineError> {
+        let seen = self.see().await;
+        let (found, machine) = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                self.inner.observed.send_modify(|observed| {
+                    observed.stale = Some(crate::error_chain(&error));
+                });
+                return Err(error);
+            }
+        };
+        let now = Timestamp::now();
+        let damaged: BTreeSet<Slug> = found.damaged.iter().map(|(app, _)| app.clone()).collect();
+        let mut plan = plan(&found.desired, &damaged, &machine, &self.inner.facts.root);
+        self.note_restarts(&found.desired, &machine, now).await;
+        self.publish(&found, &machine, now);
+        plan.apps
+            .retain(|app, _| !self.memory(|memory| memory.holds_back(app, now)));
+        if plan.is_empty() {
+            return Ok(plan);
+        }
+        let work = plan.apps.keys().map(|app| self.reconcile_app(app));
+        let changed = join_all(work).await.into_iter().any(|changed| changed);
+        if changed && let Ok((found, machine)) = self.see().await {
+            self.publish(&found, &machine, Timestamp::now());
+        }
+        Ok(plan)
+    }
+
+    /// Reconciles until cancelled: at once, at every interval, and when systemd or podman report a change.
+    pub async fn run(&self, cancel: CancellationToken) {
+        let looks = async {
+            loop {
+                if let Err(error) = self.reconcile_once().await {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot see the machine; what was last seen stays"
+                    );
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(self.inner.config.reconcile_interval) => {}
+                    () = self.inner.nudge.notified() => tokio::time::sleep(DEBOUNCE).await,
+                }
+            }
+        };
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = looks => {}
+            () = self.listen_to_systemd() => {}
+            () = self.listen_to_podman() => {}
+        }
+    }
+
+    /// Asks for a look soon.
+    pub fn nudge(&self) {
+        self.inner.nudge.notify_one();
+    }
+
+    async fn listen_to_systemd(&self) {
+        loop {
+            if let Ok(mut changes) = self.inner.systemd.changes(names::PREFIX).await {
+                while changes.next().await.is_some() {
+                    self.nudge();
+                }
+            }
+            tokio::time::sleep(RESUBSCRIBE).await;
+        }
+    }
+
+    async fn listen_to_podman(&self) {
+        loop {
+            if let Ok(mut events) = self.inner.podman.events().await {
+                while let Ok(Some(event)) = events.next().await {
+                    let attributes = &event.actor.attributes;
+                    let name = attributes
+                        .get("name")
+                        .map(String::as_str)
+                        .unwrap_or_default();
+                    let ours =
+                        attributes.contains_key(LABEL_ROOT) || name.starts_with(names::PREFIX);
+                    let removed = event.kind != "container" && event.action == "remove";
+                    if removed || ours && event.action != "health_status" {
+                        self.nudge();
+                    }
+                }
+            }
+            tokio::time::sleep(RESUBSCRIBE).await;
+        }
+    }
+
+    /// Looks at one app again under its lock, and performs what is to be done; tells whether anything was.
+    async fn reconcile_app(&self, app: &Slug) -> bool {
+        let Some(_lock) = self.try_lock(app) else {
+            return false;
+        };
+        let done = self.perform(app).await;
+        let now = Timestamp::now();
+        match done {
+            Ok(changed) => {
+                self.memory(|memory| memory.is_well(app));
+                changed
+            }
+            Err(error) => {
+                let message = crate::error_chain(&*error);
+                tracing::warn!(app = %app, reason = message, "an app is not as wished");
+                self.memory(|memory| memory.failed(app, message, now));
+                true
+            }
+        }
+    }
+
+    async fn perform(&self, app: &Slug) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+        // Somebody may have finished with the app since the look.
+        let (found, machine) = self.see().await?;
+        let damaged: BTreeSet<Slug> = found.damaged.into_iter().map(|(app, _)| app).collect();
+        let mut plan = plan(&found.desired, &damaged, &machine, &self.inner.facts.root);
+        let Some(steps) = plan.apps.remove(app) else {
+            return Ok(false);
+        };
+        let desired = found.desired.iter().find(|desired| desired.slug() == app);
+        for step in &steps {
+            tracing::info!(app = %app, step = %step, "reconciling");
+        }
+        let Some(desired) = desired else {
+            self.tear_down_orphan(app).await?;
+            return Ok(true);
+        };
+        for step in steps.iter().filter(|step| !matches!(step, Step::Start(_))) {
+            self.perform_step(desired, step).await?;
+        }
+        if steps.iter().any(|step| matches!(step, Step::Start(_))) {
+            self.start_containers(desired).await?;
+        }
+        Ok(true)
+    }
+
+    async fn perform_step(&self, desired: &Desired, step: &Step) -> Result<(), MachineError> {
+        let app = desired.slug();
+        match step {
+            Step::Undo => self.undo(desired, None).await?,
+            Step::TearDown => self.tear_down(desired).await?,
+            Step::Allow(allowed) => self.allow(app, *allowed)?,
+            Step::MakeDirectory(_) => self.make_directories(desired)?,
+            Step::StoreSecret(_) => self.store_secrets(desired).await?,
+            Step::WriteUnits => self.write_units(desired).await?,
+            Step::Remake(unit) => {
+                self.inner.systemd.job(Verb::Restart, unit).await?;
+            }
+            Step::Stop(unit) => {
+                self.inner.systemd.job(Verb::Stop, unit).await?;
+                self.inner.systemd.reset_failed(unit).await?;
+            }
+            Step::Start(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Does everything that an app needs before it can start: units, directories, secrets.
+    pub(crate) async fn repair(&self, desired: &Desired) -> Result<(), MachineError> {
+        let (_, machine) = self.see().await?;
+        let mut running = desired.clone();
+        running.wish = Wish::Running;
+        let mut plan = plan(&[running], &BTreeSet::new(), &machine, "");
+        for step in plan.apps.remove(desired.slug()).into_iter().flatten() {
+            if !matches!(step, Step::Start(_)) {
+                self.perform_step(desired, &step).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the units back that were checked when the app was installed.
+    async fn write_units(&self, desired: &Desired) -> Result<(), MachineError> {
+        let staging = self.staging(desired.slug());
+        crate::disk::remove_dir(&staging)
+            .and_then(|()| std::fs::create_dir_all(&staging))
+            .map_err(MachineError::io(&staging))?;
+        for (name, text) in &desired.units {
+            let path = staging.join(name);
+            crate::disk::write_synced(&path, text.as_bytes(), 0o644)
+                .map_err(MachineError::io(&path))?;
+        }
+        self.place(desired.slug(), &staging)?;
+        self.inner.systemd.reload().await?;
+        Ok(())
+    }
+
+    /// Sees what should be and what is.
+    async fn see(&self) -> Result<(crate::desired::Found, Machine), MachineError> {
+        let found = self.inner.store.load_all()?;
+        let podman = &self.inner.podman;
+        let (containers, networks, volumes, secrets, units) = tokio::try_join!(
+            async { podman.containers().await.map_err(MachineError::from) },
+            async { podman.networks().await.map_err(MachineError::from) },
+            async { podman.volumes().await.map_err(MachineError::from) },
+            async { podman.secrets().await.map_err(MachineError::from) },
+            async {
+                self.inner
+                    .systemd
+                    .list(names::UNIT_PATTERN)
+                    .await
+                    .map_err(MachineError::from)
+            },
+        )?;
+        let live = self
+            .live_units()
+            .map_err(MachineError::io(&self.inner.config.unit_dir))?;
+        let apps_dir = &self.inner.facts.apps_dir;
+        let wanted =
+            |desired: &&Desired| crate::quadlet::wanted_file(apps_dir, desired.slug()).exists();
+        let data = found.desired.iter().flat_map(|desired| {
+            let volumes = desired.volumes().into_iter();
+            volumes.map(|volume| (desired.slug().clone(), volume.clone()))
+        });
+        let machine = Machine {
+            units: units
+                .into_iter()
+                .map(|unit| (unit.name.clone(), unit))
+                .collect(),
+            containers,
+            networks: networks.into_iter().collect(),
+            volumes: volumes.into_iter().collect(),
+            secrets: secrets.into_iter().collect(),
+            live,
+            wanted: found
+                .desired
+                .iter()
+                .filter(wanted)
+                .map(|d| d.slug().clone())
+                .collect(),
+            data: data
+                .filter(|(app, volume)| volume_dir(apps_dir, app, volume).is_dir())
+                .collect(),
+        };
+        Ok((found, machine))
+    }
+
+    /// Asks systemd about services whose container is another than at the last look.
+    async fn note_restarts(&self, desired: &[Desired], machine: &Machine, now: Timestamp) {
+        for app in desired
+            .iter()
+            .filter(|desired| desired.wish == Wish::Running)
+        {
+            for container in app.containers() {
+                let id = machine.containers.iter().find(|candidate| {
+                    candidate.label(LABEL_APP) == Some(&app.app.to_string())
+                        && candidate.label(LABEL_CONTAINER) == Some(container.as_str())
+                });
+                let id = id
+                    .map(|container| container.id.as_str())
+                    .unwrap_or_default();
+                if self.memory(|memory| memory.saw(app.slug(), container, id, now)) {
+                    let unit = names::container_unit(app.slug(), container);
+                    if let Ok(state) = self.inner.systemd.service(&unit).await {
+                        self.memory(|memory| {
+                            memory.counted(app.slug(), container, state.restarts, now)
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn publish(&self, found: &crate::desired::Found, machine: &Machine, now: Timestamp) {
+        let instances = found
+            .desired
+            .iter()
+            .filter(|desired| desired.wish != Wish::Removed);
+        let instances = instances
+            .map(|desired| self.instance_of(desired, machine))
+            .collect();
+        let damaged = found.damaged.iter();
+        let damaged = damaged
+            .map(|(app, error)| (app.clone(), crate::error_chain(error)))
+            .collect();
+        self.inner.observed.send_replace(Observed {
+            at: Some(now),
+            instances,
+            stale: None,
+            damaged,
+        });
+    }
+
+    fn instance_of(&self, desired: &Desired, machine: &Machine) -> Instance {
+        let remembered = self.memory(|memory| memory.remembered(desired.slug()));
+        let data_dir = app_dir(&self.inner.facts.apps_dir, desired.slug()).join("data");
+        instance(desired, machine, &remembered, data_dir)
+    }
+
+    /// Returns an app as it is now, and tells the others.
+    pub(crate) async fn look_at(&self, desired: &Desired) -> Instance {
+        match self.see().await {
+            Ok((found, machine)) => {
+                self.publish(&found, &machine, Timestamp::now());
+                self.instance_of(desired, &machine)
+            }
+            Err(_) => self.instance_of(desired, &Machine::default()),
+        }
+    }
+}

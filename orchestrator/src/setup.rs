@@ -1,0 +1,242 @@
+//! Prepares a user's account for running apps, and tells what the machine lacks. Needs no root and asks for none.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::disk;
+use crate::install::MachineError;
+use crate::orchestrator::Orchestrator;
+use crate::quadlet::PAUSE_UNIT;
+use crate::runtime::systemd::{JobResult, Verb};
+
+/// Oldest podman that has Quadlet.
+const PODMAN_MIN: (u32, u32) = (4, 4);
+
+/// Whether one thing that archy needs is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: String,
+    /// Whether it is as needed.
+    pub ok: bool,
+    /// What was found.
+    pub found: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Check {
+    fn new(name: &str, ok: bool, found: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            ok,
+            found: found.into(),
+            hint: (!ok).then(|| hint.into()),
+        }
+    }
+}
+
+/// Returns the text of [`PAUSE_UNIT`]: podman's pause process gets a scope of its own before any app can take it into its
+/// control group, where a failing app would take it down and podman with it.
+pub fn pause_unit(podman: &Path) -> String {
+    format!(
+        "[Unit]\nDescription=Holds rootless podman's namespaces for archy's apps\nRequiresMountsFor=%t/containers\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart={} unshare /bin/true\n\n[Install]\nWantedBy=default.target\n",
+        podman.display()
+    )
+}
+
+/// Returns the text of `archyd.service`, which runs the node at `program`. Stopping it stops no app.
+pub fn node_unit(program: &Path) -> String {
+    format!(
+        "[Unit]\nDescription=archy node\nWants={PAUSE_UNIT} podman.socket\nAfter={PAUSE_UNIT} podman.socket\n\n[Service]\nType=notify\nExecStart={}\nRestart=on-failure\nRestartSec=2s\nTimeoutStopSec=30s\nNoNewPrivileges=no\nUMask=0077\n\n[Install]\nWantedBy=default.target\n",
+        program.display()
+    )
+}
+
+impl Orchestrator {
+    /// Installs and starts the pause unit and podman's socket. Doing it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`MachineError`] when a unit cannot be written or systemd cannot be reached.
+    pub async fn setup(&self) -> Result<(), MachineError> {
+        let config = &self.inner.config;
+        let path = config.user_unit_dir.join(PAUSE_UNIT);
+        let text = pause_unit(&config.podman);
+        if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
+            std::fs::create_dir_all(&config.user_unit_dir)
+                .and_then(|()| disk::replace(&path, text.as_bytes(), 0o644))
+                .map_err(MachineError::io(&path))?;
+            self.inner.systemd.reload().await?;
+        }
+        self.inner
+            .systemd
+            .enable(&[PAUSE_UNIT, "podman.socket"])
+            .await?;
+        for unit in ["podman.socket", PAUSE_UNIT] {
+            let result = self.inner.systemd.job(Verb::Start, unit).await?;
+            if result != JobResult::Done {
+                tracing::warn!(unit, ?result, "a unit that apps need does not start");
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what this machine has and lacks for running apps.
+    pub async fn doctor(&self) -> Vec<Check> {
+        let config = &self.inner.config;
+        let mut checks = vec![podman_version(self).await];
+        checks.push(Check::new(
+            "Quadlet generator",
+            config.generator.exists(),
+            config.generator.display().to_string(),
+            "install podman 4.4 or newer from your distribution",
+        ));
+        let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+        checks.push(Check::new(
+            "control groups",
+            unified,
+            if unified {
+                "version 2"
+            } else {
+                "version 1 or mixed"
+            },
+            "boot with systemd.unified_cgroup_hierarchy=1",
+        ));
+        let controllers = controllers();
+        let limits = ["memory", "cpu", "pids"];
+        let missing: Vec<&str> = limits
+            .into_iter()
+            .filter(|limit| {
+                !controllers
+                    .split_ascii_whitespace()
+                    .any(|found| found == *limit)
+            })
+            .collect();
+        checks.push(Check::new(
+            "limits of memory, CPU and processes",
+            missing.is_empty(),
+            if controllers.is_empty() { "none".to_owned() } else { controllers.clone() },
+            "the system does not delegate these controllers to users, so apps' limits have no effect: set Delegate=yes for user@.service",
+        ));
+        checks.extend(["/etc/subuid", "/etc/subgid"].map(sub_ids));
+        let user = rustix::process::getuid().as_raw();
+        let runtime = config.runtime_dir.is_dir();
+        checks.push(Check::new(
+            "runtime directory",
+            runtime,
+            config.runtime_dir.display().to_string(),
+            "log in over a real session or enable lingering; `su` makes no runtime directory",
+        ));
+        checks.push(lingering(user));
+        checks.push(Check::new(
+            "the user's systemd",
+            self.inner.systemd.list("podman.socket").await.is_ok(),
+            config.bus_socket.display().to_string(),
+            "install dbus-user-session, log in again",
+        ));
+        let pause = config.user_unit_dir.join(PAUSE_UNIT);
+        checks.push(Check::new(
+            "pause unit",
+            pause.exists(),
+            pause.display().to_string(),
+            "run `archy node setup`",
+        ));
+        checks
+    }
+}
+
+async fn podman_version(orchestrator: &Orchestrator) -> Check {
+    let hint =
+        "install podman 4.4 or newer, then run `systemctl --user enable --now podman.socket`";
+    match orchestrator.inner.podman.version().await {
+        Ok(version) => {
+            let ok = parse_version(&version.version).is_some_and(|found| found >= PODMAN_MIN);
+            Check::new("podman", ok, version.version, hint)
+        }
+        Err(error) => Check::new("podman", false, crate::error_chain(&error), hint),
+    }
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// The controllers that the user's systemd may use.
+pub(crate) fn controllers() -> String {
+    let user = rustix::process::getuid().as_raw();
+    let path = format!(
+        "/sys/fs/cgroup/user.slice/user-{user}.slice/user@{user}.service/cgroup.controllers"
+    );
+    std::fs::read_to_string(path)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+fn sub_ids(file: &str) -> Check {
+    let user = rustix::process::getuid().as_raw();
+    let name = user_name(user).unwrap_or_default();
+    let table = std::fs::read_to_string(file).unwrap_or_default();
+    let entry = table.lines().find(|line| {
+        let owner = line.split(':').next().unwrap_or_default();
+        !owner.is_empty() && (owner == name || owner == user.to_string())
+    });
+    let count: u64 = entry
+        .and_then(|line| line.split(':').nth(2)?.parse().ok())
+        .unwrap_or(0);
+    let option = if file.ends_with("subuid") {
+        "--add-subuids"
+    } else {
+        "--add-subgids"
+    };
+    Check::new(
+        file,
+        count >= 65_536,
+        format!("{count} ids"),
+        format!("as root: usermod {option} 100000-165535 {name}"),
+    )
+}
+
+fn user_name(user: u32) -> Option<String> {
+    let table = std::fs::read_to_string("/etc/passwd").ok()?;
+    let line = table
+        .lines()
+        .find(|line| line.split(':').nth(2) == Some(&user.to_string()))?;
+    Some(line.split(':').next()?.to_owned())
+}
+
+fn lingering(user: u32) -> Check {
+    let name = user_name(user).unwrap_or_else(|| user.to_string());
+    let file = Path::new("/var/lib/systemd/linger").join(&name);
+    let lingers = file.exists();
+    Check::new(
+        "lingering",
+        lingers,
+        if lingers { "on" } else { "off" },
+        format!(
+            "apps stop at logout and stay down after a reboot; as root: loginctl enable-linger {name}"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(parse_version("5.4.2") >= Some(PODMAN_MIN));
+        assert!(parse_version("4.10.0-rc1") >= Some(PODMAN_MIN));
+        assert!(parse_version("4.3.1") < Some(PODMAN_MIN));
+        assert_eq!(parse_version("x"), None);
+    }
+
+    #[test]
+    fn every_unit_names_its_program() {
+        assert!(pause_unit(Path::new("/opt/podman")).contains("ExecStart=/opt/podman unshare"));
+        assert!(node_unit(Path::new("/opt/archyd")).contains("ExecStart=/opt/archyd\n"));
+    }
+}

@@ -1,0 +1,247 @@
+//! Starting an app's containers and, when one does not come up, finding out why.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use archy_registry::Slug;
+use archy_registry::manifest::Protocol;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use jiff::Timestamp;
+
+use crate::desired::{Desired, Wish};
+use crate::diagnose::{Failure, explain};
+use crate::names;
+use crate::orchestrator::Orchestrator;
+use crate::ports;
+use crate::runtime::journal::{LogStream, Query};
+use crate::runtime::systemd::{JobResult, SystemdError, Verb};
+
+/// An app did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A container failed.
+    #[error("container {container} of {app} did not come up: {failure}")]
+    Container {
+        /// The app's slug.
+        app: Slug,
+        /// The container.
+        container: Slug,
+        /// Why, in words.
+        failure: Failure,
+        /// The last lines of its log.
+        log: Vec<String>,
+    },
+    /// systemd could not be asked.
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
+}
+
+/// Lines of a log that go with a failure.
+const LOG_LINES: u32 = 40;
+/// Longest wait for the journal to tell about a failure.
+const JOURNAL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What health checks said, by container name in podman.
+type Checks = Mutex<BTreeMap<String, Vec<String>>>;
+
+impl Orchestrator {
+    /// Starts all containers and waits until each is up, and healthy where that is checked.
+    pub(crate) async fn start_containers(&self, desired: &Desired) -> Result<(), StartError> {
+        let app = desired.slug();
+        let began = Timestamp::now();
+        for unit in crate::lifecycle::services(desired) {
+            self.inner.systemd.reset_failed(&unit).await?;
+        }
+        let checks = Checks::default();
+        let work = self.run_start_jobs(desired);
+        let failed = tokio::select! {
+            failed = work => failed?,
+            () = self.listen_to_checks(desired, &checks) => None,
+        };
+        match failed {
+            None => Ok(()),
+            Some((container, result)) => {
+                let checks = checks.into_inner().unwrap_or_else(PoisonError::into_inner);
+                let name = names::container(&desired.release.manifest, &container);
+                let checks = checks.get(&name).cloned().unwrap_or_default();
+                let (failure, log) = self
+                    .explain(desired, &container, &result, &checks, began)
+                    .await;
+                tracing::warn!(app = %desired.app, container = %container, failure = %failure, "a container did not come up");
+                Err(StartError::Container {
+                    app: app.clone(),
+                    container,
+                    failure,
+                    log,
+                })
+            }
+        }
+    }
+
+    /// Starts every container at once, in the order that their units ask for; returns the first that failed by itself.
+    async fn run_start_jobs(
+        &self,
+        desired: &Desired,
+    ) -> Result<Option<(Slug, JobResult)>, SystemdError> {
+        let start = |container: &Slug| {
+            let unit = names::container_unit(desired.slug(), container);
+            let container = container.clone();
+            async move {
+                let result = self.inner.systemd.job(Verb::Start, &unit).await;
+                (container, result)
+            }
+        };
+        let mut jobs: FuturesUnordered<_> = desired.containers().map(start).collect();
+        let mut waiting_for_another = None;
+        while let Some((container, result)) = jobs.next().await {
+            match result? {
+                JobResult::Done => {}
+                JobResult::Dependency => {
+                    waiting_for_another.get_or_insert((container, JobResult::Dependency));
+                }
+                failed @ (JobResult::Failed | JobResult::Other(_)) => {
+                    return Ok(Some((container, failed)));
+                }
+            }
+        }
+        Ok(waiting_for_another)
+    }
+
+    /// Keeps what failed health checks say; their container is gone when systemd reports the failure. Never ends.
+    async fn listen_to_checks(&self, desired: &Desired, checks: &Checks) {
+        let manifest = &desired.release.manifest;
+        let names: Vec<String> = desired
+            .containers()
+            .map(|c| names::container(manifest, c))
+            .collect();
+        let listening = async {
+            let mut events = self.inner.podman.events().await?;
+            while let Some(event) = events.next().await? {
+                let name = event.actor.attributes.get("name");
+                let Some(name) = name.filter(|name| names.contains(name)) else {
+                    continue;
+                };
+                if event.action != "health_status" {
+                    continue;
+                }
+                let health = self.inner.podman.health(name).await?.unwrap_or_default();
+                let runs = health.log.unwrap_or_default();
+                let failed = runs.into_iter().filter(|run| run.exit_code != 0);
+                let said: Vec<String> = failed
+                    .map(|run| run.output.trim().chars().take(500).collect())
+                    .filter(|said: &String| !said.is_empty())
+                    .collect();
+                let mut checks = checks.lock().unwrap_or_else(PoisonError::into_inner);
+                let entry = checks.entry(name.clone()).or_default();
+                if said.is_empty() {
+                    entry.push("it failed without a word".to_owned());
+                } else {
+                    *entry = said;
+                }
+            }
+            Ok::<(), crate::runtime::podman::PodmanError>(())
+        };
+        if let Err(error) = listening.await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "no news of health checks"
+            );
+        }
+        std::future::pending::<()>().await;
+    }
+
+    async fn explain(
+        &self,
+        desired: &Desired,
+        container: &Slug,
+        result: &JobResult,
+        checks: &[String],
+        began: Timestamp,
+    ) -> (Failure, Vec<String>) {
+        let unit = names::container_unit(desired.slug(), container);
+        let state = self.inner.systemd.service(&unit).await.unwrap_or_default();
+        let reading = read_log(&unit, began);
+        let log = tokio::time::timeout(JOURNAL_TIMEOUT, reading)
+            .await
+            .unwrap_or_default();
+        if *result == JobResult::Dependency {
+            return (Failure::Dependency, log);
+        }
+        let manifest = desired
+            .release
+            .manifest
+            .containers
+            .iter()
+            .find(|c| &c.name == container);
+        let checked = manifest.is_some_and(|container| container.health_check.is_some());
+        let mut failure = explain(&state, &log, checks, checked);
+        if let Failure::PortTaken { port, holder } = &mut failure {
+            let bindings = desired
+                .settings
+                .ports
+                .iter()
+                .filter(|b| &b.container == container);
+            let busy = bindings
+                .filter(|binding| port.is_none_or(|port| port == binding.host_port))
+                .find(|binding| !ports::is_free(binding.host_port, binding.protocol));
+            if let Some(binding) = busy {
+                *port = Some(binding.host_port);
+                *holder = self
+                    .port_holder(desired, binding.host_port, binding.protocol)
+                    .await;
+            }
+        }
+        (failure, log)
+    }
+
+    /// Names who holds a port: another app, another container, or a program of this user.
+    async fn port_holder(
+        &self,
+        desired: &Desired,
+        port: u16,
+        protocol: Protocol,
+    ) -> Option<String> {
+        let found = self.inner.store.load_all().unwrap_or_default();
+        let app = found.desired.iter().find(|other| {
+            let mut ports = other.settings.ports.iter();
+            other.slug() != desired.slug()
+                && other.wish == Wish::Running
+                && ports.any(|b| b.host_port == port && b.protocol == protocol)
+        });
+        if let Some(app) = app {
+            return Some(format!("the app {}", app.slug()));
+        }
+        let containers = self.inner.podman.containers().await.unwrap_or_default();
+        let container = containers.into_iter().find(|container| {
+            let mut ports = container.ports.iter().flatten();
+            ports.any(|published| {
+                let last = published
+                    .host_port
+                    .saturating_add(published.range.max(1) - 1);
+                (published.host_port..=last).contains(&port)
+            })
+        });
+        match container.and_then(|container| container.names.into_iter().next()) {
+            Some(name) => Some(format!("the container {name}")),
+            None => ports::holder(port, protocol).map(|program| format!("the program {program}")),
+        }
+    }
+}
+
+async fn read_log(unit: &str, since: Timestamp) -> Vec<String> {
+    let query = Query {
+        units: vec![unit.to_owned()],
+        since: Some(since),
+        lines: Some(LOG_LINES),
+        ..Query::default()
+    };
+    let mut lines = Vec::new();
+    let Ok(mut stream) = LogStream::open(&query) else {
+        return lines;
+    };
+    while let Ok(Some(line)) = stream.next().await {
+        lines.push(line.text);
+    }
+    lines
+}

@@ -1,0 +1,292 @@
+//! The command line's grammar and its help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use archy_nostr::RelayUrl;
+use archy_registry::Slug;
+use archy_registry::release::Platform;
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::AppName;
+use crate::publish::source::ImageArgument;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done
+  1  something failed
+  2  the command line makes no sense
+  3  refused: a signature, a manifest or a policy check said no
+  4  the node does not answer
+  5  there is no such app, job, image or file
+
+With --json, standard output holds one JSON document: the result, or {kind, error, hints}.";
+
+/// Publish apps, and install and run them on your node.
+#[derive(Debug, Parser)]
+#[command(name = "archy", version, after_help = AFTER_HELP, propagate_version = true)]
+pub struct Cli {
+    /// Write results and failures as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The node's socket [default: $XDG_RUNTIME_DIR/archy/archyd.sock]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SOCKET",
+        env = "ARCHY_NODE",
+        hide_env_values = true
+    )]
+    pub node: Option<PathBuf>,
+    /// The folder of your publisher keys [default: ~/.config/archy/identity]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FOLDER",
+        env = "ARCHY_IDENTITY",
+        hide_env_values = true
+    )]
+    pub identity: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make or show the keys you publish with
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// Start, check or render an app's manifest
+    #[command(subcommand)]
+    App(AppCommand),
+    /// Sign an app, serve it from your node and announce it
+    Publish(PublishArgs),
+    /// Find apps
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Install an app
+    Install(InstallArgs),
+    /// Remove an app; its data stays unless --purge
+    Uninstall(UninstallArgs),
+    /// Show the node and its apps, or one app
+    Status {
+        /// Only this app
+        app: Option<Slug>,
+    },
+    /// Start an app
+    Start(OperateArgs),
+    /// Stop an app
+    Stop(OperateArgs),
+    /// Stop and start an app
+    Restart(OperateArgs),
+    /// Show what an app's containers wrote
+    Logs(LogsArgs),
+    /// Show or cancel what the node is doing
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Set up the node on this machine
+    #[command(subcommand)]
+    Node(NodeCommand),
+}
+
+/// `archy identity …`
+#[derive(Debug, Subcommand)]
+pub enum IdentityCommand {
+    /// Make new keys: your DID, the keys that may replace it, and a Nostr key
+    New,
+    /// Show who you are
+    Show,
+}
+
+/// `archy app …`
+#[derive(Debug, Subcommand)]
+pub enum AppCommand {
+    /// Write a small app to start from
+    New {
+        /// Its id: lower-case letters, digits and hyphens
+        id: Slug,
+        /// Where to write it [default: a folder named like the app]
+        #[arg(long, value_name = "FOLDER")]
+        dir: Option<PathBuf>,
+    },
+    /// Check an app as every node will
+    Validate {
+        /// The folder with manifest.yml
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Show the systemd units that nodes will run
+    Render {
+        /// The folder with manifest.yml
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+        /// Write the units into this folder instead
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// `archy publish`
+#[derive(Debug, Args)]
+pub struct PublishArgs {
+    /// The folder with manifest.yml
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+    /// A container's image: containers-storage:NAME (local podman), oci:DIR, oci-archive:FILE or docker://REF;
+    /// without CONTAINER= for an app of one container [default: local podman, by the manifest's image or tag]
+    #[arg(long = "image", value_name = "[CONTAINER=]SOURCE")]
+    pub images: Vec<ImageArgument>,
+    /// Publish for this platform only, e.g. linux/arm64 [default: every platform that all images have]
+    #[arg(long = "platform", value_name = "OS/ARCH", value_parser = parse_platform)]
+    pub platforms: Vec<Platform>,
+    /// Announce on this relay instead of the node's
+    #[arg(long = "relay", value_name = "URL")]
+    pub relays: Vec<RelayUrl>,
+    /// An address at which the node's peer port is reached from outside, instead of those it knows
+    #[arg(long = "origin-address", value_name = "IP:PORT")]
+    pub origin_addresses: Vec<SocketAddr>,
+    /// Do everything up to signing, send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `archy store …`
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Search the node's catalog
+    Search {
+        /// Words to look for; none lists everything
+        words: Vec<String>,
+        /// Only this category
+        #[arg(long)]
+        category: Option<String>,
+    },
+    /// Show an app, its publisher and what it may do
+    Show {
+        /// did:key:…/app, or just app where only one publisher has it
+        app: AppName,
+    },
+}
+
+/// `archy install`
+#[derive(Debug, Args)]
+pub struct InstallArgs {
+    /// did:key:…/app, or just app where only one publisher has it
+    pub app: AppName,
+    /// A certain release by its hash instead of the newest
+    #[arg(long, value_name = "HASH")]
+    pub release: Option<String>,
+    /// Return as soon as the node has taken the job
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `archy uninstall`
+#[derive(Debug, Args)]
+pub struct UninstallArgs {
+    /// The installed app
+    pub app: Slug,
+    /// Remove its data for good as well
+    #[arg(long)]
+    pub purge: bool,
+    /// Return as soon as the node has taken the job
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `archy start`, `stop`, `restart`
+#[derive(Debug, Args)]
+pub struct OperateArgs {
+    /// The installed app
+    pub app: Slug,
+    /// Return as soon as the node has taken the job
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `archy logs`
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The installed app
+    pub app: Slug,
+    /// Only this container
+    #[arg(long)]
+    pub container: Option<Slug>,
+    /// How many lines
+    #[arg(short = 'n', long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub lines: u32,
+    /// Go on with new lines until interrupted
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+/// `archy job …`
+#[derive(Debug, Subcommand)]
+pub enum JobCommand {
+    /// List jobs, the newest first
+    List {
+        /// Only those that have not ended
+        #[arg(long)]
+        active: bool,
+    },
+    /// Show a job
+    Show {
+        /// Its id
+        job: String,
+    },
+    /// Wait until a job ends
+    Wait {
+        /// Its id
+        job: String,
+    },
+    /// Cancel a job
+    Cancel {
+        /// Its id
+        job: String,
+    },
+}
+
+/// `archy node …`
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Install archyd as a service of this user: the same as `archyd setup`
+    Setup {
+        /// What `archyd setup` is told
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn parse_platform(text: &str) -> Result<Platform, String> {
+    match text.split_once('/') {
+        Some(("linux", architecture))
+            if !architecture.is_empty() && !architecture.contains('/') =>
+        {
+            Ok(Platform {
+                os: "linux".to_owned(),
+                architecture: architecture.to_owned(),
+            })
+        }
+        _ => Err("write it like linux/amd64".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn platforms_are_linux_and_an_architecture() {
+        assert_eq!(parse_platform("linux/arm64").unwrap().architecture, "arm64");
+        for text in ["", "amd64", "linux/", "windows/amd64", "linux/arm/v7"] {
+            assert!(parse_platform(text).is_err(), "{text}");
+        }
+    }
+}

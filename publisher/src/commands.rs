@@ -1,0 +1,74 @@
+//! One module per command; each asks the parts for what it needs and writes one result.
+
+use std::path::PathBuf;
+
+use crate::cli::{Cli, Command};
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::node::Node;
+use crate::output::Output;
+
+mod app;
+mod identity;
+mod instance;
+mod job;
+mod node;
+mod publish;
+mod status;
+mod store;
+
+/// What every command may need.
+struct Context<'a> {
+    environment: &'a Environment,
+    output: &'a Output,
+    node: Option<PathBuf>,
+    identity: Option<PathBuf>,
+}
+
+impl Context<'_> {
+    fn node(&self) -> Result<Node, Failure> {
+        let socket = self
+            .node
+            .clone()
+            .map_or_else(|| self.environment.node_socket(), Ok)?;
+        Ok(Node::new(socket))
+    }
+
+    fn identity_dir(&self) -> Result<PathBuf, Failure> {
+        self.identity
+            .clone()
+            .map_or_else(|| self.environment.identity_dir(), Ok)
+    }
+}
+
+/// Runs a command.
+pub(crate) async fn run(
+    cli: Cli,
+    environment: &Environment,
+    output: &Output,
+) -> Result<(), Failure> {
+    let context = Context {
+        environment,
+        output,
+        node: cli.node,
+        identity: cli.identity,
+    };
+    match cli.command {
+        Command::Identity(command) => identity::run(&context, &command),
+        Command::App(command) => app::run(&context, &command),
+        Command::Publish(arguments) => publish::run(&context, &arguments).await,
+        Command::Store(command) => store::run(&context, &command).await,
+        Command::Install(arguments) => instance::install(&context, &arguments).await,
+        Command::Uninstall(arguments) => instance::uninstall(&context, &arguments).await,
+        Command::Status { app: None } => status::node(&context).await,
+        Command::Status { app: Some(app) } => status::app(&context, &app).await,
+        Command::Start(arguments) => instance::operate(&context, "package.start", &arguments).await,
+        Command::Stop(arguments) => instance::operate(&context, "package.stop", &arguments).await,
+        Command::Restart(arguments) => {
+            instance::operate(&context, "package.restart", &arguments).await
+        }
+        Command::Logs(arguments) => instance::logs(&context, &arguments).await,
+        Command::Job(command) => job::run(&context, &command).await,
+        Command::Node(command) => node::run(&context, &command).await,
+    }
+}

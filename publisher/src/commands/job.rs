@@ -1,0 +1,228 @@
+//! `archy job list|show|wait|cancel`, and waiting until a job ends.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Context;
+use super::store::parse;
+use crate::cli::JobCommand;
+use crate::failure::{Class, Failure};
+use crate::node::Node;
+use crate::node::types::{Job, JobList, JobRef, JobState};
+use crate::output::Output;
+use crate::text::{plain, size, table};
+
+/// How long a node may be away while one of its jobs is waited for: it is restarting.
+const AWAY_MAX: Duration = Duration::from_secs(60);
+/// Pause between two attempts to reach it again.
+const RETRY: Duration = Duration::from_millis(500);
+
+pub(super) async fn run(context: &Context<'_>, command: &JobCommand) -> Result<(), Failure> {
+    let node = context.node()?;
+    match command {
+        JobCommand::List { active } => {
+            let answer: Value = node.call("job.list", &json!({ "active": active })).await?;
+            let list: JobList = parse(&answer)?;
+            context.output.result(&answer, list_words(&list));
+        }
+        JobCommand::Show { job } => show(context, &node, "job.show", job).await?,
+        JobCommand::Cancel { job } => show(context, &node, "job.cancel", job).await?,
+        JobCommand::Wait { job } => {
+            let job = follow(&node, job, context.output).await?;
+            context.output.result(&job, words(&job));
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the job's end unless told not to, and writes how it ended.
+pub(super) async fn finish(
+    context: &Context<'_>,
+    node: &Node,
+    job: &JobRef,
+    no_wait: bool,
+) -> Result<Job, Failure> {
+    if no_wait {
+        return node.call("job.show", job).await;
+    }
+    follow(node, &job.job, context.output).await
+}
+
+/// Waits until a job ends, telling what it does. A node that restarts meanwhile takes the job up again.
+///
+/// # Errors
+///
+/// With the job's problem when it fails, or when the node stays away.
+async fn follow(node: &Node, id: &str, output: &Output) -> Result<Job, Failure> {
+    let mut told = String::new();
+    let mut away_since = None;
+    loop {
+        match watch(node, id, output, &mut told).await {
+            Ok(Some(job)) => return ended(job),
+            Ok(None) => away_since = None,
+            Err(failure) if failure.class == Class::Unreachable => {
+                let since = *away_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > AWAY_MAX {
+                    return Err(failure.hint(format!(
+                        "The job goes on by itself; see it again with: archy job wait {id}"
+                    )));
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Listens first and looks second, so that no change falls in between. `None`: the node ended the stream.
+async fn watch(
+    node: &Node,
+    id: &str,
+    output: &Output,
+    told: &mut String,
+) -> Result<Option<Job>, Failure> {
+    let mut events = node.events().await?;
+    let mut job: Job = node.call("job.show", &json!({ "job": id })).await?;
+    loop {
+        tell(&job, output, told);
+        if !matches!(job.state, JobState::Queued | JobState::Running) {
+            return Ok(Some(job));
+        }
+        job = loop {
+            match events.next_job().await {
+                Some(job) if job.id == id => break job,
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        };
+    }
+}
+
+/// Says what the job does, when that is something new.
+fn tell(job: &Job, output: &Output, told: &mut String) {
+    let text = match &job.transfer {
+        Some(transfer) if job.phase == "fetching" => {
+            // In steps of ten per cent: a line for every event would be noise.
+            let tenths = (transfer.done_bytes * 10)
+                .checked_div(transfer.total_bytes)
+                .unwrap_or(10);
+            format!(
+                "{}, {} of {}",
+                plain(&job.message),
+                size(tenths * transfer.total_bytes / 10),
+                size(transfer.total_bytes)
+            )
+        }
+        _ => plain(&job.message),
+    };
+    if *told != text && !text.is_empty() {
+        output.progress(format_args!("{:>3.0} % {text}", job.percent));
+        *told = text;
+    }
+}
+
+fn ended(job: Job) -> Result<Job, Failure> {
+    match job.state {
+        JobState::Queued | JobState::Running | JobState::Succeeded => Ok(job),
+        JobState::Cancelled => Err(Failure::failed(
+            "cancelled",
+            format!("the {} of {} was cancelled", job.kind, job.name),
+        )),
+        JobState::Failed => Err(match job.problem {
+            Some(problem) => problem.into(),
+            None => Failure::failed(
+                "failed",
+                format!("the {} of {} failed: {}", job.kind, job.name, job.message),
+            ),
+        }),
+    }
+}
+
+async fn show(context: &Context<'_>, node: &Node, method: &str, id: &str) -> Result<(), Failure> {
+    let answer: Value = node.call(method, &json!({ "job": id })).await?;
+    let job: Job = parse(&answer)?;
+    context.output.result(&answer, words(&job));
+    Ok(())
+}
+
+pub(super) fn words(job: &Job) -> String {
+    let mut text = format!("{} {}: {}", job.kind, job.app.slug, state(job));
+    if let Some(problem) = &job.problem {
+        text.push_str(&format!("\n{}", plain(&problem.message)));
+        if let Some(hint) = &problem.hint {
+            text.push_str(&format!("\nhint: {}", plain(hint)));
+        }
+    }
+    text
+}
+
+fn state(job: &Job) -> String {
+    match job.state {
+        JobState::Queued => "waits for its turn".to_owned(),
+        JobState::Running => format!("{:.0} %, {}", job.percent, plain(&job.message)),
+        JobState::Succeeded => "done".to_owned(),
+        JobState::Failed => "failed".to_owned(),
+        JobState::Cancelled => "cancelled".to_owned(),
+    }
+}
+
+fn list_words(list: &JobList) -> String {
+    if list.jobs.is_empty() {
+        return "no jobs".to_owned();
+    }
+    let mut rows = vec![["JOB", "WHAT", "APP", "STATE"].map(str::to_owned).to_vec()];
+    rows.extend(list.jobs.iter().map(|job| {
+        vec![
+            job.id.clone(),
+            job.kind.clone(),
+            job.app.slug.clone(),
+            state(job),
+        ]
+    }));
+    table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::types::{AppRef, Problem};
+
+    fn job(state: JobState, problem: Option<&str>) -> Job {
+        Job {
+            id: "1".to_owned(),
+            kind: "install".to_owned(),
+            app: AppRef {
+                publisher: "did:key:z".to_owned(),
+                slug: "notes".to_owned(),
+            },
+            name: "Notes".to_owned(),
+            state,
+            phase: "done".to_owned(),
+            percent: 100.0,
+            message: String::new(),
+            transfer: None,
+            problem: problem.map(|kind| Problem {
+                kind: kind.to_owned(),
+                message: "it says no".to_owned(),
+                hint: Some("do this".to_owned()),
+                details: vec![],
+            }),
+        }
+    }
+
+    #[test]
+    fn a_job_that_fails_decides_the_exit_code() {
+        assert!(ended(job(JobState::Succeeded, None)).is_ok());
+        let class = |kind| ended(job(JobState::Failed, Some(kind))).unwrap_err().class;
+        assert_eq!(class("signature"), Class::Refused);
+        assert_eq!(class("slugTaken"), Class::Refused);
+        assert_eq!(class("noProvider"), Class::Failed);
+        assert_eq!(class("notFound"), Class::NotFound);
+        assert_eq!(
+            ended(job(JobState::Cancelled, None)).unwrap_err().kind,
+            "cancelled"
+        );
+    }
+}

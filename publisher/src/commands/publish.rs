@@ -1,0 +1,74 @@
+//! `archy publish`.
+
+use super::Context;
+use crate::cli::PublishArgs;
+use crate::failure::Failure;
+use crate::publish::{Published, Request, prepare};
+use crate::text::{count, size};
+
+pub(super) async fn run(context: &Context<'_>, arguments: &PublishArgs) -> Result<(), Failure> {
+    let node = context.node()?;
+    let identity_dir = context.identity_dir()?;
+    let work_dir = context.environment.work_dir();
+    let work = tempfile::Builder::new()
+        .prefix("archy-publish-")
+        .tempdir_in(&work_dir)
+        .map_err(|error| {
+            Failure::file("write to", &work_dir, &error).hint("TMPDIR names another place")
+        })?;
+    let request = Request {
+        dir: &arguments.dir,
+        images: &arguments.images,
+        platforms: &arguments.platforms,
+        relays: &arguments.relays,
+        origin_addresses: &arguments.origin_addresses,
+        identity_dir: &identity_dir,
+        podman_socket: context.environment.podman_socket()?,
+        work_dir: work.path().to_owned(),
+    };
+    let prepared = prepare(&request, &node, context.output, arguments.dry_run).await?;
+    let published = if arguments.dry_run {
+        prepared.dry_run()?
+    } else {
+        prepared.publish(&request, &node, context.output).await?
+    };
+    for failed in published
+        .announced
+        .iter()
+        .flat_map(|announced| &announced.failed)
+    {
+        context
+            .output
+            .warning(format_args!("{}: {}", failed.relay, failed.reason));
+    }
+    context.output.result(&published, words(&published));
+    Ok(())
+}
+
+fn words(published: &Published) -> String {
+    let Published {
+        app,
+        version,
+        seq,
+        release,
+        ..
+    } = published;
+    let what = format!(
+        "{} {version}, release {seq}\nrelease  {release}\napp      {}/{}\nruns on  {}, {} to download",
+        app.slug,
+        app.publisher,
+        app.slug,
+        published.platforms.join(", "),
+        size(published.download_size_bytes)
+    );
+    match &published.announced {
+        Some(announced) => {
+            format!(
+                "published {what}\nannounced on {}: {}",
+                count(announced.accepted.len(), "relay"),
+                announced.accepted.join(", ")
+            )
+        }
+        None => format!("would publish {what}\nnothing was sent"),
+    }
+}

@@ -1,0 +1,168 @@
+//! `archy status`: the node and its apps, or one app.
+
+use archy_registry::Slug;
+use serde_json::{Value, json};
+
+use super::Context;
+use super::store::parse;
+use crate::failure::Failure;
+use crate::node::types::{Instance, InstanceList, NodeStatus};
+use crate::text::{count, plain, table};
+
+pub(super) async fn node(context: &Context<'_>) -> Result<(), Failure> {
+    let node = context.node()?;
+    let status: Value = node.call("node.status", &json!({})).await?;
+    let list: Value = node.call("package.list", &json!({})).await?;
+    let words = format!(
+        "{}\n\n{}",
+        node_words(&parse(&status)?),
+        list_words(&parse(&list)?)
+    );
+    context
+        .output
+        .result(&json!({ "node": status, "apps": list }), words);
+    Ok(())
+}
+
+pub(super) async fn app(context: &Context<'_>, slug: &Slug) -> Result<(), Failure> {
+    let answer: Value = context
+        .node()?
+        .call("package.status", &json!({ "slug": slug }))
+        .await?;
+    let words = instance_words(&parse(&answer)?);
+    context.output.result(&answer, words);
+    Ok(())
+}
+
+/// Says where an app's pages are.
+pub(super) fn opens(instance: &Instance) -> String {
+    let page = |interface: &crate::node::types::InterfaceInfo| {
+        let port = interface.port?;
+        Some(format!(
+            "\nopen {}: http://localhost:{port}{}",
+            plain(&interface.name),
+            interface.path
+        ))
+    };
+    instance.interfaces.iter().filter_map(page).collect()
+}
+
+fn node_words(status: &NodeStatus) -> String {
+    let mut lines = vec![
+        format!(
+            "{} runs archyd {} on {}",
+            plain(&status.name),
+            status.version,
+            status.architecture
+        ),
+        format!("endpoint   {}", status.endpoint.id),
+        format!("addresses  {}", status.endpoint.addresses.join(", ")),
+        format!(
+            "catalog    {}, {} on the local network",
+            count(status.catalog_apps as usize, "app"),
+            count(status.lan_peers as usize, "node")
+        ),
+    ];
+    lines.extend(
+        status
+            .own_relay
+            .as_ref()
+            .map(|url| format!("own relay  {url}")),
+    );
+    if status.relays.is_empty() {
+        lines.push("relays     none: name some in archyd.toml, or no news arrives".to_owned());
+    }
+    for relay in &status.relays {
+        let state = match (&relay.last_error, relay.connected) {
+            (_, true) => "connected".to_owned(),
+            (Some(error), false) => format!("not connected: {}", plain(error)),
+            (None, false) => "not connected".to_owned(),
+        };
+        lines.push(format!("relay      {} {state}", relay.url));
+    }
+    for part in status
+        .components
+        .iter()
+        .filter(|part| part.state != "running")
+    {
+        let why = part.last_error.as_deref().map(plain).unwrap_or_default();
+        lines.push(format!("attention  {} is {}: {why}", part.name, part.state));
+    }
+    lines.join("\n")
+}
+
+fn list_words(list: &InstanceList) -> String {
+    if list.instances.is_empty() {
+        return "no apps are installed; `archy store search` lists what there is".to_owned();
+    }
+    let mut rows = vec![
+        ["APP", "VERSION", "STATE", "OPEN"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for instance in &list.instances {
+        let ports: Vec<String> = instance
+            .interfaces
+            .iter()
+            .filter_map(|one| Some(format!("{}: port {}", plain(&one.name), one.port?)))
+            .collect();
+        rows.push(vec![
+            instance.app.slug.clone(),
+            plain(&instance.version),
+            instance.state.clone(),
+            ports.join(", "),
+        ]);
+    }
+    let age = if list.stale {
+        format!(
+            "podman or systemd does not answer; last seen {}\n",
+            list.observed
+        )
+    } else {
+        String::new()
+    };
+    format!("{age}{}", table(&rows))
+}
+
+fn instance_words(instance: &Instance) -> String {
+    let mut text = format!(
+        "{} {}: {}\napp   {}/{}\ndata  {}",
+        plain(&instance.name),
+        plain(&instance.version),
+        instance.state,
+        instance.app.publisher,
+        instance.app.slug,
+        instance.data_dir
+    );
+    for container in &instance.containers {
+        let health = container
+            .health
+            .as_deref()
+            .map(|health| format!(", {health}"))
+            .unwrap_or_default();
+        let restarts = if container.restarts > 0 {
+            format!(", {}", count(container.restarts as usize, "restart"))
+        } else {
+            String::new()
+        };
+        text.push_str(&format!(
+            "\ncontainer {}: {}{health}{restarts}",
+            container.name, container.state
+        ));
+    }
+    text.push_str(&opens(instance));
+    if let Some(version) = &instance.update {
+        text.push_str(&format!(
+            "\nversion {} is there: archy install {}",
+            plain(version),
+            instance.app.slug
+        ));
+    }
+    if let Some(problem) = &instance.problem {
+        text.push_str(&format!("\n\n{}", plain(&problem.message)));
+        if let Some(hint) = &problem.hint {
+            text.push_str(&format!("\nhint: {}", plain(hint)));
+        }
+    }
+    text
+}

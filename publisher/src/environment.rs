@@ -1,0 +1,81 @@
+//! Where things are for this user: the only module that reads the process's environment.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::failure::Failure;
+
+/// The environment variables that matter, taken once.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Takes the variables of this process.
+    pub fn of_process() -> Self {
+        std::env::vars().collect()
+    }
+
+    /// Returns the node's socket: `$XDG_RUNTIME_DIR/archy/archyd.sock`.
+    ///
+    /// # Errors
+    ///
+    /// When `XDG_RUNTIME_DIR` is not set.
+    pub fn node_socket(&self) -> Result<PathBuf, Failure> {
+        Ok(self.runtime_dir()?.join("archy/archyd.sock"))
+    }
+
+    /// Returns podman's REST socket: `$XDG_RUNTIME_DIR/podman/podman.sock`.
+    ///
+    /// # Errors
+    ///
+    /// When `XDG_RUNTIME_DIR` is not set.
+    pub fn podman_socket(&self) -> Result<PathBuf, Failure> {
+        Ok(self.runtime_dir()?.join("podman/podman.sock"))
+    }
+
+    /// Returns the folder of the publisher's keys: `$XDG_CONFIG_HOME/archy/identity`.
+    ///
+    /// # Errors
+    ///
+    /// When `HOME` is not set.
+    pub fn identity_dir(&self) -> Result<PathBuf, Failure> {
+        Ok(self
+            .home_dir("XDG_CONFIG_HOME", ".config")?
+            .join("archy/identity"))
+    }
+
+    /// Returns the folder for a command's temporary files.
+    pub fn work_dir(&self) -> PathBuf {
+        self.absolute("TMPDIR")
+            .unwrap_or_else(|| PathBuf::from("/var/tmp"))
+    }
+
+    fn runtime_dir(&self) -> Result<PathBuf, Failure> {
+        self.absolute("XDG_RUNTIME_DIR").ok_or_else(|| {
+            Failure::failed(
+                "noRuntimeDir",
+                "XDG_RUNTIME_DIR is not set, so the node's socket cannot be found",
+            )
+            .hint("Log in as the user that runs archyd, or name the socket with --node")
+        })
+    }
+
+    fn home_dir(&self, variable: &str, below_home: &str) -> Result<PathBuf, Failure> {
+        self.absolute(variable)
+            .or_else(|| Some(self.absolute("HOME")?.join(below_home)))
+            .ok_or_else(|| Failure::failed("noHome", "HOME is not set to an absolute path"))
+    }
+
+    fn absolute(&self, variable: &str) -> Option<PathBuf> {
+        self.0
+            .get(variable)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(variables: T) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}

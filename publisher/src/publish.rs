@@ -1,0 +1,260 @@
+//! `archy publish`: from a folder to an announcement that every relay has, bytes first, announcement last.
+//!
+//! Each step hands a richer value to the next; nothing is announced that the node was not seen to serve.
+
+use std::path::{Path, PathBuf};
+
+use archy_nostr::RelayUrl;
+use archy_orchestrator::quadlet;
+use archy_registry::announcement::{self, Announcement};
+use archy_registry::release::{self, Draft, Endpoint, Origin, Platform, Release};
+use archy_registry::{Did, Signed, Slug, Verified, sign};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::identity::Identity;
+use crate::node::Node;
+use crate::node::types::{AppRef, PublishState};
+use crate::output::Output;
+use crate::text::{count, size};
+
+pub mod announce;
+pub mod ledger;
+pub mod origin;
+pub mod pack;
+pub mod serve;
+pub mod source;
+
+use announce::Announced;
+use pack::PackedImage;
+use source::ImageArgument;
+
+/// What to publish, and how.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The app's folder.
+    pub dir: &'a Path,
+    /// Where images come from.
+    pub images: &'a [ImageArgument],
+    /// Platforms to publish for; empty means all that every container has.
+    pub platforms: &'a [Platform],
+    /// Relays instead of the node's.
+    pub relays: &'a [RelayUrl],
+    /// Addresses of the node's endpoint instead of those that it knows.
+    pub origin_addresses: &'a [std::net::SocketAddr],
+    /// The folder of the publisher's keys.
+    pub identity_dir: &'a Path,
+    /// Podman's REST socket.
+    pub podman_socket: PathBuf,
+    /// For images on their way.
+    pub work_dir: PathBuf,
+}
+
+/// A release that is signed and would be accepted by every node.
+#[derive(Debug)]
+pub struct Prepared {
+    identity: Identity,
+    app: App,
+    images: Vec<PackedImage>,
+    release: Verified<Release>,
+    signed: Signed,
+    state: PublishState,
+}
+
+/// What was published.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Published {
+    /// Which app.
+    pub app: AppRef,
+    /// Its version.
+    pub version: String,
+    /// The release's counter.
+    pub seq: u64,
+    /// BLAKE3 of the release.
+    pub release: String,
+    /// Platforms that it runs on.
+    pub platforms: Vec<String>,
+    /// Bytes that a machine fetches which has none of them, for the largest platform.
+    pub download_size_bytes: u64,
+    /// Blobs that the node was seen to serve.
+    pub blobs_served: usize,
+    /// The endpoint that the release names as its origin.
+    pub origin: Endpoint,
+    /// What the relays answered; absent after `--dry-run`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announced: Option<Announced>,
+}
+
+/// Parses, renders, packs, assembles and signs. Sends nothing.
+///
+/// # Errors
+///
+/// When a part is missing, or no node would accept the result.
+pub async fn prepare(
+    request: &Request<'_>,
+    node: &Node,
+    output: &Output,
+    dry_run: bool,
+) -> Result<Prepared, Failure> {
+    let app = App::open(request.dir)?;
+    for warning in &app.warnings {
+        output.warning(warning);
+    }
+    quadlet::preview(&app.manifest)?;
+    let identity = Identity::load(request.identity_dir, Timestamp::now())?;
+    let slug = app.manifest.app.id.clone();
+    let sources = source::assign(&app.manifest, request.images)?;
+
+    let asked = AppRef {
+        publisher: identity.did().to_string(),
+        slug: slug.to_string(),
+    };
+    let state: PublishState = node.call("publish.state", &asked).await?;
+    let origin = origin::endpoint(&state.endpoint, request.origin_addresses)?;
+
+    let images = pack::all(request, &sources, output).await?;
+    let ledger = ledger::Ledger::new(request.identity_dir);
+    let seq = if dry_run {
+        ledger.next(&slug, state.highest_seq)?
+    } else {
+        ledger.take(&slug, state.highest_seq)?
+    };
+    let (release, signed) = make(&identity, &app, &images, seq, origin)?;
+    output.progress(format_args!(
+        "signed {} {} as release {} ({}, release {seq})",
+        slug,
+        app.manifest.app.version,
+        release.hash(),
+        identity.did(),
+    ));
+    Ok(Prepared {
+        identity,
+        app,
+        images,
+        release,
+        signed,
+        state,
+    })
+}
+
+impl Prepared {
+    /// Hands every blob to the node, proves that it serves them, and announces the release.
+    ///
+    /// # Errors
+    ///
+    /// When the node does not serve a blob (then nothing was announced), or no relay took the announcement.
+    pub async fn publish(
+        &self,
+        request: &Request<'_>,
+        node: &Node,
+        output: &Output,
+    ) -> Result<Published, Failure> {
+        let relays = announce::relays(request.relays, &self.state.relays)?;
+        let blobs = serve::blobs(&self.images, &self.app, &self.signed, &self.identity);
+        let total: u64 = blobs.iter().map(serve::Blob::size_bytes).sum();
+        output.progress(format_args!(
+            "handing {} ({}) to the node",
+            count(blobs.len(), "blob"),
+            size(total)
+        ));
+        serve::hand_over(node, &blobs, &serve::tag(&self.release)).await?;
+        let probed = origin::probe_endpoint(&self.state.endpoint, request.origin_addresses)?;
+        serve::prove(&probed, &blobs, &request.work_dir).await?;
+        output.progress(format_args!(
+            "the node serves {}",
+            count(blobs.len(), "blob")
+        ));
+
+        let (announcement, bytes) = self.announcement()?;
+        let announced = announce::announce(&self.identity, &announcement, &bytes, &relays).await?;
+        Ok(self.report(blobs.len(), Some(announced)))
+    }
+
+    /// Says what would be published.
+    ///
+    /// # Errors
+    ///
+    /// When no node would accept the announcement.
+    pub fn dry_run(&self) -> Result<Published, Failure> {
+        self.announcement()?;
+        Ok(self.report(0, None))
+    }
+
+    fn announcement(&self) -> Result<(Verified<Announcement>, Vec<u8>), Failure> {
+        let now = Timestamp::now();
+        let announcement = Announcement::of(&self.release, self.signed.bytes.len() as u64, now);
+        let signed = sign(&announcement, &self.identity.key, now)?;
+        let verified = announcement::verify(&signed.bytes, &self.identity.state, now)?;
+        Ok((verified, signed.bytes))
+    }
+
+    fn report(&self, blobs_served: usize, announced: Option<Announced>) -> Published {
+        let app = &self.release.manifest.app;
+        let platforms = self.release.platforms();
+        let download = |platform| {
+            self.release
+                .blobs(platform)
+                .map(|blob| blob.size_bytes)
+                .sum()
+        };
+        Published {
+            app: app_ref(self.identity.did(), &app.id),
+            version: app.version.clone(),
+            seq: self.release.seq,
+            release: self.release.hash().to_string(),
+            platforms: platforms.iter().map(pack::platform_text).collect(),
+            download_size_bytes: platforms.iter().map(download).max().unwrap_or(0),
+            blobs_served,
+            origin: self
+                .release
+                .origin
+                .endpoints
+                .first()
+                .cloned()
+                .expect("a prepared release names its origin"),
+            announced,
+        }
+    }
+}
+
+fn app_ref(publisher: Did, slug: &Slug) -> AppRef {
+    AppRef {
+        publisher: publisher.to_string(),
+        slug: slug.to_string(),
+    }
+}
+
+/// Assembles and signs a release, and verifies it as every node will.
+fn make(
+    identity: &Identity,
+    app: &App,
+    images: &[PackedImage],
+    seq: u64,
+    origin: Endpoint,
+) -> Result<(Verified<Release>, Signed), Failure> {
+    let now = Timestamp::now();
+    let images = images.iter().map(PackedImage::image).collect();
+    let origin = Origin {
+        endpoints: vec![origin],
+    };
+    let mut draft = Draft::new(
+        identity.did(),
+        seq,
+        now,
+        app.manifest.clone(),
+        images,
+        origin,
+    );
+    draft.icon = app.icon.as_ref().map(|file| file.asset.clone());
+    draft.screenshots = app
+        .screenshots
+        .iter()
+        .map(|file| file.asset.clone())
+        .collect();
+    let signed = sign(&release::assemble(draft)?, &identity.key, now)?;
+    let release = release::verify(&signed.bytes, &identity.state, now)?;
+    Ok((release, signed))
+}

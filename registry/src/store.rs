@@ -1,0 +1,204 @@
+//! What this node heard and did, in SQLite: an append-only evidence log and the catalog drawn from it.
+//!
+//! Decides whether something valid is also news (rollback, fast-forward, equivocation). Whether it is valid
+//! is decided before, by the `verify` functions; how far a publisher is trusted after, by [`crate::trust`].
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::did::Did;
+use crate::id::{AppId, Blake3Hash};
+use crate::key_state::KeyStateError;
+use crate::release::ReleaseError;
+
+mod announcements;
+mod catalog;
+mod cursors;
+mod evidence;
+mod key_states;
+mod releases;
+
+pub use announcements::{Admission, Source};
+pub use catalog::{CATALOG_LIMIT_MAX, CatalogEntry, CatalogPage, CatalogQuery};
+pub use key_states::{AdmitKeyStateError, KeyStateAdmission};
+
+/// How far ahead of the highest known `seq` a new one may be.
+pub const SEQ_STEP_MAX: u64 = 1000;
+
+const CONNECTIONS_MAX: u32 = 4;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The node's registry database. Cheap to clone; all clones share one pool.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: SqlitePool,
+}
+
+/// The database failed, or holds what it should not.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database could not be opened.
+    #[error("cannot open the database {path}")]
+    Open {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The database's tables could not be brought up to date.
+    #[error("cannot bring the database {path} up to date")]
+    Migrate {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+    /// A query failed.
+    #[error("the database failed")]
+    Query(#[from] sqlx::Error),
+    /// A stored key state no longer holds.
+    #[error("the database holds a key state of {publisher} that does not hold")]
+    KeyState {
+        /// The publisher.
+        publisher: Did,
+        /// Why.
+        #[source]
+        source: Box<KeyStateError>,
+    },
+    /// A stored release is not acceptable now, e.g. because it has expired or its key was revoked.
+    #[error("the stored release {hash} is not acceptable")]
+    Release {
+        /// The release.
+        hash: Blake3Hash,
+        /// Why.
+        #[source]
+        source: Box<ReleaseError>,
+    },
+    /// A stored value does not parse.
+    #[error("the database holds an unreadable {what}: {value:?}")]
+    Corrupt {
+        /// What it should be.
+        what: &'static str,
+        /// What it is.
+        value: String,
+    },
+    /// The bytes handed in are not those of the verified statement.
+    #[error("the bytes handed to the store are not those of statement {0}")]
+    OtherBytes(Blake3Hash),
+}
+
+impl Store {
+    /// Opens (or creates) the database file and brings its tables up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Open`], [`StoreError::Migrate`].
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A counter lost in a power cut would be a rollback accepted.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX);
+        Self::connect(pool, options, path.display().to_string()).await
+    }
+
+    /// Makes a database that lives as long as this value.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open`].
+    pub async fn in_memory() -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .in_memory(true)
+            .foreign_keys(true);
+        // A second connection would see a second database, a closed one loses it.
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None);
+        Self::connect(pool, options, "in memory".to_owned()).await
+    }
+
+    async fn connect(
+        pool: SqlitePoolOptions,
+        options: SqliteConnectOptions,
+        path: String,
+    ) -> Result<Self, StoreError> {
+        let pool = pool
+            .connect_with(options)
+            .await
+            .map_err(|source| StoreError::Open {
+                path: path.clone(),
+                source,
+            })?;
+        sqlx::migrate!("./migrations")
+            .run(&pool)
+            .await
+            .map_err(|source| StoreError::Migrate { path, source })?;
+        Ok(Self { pool })
+    }
+
+    /// Waits until everything is written and closes the database.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Starts a transaction that will write, so that two of them wait instead of failing half-way.
+const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
+
+fn to_ms(date: Timestamp) -> i64 {
+    date.as_millisecond()
+}
+
+fn from_ms(ms: i64) -> Result<Timestamp, StoreError> {
+    Timestamp::from_millisecond(ms).map_err(|_| StoreError::Corrupt {
+        what: "date",
+        value: ms.to_string(),
+    })
+}
+
+fn to_db(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+fn from_db(seq: i64) -> Result<u64, StoreError> {
+    u64::try_from(seq).map_err(|_| StoreError::Corrupt {
+        what: "counter",
+        value: seq.to_string(),
+    })
+}
+
+fn hash(bytes: &[u8]) -> Result<Blake3Hash, StoreError> {
+    bytes
+        .try_into()
+        .map(Blake3Hash::from_bytes)
+        .map_err(|_| StoreError::Corrupt {
+            what: "hash",
+            value: hex::encode(bytes),
+        })
+}
+
+fn app_id(publisher: &str, slug: &str) -> Result<AppId, StoreError> {
+    Ok(AppId {
+        publisher: parse("publisher", publisher)?,
+        slug: parse("slug", slug)?,
+    })
+}
+
+fn parse<T: std::str::FromStr>(what: &'static str, value: &str) -> Result<T, StoreError> {
+    value.parse().map_err(|_| StoreError::Corrupt {
+        what,
+        value: value.chars().take(200).collect(),
+    })
+}

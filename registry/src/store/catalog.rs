@@ -1,0 +1,222 @@
+//! The catalog: what this node knows is installable.
+
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+
+use super::key_states::{frozen_since, newest};
+use super::{Store, StoreError, app_id, from_ms, parse};
+use crate::announcement::{self, Announcement};
+use crate::did::Did;
+use crate::id::AppId;
+use crate::manifest::Category;
+use crate::release::{self, Release};
+use crate::verified::Verified;
+
+/// Most entries of one page.
+pub const CATALOG_LIMIT_MAX: u32 = 200;
+/// The FTS5 query that finds nothing, which the catalog's queries take for no search at all.
+const NO_WORDS: &str = "\"\"";
+/// Most words of a search that count.
+const WORDS_MAX: usize = 8;
+
+/// Which part of the catalog to return.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CatalogQuery {
+    /// Words that each must start a word of name, tagline, category or slug.
+    pub text: Option<String>,
+    /// Only this category.
+    pub category: Option<Category>,
+    /// Only this publisher.
+    pub publisher: Option<Did>,
+    /// Entries to skip.
+    pub offset: u32,
+    /// Entries to return, at most [`CATALOG_LIMIT_MAX`]; 0 means that many.
+    pub limit: u32,
+}
+
+/// A page of the catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogPage {
+    /// The entries, best match first, then by name.
+    pub entries: Vec<CatalogEntry>,
+    /// How many there are on all pages, those of revoked publishers included.
+    pub total: u32,
+}
+
+/// An app that this node knows of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogEntry {
+    /// The newest announcement.
+    pub announcement: Verified<Announcement>,
+    /// The announced release, once it was fetched, is acceptable now and is what was announced.
+    pub release: Option<Verified<Release>>,
+    /// When this node first heard of the app.
+    pub first_seen: Timestamp,
+    /// When this node first heard the newest announcement.
+    pub announced: Timestamp,
+    /// Other publishers whose app has the same slug.
+    pub same_name_as: Vec<Did>,
+    /// Since when the publisher is frozen because it contradicted itself.
+    pub frozen_since: Option<Timestamp>,
+}
+
+impl CatalogEntry {
+    /// Returns the app.
+    pub fn app(&self) -> AppId {
+        self.announcement.app()
+    }
+
+    /// Tells whether there is no news of the app since its announcement expired.
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        self.announcement.expires <= now
+    }
+}
+
+/// A page of everything; takes the same parameters as [`FOUND`].
+const ALL: &str = "SELECT announcement, publisher, slug, first_seen_at FROM apps
+     WHERE ?1 <> '' AND (?2 IS NULL OR category = ?2) AND (?3 IS NULL OR publisher = ?3)
+     ORDER BY name COLLATE NOCASE, id LIMIT ?4 OFFSET ?5";
+
+/// A page of what the words ?1 find.
+const FOUND: &str = "SELECT apps.announcement, apps.publisher, apps.slug, apps.first_seen_at
+     FROM apps_text JOIN apps ON apps.id = apps_text.rowid
+     WHERE apps_text MATCH ?1
+       AND (?2 IS NULL OR apps.category = ?2) AND (?3 IS NULL OR apps.publisher = ?3)
+     ORDER BY bm25(apps_text, 10.0, 3.0, 1.0, 8.0), apps.name COLLATE NOCASE, apps.id
+     LIMIT ?4 OFFSET ?5";
+
+/// What the catalog's query returns per app.
+type Row = (i64, String, String, i64);
+
+impl Store {
+    /// Returns a page of the catalog. Apps whose announcement no longer holds (revoked keys) are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn catalog(
+        &self,
+        query: &CatalogQuery,
+        now: Timestamp,
+    ) -> Result<CatalogPage, StoreError> {
+        let words = fts_query(query.text.as_deref().unwrap_or_default());
+        let limit = match query.limit {
+            0 => CATALOG_LIMIT_MAX,
+            limit => limit.min(CATALOG_LIMIT_MAX),
+        };
+        let category = query.category.map(Category::as_str);
+        let publisher = query.publisher.map(|publisher| publisher.to_string());
+        let mut transaction = self.pool.begin().await?;
+        let total: u32 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM apps
+             WHERE (?1 = '\"\"' OR id IN (SELECT rowid FROM apps_text WHERE apps_text MATCH ?1))
+               AND (?2 IS NULL OR category = ?2) AND (?3 IS NULL OR publisher = ?3)",
+        )
+        .bind(&words)
+        .bind(category)
+        .bind(&publisher)
+        .fetch_one(&mut *transaction)
+        .await?;
+        let rows: Vec<Row> = sqlx::query_as(if words == NO_WORDS { ALL } else { FOUND })
+            .bind(&words)
+            .bind(category)
+            .bind(&publisher)
+            .bind(limit)
+            .bind(query.offset)
+            .fetch_all(&mut *transaction)
+            .await?;
+        let mut entries = Vec::with_capacity(rows.len());
+        for row in rows {
+            entries.extend(entry(&mut transaction, row, now).await?);
+        }
+        Ok(CatalogPage { entries, total })
+    }
+
+    /// Returns one app of the catalog.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn app(
+        &self,
+        app: &AppId,
+        now: Timestamp,
+    ) -> Result<Option<CatalogEntry>, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT announcement, publisher, slug, first_seen_at FROM apps
+             WHERE publisher = ? AND slug = ?",
+        )
+        .bind(app.publisher.to_string())
+        .bind(app.slug.as_str())
+        .fetch_optional(&mut *transaction)
+        .await?;
+        match row {
+            Some(row) => entry(&mut transaction, row, now).await,
+            None => Ok(None),
+        }
+    }
+}
+
+/// Reads an announcement and what belongs to it; `None` when its publisher's key state no longer backs it.
+async fn entry(
+    connection: &mut SqliteConnection,
+    (id, publisher, slug, first_seen_at): Row,
+    now: Timestamp,
+) -> Result<Option<CatalogEntry>, StoreError> {
+    let app = app_id(&publisher, &slug)?;
+    let (bytes, heard_at): (Vec<u8>, i64) =
+        sqlx::query_as("SELECT bytes, first_seen_at FROM announcements WHERE id = ?")
+            .bind(id)
+            .fetch_one(&mut *connection)
+            .await?;
+    let state = newest(&mut *connection, &app.publisher).await?;
+    let announced = from_ms(heard_at)?;
+    // Verified as of the day it was heard: an old announcement is shown, marked with its age.
+    let Ok(announcement) = announcement::verify(&bytes, &state, announced) else {
+        return Ok(None);
+    };
+    let release: Option<Vec<u8>> = sqlx::query_scalar("SELECT bytes FROM releases WHERE hash = ?")
+        .bind(announcement.release.blake3.as_bytes().as_slice())
+        .fetch_optional(&mut *connection)
+        .await?;
+    let release = release
+        .and_then(|bytes| release::verify(&bytes, &state, now).ok())
+        .filter(|release| announcement.names(release).is_ok());
+    Ok(Some(CatalogEntry {
+        release,
+        first_seen: from_ms(first_seen_at)?,
+        announced,
+        same_name_as: same_name(&mut *connection, &app).await?,
+        frozen_since: frozen_since(&mut *connection, &app.publisher).await?,
+        announcement,
+    }))
+}
+
+async fn same_name(connection: &mut SqliteConnection, app: &AppId) -> Result<Vec<Did>, StoreError> {
+    let publishers: Vec<String> = sqlx::query_scalar(
+        "SELECT publisher FROM apps WHERE slug = ? AND publisher <> ? ORDER BY first_seen_at, id LIMIT 20",
+    )
+    .bind(app.slug.as_str())
+    .bind(app.publisher.to_string())
+    .fetch_all(connection)
+    .await?;
+    publishers
+        .iter()
+        .map(|publisher| parse("publisher", publisher))
+        .collect()
+}
+
+/// Turns what a person types into an FTS5 query: every word must start a word. Nothing of it is syntax.
+fn fts_query(text: &str) -> String {
+    let words: Vec<String> = text
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .take(WORDS_MAX)
+        .map(|word| format!("\"{word}\"*"))
+        .collect();
+    if words.is_empty() {
+        return NO_WORDS.to_owned();
+    }
+    words.join(" ")
+}

@@ -1,0 +1,158 @@
+//! The evidence log: what happened on this node, and all that is known of a publisher.
+
+use jiff::Timestamp;
+
+use super::key_states::chain;
+use super::{Store, StoreError, from_db, from_ms, parse, to_ms};
+use crate::did::Did;
+use crate::key_state::KeyState;
+use crate::trust::{Contradiction, Event, Evidence, Recorded, Sighting};
+
+/// Most events of one publisher that are read; the newest ones count.
+const EVENTS_MAX: u32 = 20_000;
+
+impl Store {
+    /// Adds an event to the log. Events that count once (a day of an app, a Nostr link) are added once.
+    ///
+    /// Returns the event's number, or `None` when it was there already.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn record(
+        &self,
+        publisher: &Did,
+        event: &Event,
+        now: Timestamp,
+    ) -> Result<Option<i64>, StoreError> {
+        let json = serde_json::to_string(event).map_err(|error| StoreError::Corrupt {
+            what: "event",
+            value: error.to_string(),
+        })?;
+        let result = sqlx::query(
+            "INSERT INTO evidence (publisher, event, once, at) VALUES (?, ?, ?, ?)
+             ON CONFLICT (once) DO NOTHING",
+        )
+        .bind(publisher.to_string())
+        .bind(json)
+        .bind(once(publisher, event))
+        .bind(to_ms(now))
+        .execute(&self.pool)
+        .await?;
+        Ok((result.rows_affected() == 1).then(|| result.last_insert_rowid()))
+    }
+
+    /// Returns all that this node knows of a publisher.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn evidence(&self, publisher: &Did) -> Result<Evidence, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let name = publisher.to_string();
+        let state = chain(&mut transaction, publisher)
+            .await?
+            .pop()
+            .unwrap_or_else(|| KeyState::implicit(*publisher));
+        let sightings: Vec<(String, i64, i64)> = sqlx::query_as(
+            "SELECT slug, seq, first_seen_at FROM first_seen WHERE publisher = ?
+             ORDER BY first_seen_at, slug, seq",
+        )
+        .bind(&name)
+        .fetch_all(&mut *transaction)
+        .await?;
+        let events: Vec<(i64, i64, String)> = sqlx::query_as(
+            "SELECT id, at, event FROM evidence WHERE publisher = ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(&name)
+        .bind(EVENTS_MAX)
+        .fetch_all(&mut *transaction)
+        .await?;
+        let contradictions: Vec<(i64, String, i64, i64)> = sqlx::query_as(
+            "SELECT id, subject, seq, found_at FROM equivocations WHERE publisher = ? ORDER BY id",
+        )
+        .bind(&name)
+        .fetch_all(&mut *transaction)
+        .await?;
+        Ok(Evidence {
+            publisher: *publisher,
+            key_state_seq: state.seq,
+            has_next_keys: !state.next.is_empty(),
+            is_revoked: state.is_revoked(),
+            nostr: state
+                .nostr
+                .iter()
+                .map(|key| (key.pubkey.clone(), key.expires))
+                .collect(),
+            sightings: sightings
+                .into_iter()
+                .map(|(app, seq, at)| {
+                    Ok(Sighting {
+                        app: parse("slug", &app)?,
+                        seq: from_db(seq)?,
+                        at: from_ms(at)?,
+                    })
+                })
+                .collect::<Result<_, StoreError>>()?,
+            events: events
+                .into_iter()
+                .rev()
+                .map(|(id, at, event)| {
+                    Ok(Recorded {
+                        id,
+                        at: from_ms(at)?,
+                        event: read(&event)?,
+                    })
+                })
+                .collect::<Result<_, StoreError>>()?,
+            contradictions: contradictions
+                .into_iter()
+                .map(|(id, subject, seq, at)| {
+                    Ok(Contradiction {
+                        id,
+                        subject,
+                        seq: from_db(seq)?,
+                        at: from_ms(at)?,
+                    })
+                })
+                .collect::<Result<_, StoreError>>()?,
+        })
+    }
+
+    /// Lists every publisher that has an app in the catalog or an event in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn publishers(&self) -> Result<Vec<Did>, StoreError> {
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT publisher FROM apps UNION SELECT publisher FROM evidence ORDER BY 1",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        names.iter().map(|name| parse("publisher", name)).collect()
+    }
+}
+
+fn read(json: &str) -> Result<Event, StoreError> {
+    serde_json::from_str(json).map_err(|_| StoreError::Corrupt {
+        what: "event",
+        value: json.chars().take(200).collect(),
+    })
+}
+
+/// Returns what makes an event one that counts once.
+fn once(publisher: &Did, event: &Event) -> Option<String> {
+    match event {
+        Event::HealthyDay { app, day } => Some(format!("healthy {publisher}/{app} {day}")),
+        Event::UnhealthyDay { app, day } => Some(format!("unhealthy {publisher}/{app} {day}")),
+        Event::NostrLinked { pubkey } => Some(format!("linked {publisher} {pubkey}")),
+        Event::Installed { .. }
+        | Event::InstallFailed { .. }
+        | Event::Complaint { .. }
+        | Event::Pinned
+        | Event::Unpinned
+        | Event::Blocked
+        | Event::Unblocked => None,
+    }
+}

@@ -1,0 +1,81 @@
+//! Own experience with a publisher's apps, as votes that fade with time.
+
+use std::collections::BTreeSet;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::fixed::{half_to_the, scale};
+use super::reasons::{EVIDENCE_MAX, row};
+use super::{Event, Recorded};
+
+/// One vote, in billionths.
+pub(super) const VOTE: u64 = 1_000_000_000;
+/// Good experience fades to one half in this time, bad experience in [`BAD_HALF_DAYS`].
+const GOOD_HALF_DAYS: u64 = 180;
+const BAD_HALF_DAYS: u64 = 730;
+
+/// Own experience: sums of faded votes, in billionths, with the rows they come from.
+#[derive(Default)]
+pub(super) struct Experience {
+    pub(super) good: u64,
+    pub(super) bad: u64,
+    pub(super) good_days: usize,
+    pub(super) bad_events: usize,
+    pub(super) good_rows: Vec<String>,
+    pub(super) bad_rows: Vec<String>,
+}
+
+impl Experience {
+    /// Sums up a log: a day of an app is a third of a vote, a failed install or a complaint a whole one.
+    pub(super) fn of(events: &[Recorded], now: Timestamp) -> Self {
+        let today = now.to_zoned(TimeZone::UTC).date();
+        let days_since = |day: jiff::civil::Date| {
+            u64::try_from(today.duration_since(day).as_hours() / 24).unwrap_or(0)
+        };
+        let date = |at: Timestamp| at.to_zoned(TimeZone::UTC).date();
+        let mut events: Vec<&Recorded> = events.iter().collect();
+        events.sort_by_key(|recorded| recorded.id);
+        let mut seen = BTreeSet::new();
+        let mut good_thirds = 0_u64;
+        let mut bad_thirds = 0_u64;
+        let mut found = Self::default();
+        for recorded in events {
+            let (good, thirds, day) = match &recorded.event {
+                Event::HealthyDay { app, day } if seen.insert((true, app, *day)) => (true, 1, *day),
+                Event::UnhealthyDay { app, day } if seen.insert((false, app, *day)) => {
+                    (false, 1, *day)
+                }
+                Event::InstallFailed {
+                    publishers_fault: true,
+                    ..
+                }
+                | Event::Complaint { .. } => (false, 3, date(recorded.at)),
+                Event::HealthyDay { .. }
+                | Event::UnhealthyDay { .. }
+                | Event::InstallFailed { .. }
+                | Event::Installed { .. }
+                | Event::Pinned
+                | Event::Unpinned
+                | Event::Blocked
+                | Event::Unblocked
+                | Event::NostrLinked { .. } => continue,
+            };
+            let half_days = if good { GOOD_HALF_DAYS } else { BAD_HALF_DAYS };
+            let vote = thirds * scale(VOTE, half_to_the(days_since(day), half_days));
+            if good {
+                good_thirds = good_thirds.saturating_add(vote);
+                found.good_days += 1;
+                found.good_rows.push(row(recorded));
+            } else {
+                bad_thirds = bad_thirds.saturating_add(vote);
+                found.bad_events += 1;
+                found.bad_rows.push(row(recorded));
+            }
+        }
+        found.good = good_thirds / 3;
+        found.bad = bad_thirds / 3;
+        found.good_rows.truncate(EVIDENCE_MAX);
+        found.bad_rows.truncate(EVIDENCE_MAX);
+        found
+    }
+}

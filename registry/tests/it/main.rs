@@ -1,0 +1,12 @@
+//! Integration tests of archy-registry, through its public API only.
+#![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
+
+mod common;
+mod ed25519;
+mod manifest;
+mod manifest_roundtrip;
+mod statement;
+mod store;
+mod store_catalog;
+mod trust;
+mod vectors_published;

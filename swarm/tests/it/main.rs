@@ -1,0 +1,15 @@
+//! Swarm nodes that talk over real UDP sockets on the loopback interface.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers outside test functions fail the test that called them"
+)]
+
+mod access;
+mod fetch;
+mod image;
+mod lan;
+mod layout;
+mod oci;
+mod resume;
+mod support;
