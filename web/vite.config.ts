@@ -51,6 +51,8 @@ export default defineConfig(({ mode }) => {
       environmentOptions: { jsdom: { url: 'http://node.test:8480/' } },
       setupFiles: ['src/test/setup.ts'],
       restoreMocks: true,
+      // axe walks a whole page in jsdom; on a busy machine that takes a while.
+      testTimeout: 60_000,
     },
   }
 })
