@@ -123,7 +123,7 @@ describe('an app', () => {
     await button(wrapper, 'Install').trigger('click')
     await settle()
     await pass(world, 5_000)
-    const [job] = (world.node.call('job.list', {}) as { jobs: Parameters<typeof putJob>[1][] }).jobs
+    const [job] = world.node.call('job.list', {}) as Parameters<typeof putJob>[1][]
     if (!job) throw new Error('no job')
     const before = wrapper.find('[role="progressbar"]').attributes('aria-valuenow')
     putJob(world.client, { ...job, percent: 1 })
