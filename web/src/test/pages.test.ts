@@ -169,6 +169,14 @@ describe('my apps', () => {
     expect(wrapper.findAll('article').length).toBeGreaterThan(3)
   })
 
+  it('does not call it empty when the node has not seen its apps yet', async () => {
+    const world = mockNetwork({ empty: true, now: 4 * 60_000 })
+    world.node.stale = true
+    const wrapper = await mountPage('/apps', world)
+    expect(wrapper.text()).toContain('Your apps show up here as soon as it does.')
+    expect(wrapper.text()).not.toContain('Nothing installed yet')
+  })
+
   it('has words for nothing installed', async () => {
     const wrapper = await mountPage('/apps', mockNetwork({ empty: true }))
     expect(wrapper.text()).toContain('Nothing installed yet')
