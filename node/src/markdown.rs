@@ -35,7 +35,9 @@ mod tests {
     #[test]
     fn formatting_stays() {
         assert_eq!(
-            to_safe_html("# Notes\n\n*Light* and **fast**, see [the site](https://example.org).\n\n- a\n- b\n"),
+            to_safe_html(
+                "# Notes\n\n*Light* and **fast**, see [the site](https://example.org).\n\n- a\n- b\n"
+            ),
             "<h1>Notes</h1>\n<p><em>Light</em> and <strong>fast</strong>, see \
              <a href=\"https://example.org\" rel=\"noopener noreferrer nofollow\">the site</a>.</p>\n\
              <ul>\n<li>a</li>\n<li>b</li>\n</ul>\n"
@@ -63,11 +65,28 @@ mod tests {
         for attack in attacks {
             let html = to_safe_html(attack);
             let parsed = html.to_lowercase().replace("&lt;", "");
-            for bad in ["<script", "<img", "<svg", "<iframe", "<style", "<div", "<form", "<input", "href=\"java", "href=\"data"] {
+            for bad in [
+                "<script",
+                "<img",
+                "<svg",
+                "<iframe",
+                "<style",
+                "<div",
+                "<form",
+                "<input",
+                "href=\"java",
+                "href=\"data",
+            ] {
                 assert!(!parsed.contains(bad), "{attack} became {html}");
             }
-            let tags = html.split('<').skip(1).filter_map(|part| part.split('>').next());
-            assert!(tags.clone().all(|tag| !tag.contains(" on")), "{attack} became {html}");
+            let tags = html
+                .split('<')
+                .skip(1)
+                .filter_map(|part| part.split('>').next());
+            assert!(
+                tags.clone().all(|tag| !tag.contains(" on")),
+                "{attack} became {html}"
+            );
         }
     }
 }

@@ -170,7 +170,9 @@ fn publisher(evidence: &Evidence, score: &Score) -> PublisherCard {
     use archy_registry::trust::Event;
     let last = |on: fn(&Event) -> Option<bool>| {
         let mut events = evidence.events.iter().rev();
-        events.find_map(|recorded| on(&recorded.event)).unwrap_or(false)
+        events
+            .find_map(|recorded| on(&recorded.event))
+            .unwrap_or(false)
     };
     let reasons = score.reasons.iter().map(|reason| TrustReason {
         code: reason.code.to_owned(),
@@ -244,7 +246,8 @@ fn points(micro_points: i64) -> f64 {
 }
 
 fn https(url: Option<&str>) -> Option<String> {
-    url.filter(|url| url.starts_with("https://")).map(str::to_owned)
+    url.filter(|url| url.starts_with("https://"))
+        .map(str::to_owned)
 }
 
 /// The sum of the containers' limits, when every container has one.

@@ -444,7 +444,7 @@ wire! {
         pub percent: f64,
         /// What happens now, in plain words.
         pub message: String,
-        /// Bytes, while it fetches.
+        /// Bytes, and who sent them; stays when they are here.
         pub transfer: Option<Transfer>,
         /// Why it failed.
         pub problem: Option<Problem>,

@@ -72,7 +72,10 @@ mod tests {
             ..Progress::default()
         };
         let (fraction, message, transfer) = describe(&progress);
-        assert_eq!(message, "Fetching 38 of 412 MB".replace("38 of", "38 MB of"));
+        assert_eq!(
+            message,
+            "Fetching 38 of 412 MB".replace("38 of", "38 MB of")
+        );
         assert_eq!(transfer.seconds_left, Some(37));
         assert!((fraction - 0.0927).abs() < 0.001);
         progress.bytes_per_second = 0;
