@@ -23,7 +23,7 @@ const page = show('workshop', 'wordpress')
 const refused = show('twofaced', 'syncthing')
 const cards = (node.call('store.search', {}) as SearchResult).apps
 const { instances } = node.call('package.list', {}) as InstanceList
-const past = (node.call('job.list', {}) as { jobs: Job[] }).jobs
+const past = node.call('job.list', {}) as Job[]
 const [first] = past
 const sick = instances.find((instance) => instance.state === 'unhealthy')
 const service = instances.find((instance) => instance.state === 'failed')

@@ -123,7 +123,7 @@ describe('an app', () => {
     await button(wrapper, 'Install').trigger('click')
     await settle()
     await pass(world, 5_000)
-    const [job] = (world.node.call('job.list', {}) as { jobs: Parameters<typeof putJob>[1][] }).jobs
+    const [job] = world.node.call('job.list', {}) as Parameters<typeof putJob>[1][]
     if (!job) throw new Error('no job')
     const before = wrapper.find('[role="progressbar"]').attributes('aria-valuenow')
     putJob(world.client, { ...job, percent: 1 })
@@ -167,6 +167,14 @@ describe('my apps', () => {
     const wrapper = await mountPage('/apps', world)
     expect(wrapper.text()).toContain('podman or systemd does not answer just now')
     expect(wrapper.findAll('article').length).toBeGreaterThan(3)
+  })
+
+  it('does not call it empty when the node has not seen its apps yet', async () => {
+    const world = mockNetwork({ empty: true, now: 4 * 60_000 })
+    world.node.stale = true
+    const wrapper = await mountPage('/apps', world)
+    expect(wrapper.text()).toContain('Your apps show up here as soon as it does.')
+    expect(wrapper.text()).not.toContain('Nothing installed yet')
   })
 
   it('has words for nothing installed', async () => {

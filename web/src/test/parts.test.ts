@@ -56,7 +56,7 @@ describe('uninstalling', () => {
     find('Uninstall')?.click()
     await settle()
     expect(world.calls).toContain('package.uninstall')
-    const [job] = (world.node.call('job.list', {}) as { jobs: { kind: string }[] }).jobs
+    const [job] = world.node.call('job.list', {}) as { kind: string }[]
     expect(job?.kind).toBe('uninstall')
   })
 
@@ -79,7 +79,7 @@ describe('uninstalling', () => {
     }
     go?.click()
     await settle()
-    const [job] = (world.node.call('job.list', {}) as { jobs: { kind: string }[] }).jobs
+    const [job] = world.node.call('job.list', {}) as { kind: string }[]
     expect(job?.kind).toBe('purge')
   })
 })
