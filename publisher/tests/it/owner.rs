@@ -125,10 +125,7 @@ async fn lists_are_tables_and_json_is_the_nodes_own_answer() {
     ");
     let whole = person.types(&["--json", "status", "notes"]).await.json();
     assert_eq!(whole, instance("running"));
-    node.answers(
-        "job.list",
-        Ok(json!({ "jobs": [job("cancelled", Value::Null)] })),
-    );
+    node.answers("job.list", Ok(json!([job("cancelled", Value::Null)])));
     insta::assert_snapshot!(person.terminal(&["job", "list"]).await, @"
     $ archy job list
     JOB  WHAT     APP    STATE

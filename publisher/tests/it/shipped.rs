@@ -76,3 +76,14 @@ fn every_container_runs_as_one_ordinary_user_on_a_read_only_root() {
         }
     }
 }
+
+/// The manual's example is what people copy.
+#[test]
+fn the_manuals_example_is_valid() {
+    let page = include_str!("../../../docs/src/developer/manifest.md");
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (yaml, _) = rest.split_once("```").unwrap();
+    let parsed = archy_registry::manifest::parse(yaml).unwrap_or_else(|error| panic!("{error}"));
+    assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
+    archy_orchestrator::quadlet::preview(&parsed.manifest).unwrap();
+}
