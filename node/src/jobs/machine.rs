@@ -37,7 +37,7 @@ pub struct Record {
     pub percent: f64,
     /// What happens now.
     pub message: String,
-    /// Bytes while it fetches.
+    /// Bytes while it fetches, then what it fetched.
     pub transfer: Option<Transfer>,
     /// Why it failed.
     pub problem: Option<Problem>,
@@ -113,14 +113,16 @@ impl Record {
             Step::Enter(phase, message) => {
                 self.phase = phase;
                 self.message = message;
-                self.transfer = None;
+                self.settle_transfer();
                 self.raise(0.0);
             }
             Step::Progress(fraction, message, transfer) => {
                 if let Some(message) = message {
                     self.message = message;
                 }
-                self.transfer = transfer;
+                if transfer.is_some() {
+                    self.transfer = transfer;
+                }
                 self.raise(fraction);
             }
             Step::Cancel => {
@@ -173,7 +175,15 @@ impl Record {
         self.state = state;
         self.phase = JobPhase::Done;
         self.message = message.to_owned();
-        self.transfer = None;
+        self.settle_transfer();
+    }
+
+    /// What was fetched, and from whom, stays; nothing is on its way any more.
+    fn settle_transfer(&mut self) {
+        if let Some(transfer) = &mut self.transfer {
+            transfer.bytes_per_second = 0;
+            transfer.seconds_left = None;
+        }
     }
 
     fn raise(&mut self, fraction: f64) {
