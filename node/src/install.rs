@@ -132,7 +132,8 @@ impl Installer {
         machine.preflight(&release).await?;
         stop_if_asked(context)?;
 
-        self.fetch(context, &swarm, &entry, &release).await?;
+        self.fetch(context, &swarm, &release).await?;
+        self.hold_statement(&swarm, &release).await?;
         self.load(context, &swarm, machine, &release).await?;
 
         let (phases, mut reported) = mpsc::channel::<(JobPhase, String)>(PHASES);
@@ -298,28 +299,18 @@ impl Installer {
         &self,
         context: &Context,
         swarm: &Swarm,
-        entry: &CatalogEntry,
         release: &Verified<Release>,
     ) -> Result<(), Stop> {
         context
             .enter(JobPhase::Fetching, "Looking for nodes that have the app")
             .await;
-        // The release and its icon too: whoever has the app can hand on all of it.
-        let own = Wanted {
-            blake3: entry.announcement.release.blake3,
-            size_bytes: entry.announcement.release.size_bytes,
-        };
-        let icon = release.icon.iter().map(|icon| Wanted {
-            blake3: icon.blake3,
-            size_bytes: icon.size_bytes,
-        });
         let images = release.blobs(&self.platform).map(|blob| Wanted {
             blake3: blob.blake3,
             size_bytes: blob.size_bytes,
         });
         let request = FetchRequest {
             tag: app_tag(release),
-            blobs: [own].into_iter().chain(images).chain(icon).collect(),
+            blobs: images.collect(),
             origin: release.origin.endpoints.clone(),
             peers: Vec::new(),
             share: true,
@@ -334,15 +325,14 @@ impl Installer {
             }
             std::future::pending::<()>().await;
         };
-        let last = fetch.progress();
         let fetched = tokio::select! {
             fetched = fetch.finish() => fetched,
             () = reporting => return Err(Stop::Asked),
         };
-        let (fraction, message, transfer) = transfer::describe(&last.borrow());
-        context.progress(fraction, Some(message), Some(transfer));
         match fetched {
             Ok(fetched) => {
+                let (message, transfer) = transfer::summarise(&fetched);
+                context.progress(1.0, Some(message), Some(transfer));
                 for provider in fetched.providers.iter().filter(|provider| provider.lied) {
                     tracing::warn!(app = %release.app(), %provider, "a node sent bytes that are not what the publisher signed; others had them right");
                 }
@@ -351,6 +341,28 @@ impl Installer {
             Err(FetchError::Cancelled) => Err(Stop::Asked),
             Err(error) => Err(explain::of_fetch(&error).into()),
         }
+    }
+
+    /// Holds the release and its icon with the images: whoever has the app can hand on all of it.
+    async fn hold_statement(
+        &self,
+        swarm: &Swarm,
+        release: &Verified<Release>,
+    ) -> Result<(), Problem> {
+        let tag = app_tag(release);
+        let failed = |error: &dyn std::error::Error| explain::internal("keep the release", error);
+        let held = swarm.adopt(&tag, release.hash()).await;
+        if held.map_err(|error| failed(&error))?.is_none()
+            && let Ok(Some(bytes)) = self.store.release_bytes(&release.hash()).await
+        {
+            let provided = swarm.provide(&tag, &bytes[..], Some(release.hash())).await;
+            provided.map_err(|error| failed(&error))?;
+        }
+        for asset in release.icon.iter().chain(&release.screenshots) {
+            let held = swarm.adopt(&tag, asset.blake3).await;
+            held.map_err(|error| failed(&error))?;
+        }
+        Ok(())
     }
 
     async fn load(

@@ -1,6 +1,7 @@
 //! A fetch's progress in words.
 
-use archy_swarm::{Progress, ProviderKind};
+use archy_swarm::fetch::ProviderProgress;
+use archy_swarm::{Fetched, Progress, ProviderKind};
 
 use crate::api::types::{ProviderShare, Transfer};
 
@@ -47,6 +48,27 @@ pub(super) fn describe(progress: &Progress) -> (f64, String, Transfer) {
             .collect(),
     };
     (fraction, message, transfer)
+}
+
+/// Returns a sentence and the figures of a fetch that has ended.
+pub(super) fn summarise(fetched: &Fetched) -> (String, Transfer) {
+    let progress = Progress {
+        bytes_done: fetched.bytes_total,
+        bytes_total: fetched.bytes_total,
+        providers: fetched
+            .providers
+            .iter()
+            .filter(|provider| provider.bytes > 0)
+            .map(|provider| ProviderProgress {
+                id: provider.id,
+                kind: provider.kind,
+                bytes: provider.bytes,
+            })
+            .collect(),
+        ..Progress::default()
+    };
+    let (_, message, transfer) = describe(&progress);
+    (message, transfer)
 }
 
 /// Decimal megabytes, with one digit below ten.

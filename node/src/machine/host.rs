@@ -308,7 +308,11 @@ impl Machine for Host {
                 .logs(app, &query)
                 .map_err(|error| match error {
                     ChangeError::NotInstalled(_) => not_installed(app),
-                    error => failed(&error),
+                    error @ (ChangeError::Start(_)
+                    | ChangeError::Cancelled(_)
+                    | ChangeError::Purge { .. }
+                    | ChangeError::Journal(_)
+                    | ChangeError::Machine(_)) => failed(&error),
                 })?;
             let mut read = Vec::new();
             while read.len() < LOG_LINES_MAX {
@@ -377,9 +381,10 @@ fn installed(instance: &orchestrator::Instance) -> Installed {
     let state = state(instance.state);
     let trouble = instance.reason.as_ref().map(|reason| {
         problem(
-            match state {
-                InstanceState::Unhealthy => "unhealthy",
-                _ => "notRunning",
+            if state == InstanceState::Unhealthy {
+                "unhealthy"
+            } else {
+                "notRunning"
             },
             reason,
             "Look at its log, or restart it",
@@ -506,7 +511,15 @@ fn of_start(error: &StartError) -> MachineError {
                 orchestrator::Failure::NeverHealthy { .. } | orchestrator::Failure::Timeout => {
                     ("neverHealthy", true)
                 }
-                _ => ("notRunning", true),
+                orchestrator::Failure::NotRunnable
+                | orchestrator::Failure::OutOfMemory
+                | orchestrator::Failure::Exited { .. }
+                | orchestrator::Failure::Killed { .. }
+                | orchestrator::Failure::Dependency
+                | orchestrator::Failure::Unknown { .. } => ("notRunning", true),
+                orchestrator::Failure::ImageMissing
+                | orchestrator::Failure::SecretMissing
+                | orchestrator::Failure::DataMissing => ("notRunning", false),
             };
             let mut failed = problem(
                 kind,

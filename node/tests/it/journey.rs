@@ -33,7 +33,7 @@ async fn an_app_travels_from_its_publisher_over_one_node_to_the_next() {
     // The publisher goes; whoever installed the app hands it on.
     let endpoint = b.daemon.node.swarm.ready().await.endpoint();
     publisher.swarm.shutdown().await;
-    let c = Node::start(&relay, &[endpoint.clone()]).await;
+    let c = Node::start(&relay, std::slice::from_ref(&endpoint)).await;
     c.has_release(&notes).await;
     let job = c.install(&notes).await;
     assert_eq!(job["state"], "succeeded", "{job}");
