@@ -12,6 +12,7 @@ pub mod install;
 pub mod instance;
 pub mod lifecycle;
 mod live;
+mod loading;
 pub mod names;
 mod orchestrator;
 pub mod plan;

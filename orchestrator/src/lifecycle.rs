@@ -256,6 +256,9 @@ impl Orchestrator {
                 }
             }
         }
+        for app in self.inner.loading.apps() {
+            self.drop_images(&app).await;
+        }
         for (app, directory) in self.half_purged() {
             if let Err(error) = self.delete_data(&app, &directory).await {
                 first_error.get_or_insert(error);
@@ -371,14 +374,7 @@ impl Orchestrator {
         for secret in desired.secrets() {
             podman.remove_secret(&names::secret(app, secret)).await?;
         }
-        for image in &desired.release.images {
-            let repository = names::image_repository(app, &image.container);
-            let tag = names::image_tag(&image.manifest.digest);
-            let removed = podman.remove_image(&format!("{repository}:{tag}")).await;
-            if let Err(error) = removed {
-                tracing::debug!(app = %desired.app, error = &error as &dyn std::error::Error, "an image stays");
-            }
-        }
+        self.remove_images(app, &desired.release.images).await;
         Ok(())
     }
 
