@@ -68,7 +68,7 @@ mod tests {
             loading.note(&app, name).unwrap();
         }
         assert_eq!(loading.names(&app), ["x:1", "y:2"]);
-        assert_eq!(loading.apps(), [app.clone()]);
+        assert_eq!(loading.apps(), std::slice::from_ref(&app));
         loading.settle(&app).unwrap();
         loading.settle(&app).unwrap();
         assert!(loading.apps().is_empty());

@@ -11,10 +11,10 @@ use crate::config::Config;
 use crate::desired::DesiredStore;
 use crate::instance::Observed;
 use crate::loading::Loading;
+use crate::memory::Memory;
 use crate::names;
 use crate::probe;
 use crate::quadlet::{Facts, Limits};
-use crate::reconcile::Memory;
 use crate::runtime::podman::{Podman, PodmanError, is_exactly};
 use crate::runtime::systemd::Systemd;
 
