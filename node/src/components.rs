@@ -71,6 +71,8 @@ impl Components {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Entry>> {
-        self.0.lock().expect("nothing panics while it holds the lock")
+        self.0
+            .lock()
+            .expect("nothing panics while it holds the lock")
     }
 }

@@ -93,10 +93,16 @@ pub struct Daemon {
 impl Daemon {
     /// Opens the databases, answers on the API, and brings the other parts up behind it.
     ///
+    /// Apps run on `machine`; on this one, with podman and systemd, when there is none.
+    ///
     /// # Errors
     ///
     /// [`DaemonError`] for what the daemon cannot do without.
-    pub async fn start(config: Config, paths: Paths) -> Result<Self, DaemonError> {
+    pub async fn start(
+        config: Config,
+        paths: Paths,
+        given: Option<Arc<dyn Machine>>,
+    ) -> Result<Self, DaemonError> {
         private_dir(&paths.data_dir)?;
         let name = match config.node.name.as_str() {
             "" => host_name().unwrap_or_else(|| "archy".to_owned()),
@@ -112,10 +118,12 @@ impl Daemon {
                 address: config.api.listen,
                 source,
             })?;
-        let address = listener.local_addr().map_err(|source| DaemonError::Listen {
-            address: config.api.listen,
-            source,
-        })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| DaemonError::Listen {
+                address: config.api.listen,
+                source,
+            })?;
         let socket = api::bind_unix(&paths.socket()).await?;
         say_claim_code(&auth, address)?;
 
@@ -142,7 +150,8 @@ impl Daemon {
             node.components.set(part, State::Starting);
         }
 
-        let (mut api_stage, mut work, mut base) = (Stage::default(), Stage::default(), Stage::default());
+        let (mut api_stage, mut work, mut base) =
+            (Stage::default(), Stage::default(), Stage::default());
         let hosts = hosts(&config);
         let api = Api::new(
             node.clone(),
@@ -155,7 +164,12 @@ impl Daemon {
         let connections_max = usize::try_from(config.api.connections_max).unwrap_or(usize::MAX);
         api_stage.spawn(
             "api",
-            api::serve_tcp(listener, api::tcp_router(&api), connections_max, api_stage.token()),
+            api::serve_tcp(
+                listener,
+                api::tcp_router(&api),
+                connections_max,
+                api_stage.token(),
+            ),
         );
         api_stage.spawn(
             "socket",
@@ -189,13 +203,25 @@ impl Daemon {
         work.spawn("fetch", async move { fetcher.fetch_missing(&stop).await });
         work.spawn(
             "follower",
-            parts::follower(node.clone(), publish_on, config.clone(), paths.clone(), work.token()),
+            parts::follower(
+                node.clone(),
+                publish_on,
+                config.clone(),
+                paths.clone(),
+                work.token(),
+            ),
         );
         base.spawn(
             "swarm",
             swarm::run(node.clone(), config, paths.clone(), base.token()),
         );
-        base.spawn("apps", parts::apps(node.clone(), paths, base.token()));
+        match given {
+            Some(given) => {
+                node.components.set("apps", State::Running);
+                machine.put(given);
+            }
+            None => base.spawn("apps", parts::apps(node.clone(), paths, base.token())),
+        }
         Ok(Self {
             address,
             node,
@@ -226,6 +252,8 @@ impl Daemon {
     }
 
     /// Stops taking requests, then work, then what the work stands on.
+    ///
+    /// Jobs under way go on at the next start.
     pub async fn stop(self) {
         self.api.stop(STOP_API).await;
         self.work.stop(STOP_WORK).await;
@@ -236,13 +264,19 @@ impl Daemon {
 
 /// Says once, in plain words, how to become the owner.
 fn say_claim_code(auth: &Auth, address: std::net::SocketAddr) -> Result<(), AuthError> {
+    let host = match address.ip() {
+        ip if ip.is_unspecified() => host_name().unwrap_or_else(|| "localhost".to_owned()),
+        std::net::IpAddr::V4(ip) => ip.to_string(),
+        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let page = format!("http://{host}:{}/", address.port());
     match auth.claim_code()? {
         Some(claim) if claim.fresh => tracing::info!(
-            "this node has no owner yet: open http://{address}/ and enter the claim code {}",
+            "this node has no owner yet: open {page} and enter the claim code {}",
             claim.code
         ),
         Some(_) => tracing::info!(
-            "this node has no owner yet: open http://{address}/ and enter the claim code that `archyd claim` prints"
+            "this node has no owner yet: open {page} and enter the claim code that `archyd claim` prints"
         ),
         None => {}
     }

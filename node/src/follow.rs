@@ -225,7 +225,10 @@ impl Follow {
 
     /// Returns an icon or screenshot that a verified statement names.
     pub fn asset(&self, hash: &Blake3Hash) -> Option<Asset> {
-        let assets = self.assets.lock().expect("nothing panics while it holds the lock");
+        let assets = self
+            .assets
+            .lock()
+            .expect("nothing panics while it holds the lock");
         assets.get(hash).cloned()
     }
 
@@ -234,7 +237,9 @@ impl Follow {
     }
 
     fn lock_bad(&self) -> std::sync::MutexGuard<'_, HashMap<Blake3Hash, Problem>> {
-        self.bad.lock().expect("nothing panics while it holds the lock")
+        self.bad
+            .lock()
+            .expect("nothing panics while it holds the lock")
     }
 }
 
@@ -257,7 +262,9 @@ fn check_label(announcement: &Verified<Announcement>, label: &Slug) -> Result<()
 pub fn rollback(seq: u64, highest_seq: u64) -> Problem {
     problem(
         "rollback",
-        format!("Release {seq} of the app is older than release {highest_seq}, which this node has seen"),
+        format!(
+            "Release {seq} of the app is older than release {highest_seq}, which this node has seen"
+        ),
         "Nothing to do: the newest release stays",
     )
 }

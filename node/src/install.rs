@@ -45,10 +45,7 @@ enum Stop {
     /// The owner or the daemon asked for it.
     Asked,
     /// It failed.
-    Failed {
-        problem: Problem,
-        by_app: bool,
-    },
+    Failed { problem: Problem, by_app: bool },
 }
 
 impl From<Problem> for Stop {
@@ -135,7 +132,8 @@ impl Installer {
         machine.preflight(&release).await?;
         stop_if_asked(context)?;
 
-        self.fetch(context, &swarm, &entry, &release).await?;
+        self.fetch(context, &swarm, &release).await?;
+        self.hold_statement(&swarm, &release).await?;
         self.load(context, &swarm, machine, &release).await?;
 
         let (phases, mut reported) = mpsc::channel::<(JobPhase, String)>(PHASES);
@@ -180,8 +178,15 @@ impl Installer {
                 matches!(problem.kind.as_str(), "noProvider" | "interrupted")
             }
         };
-        let installed = machine.observed().borrow().find(&release.manifest.app.id).is_some();
-        if !resumable && !installed && let Some(swarm) = self.swarm.now() {
+        let installed = machine
+            .observed()
+            .borrow()
+            .find(&release.manifest.app.id)
+            .is_some();
+        if !resumable
+            && !installed
+            && let Some(swarm) = self.swarm.now()
+        {
             let tag = app_tag(release);
             if let Err(error) = swarm.withdraw(&tag).await {
                 tracing::warn!(%tag, %error, "could not let an app's blobs go");
@@ -221,7 +226,11 @@ impl Installer {
             "Nothing of this publisher is installed here",
             "The app's page says why, and what would change it",
         );
-        refusal.details = score.reasons.into_iter().map(|reason| reason.text).collect();
+        refusal.details = score
+            .reasons
+            .into_iter()
+            .map(|reason| reason.text)
+            .collect();
         Err(refusal)
     }
 
@@ -241,7 +250,10 @@ impl Installer {
         if entry.is_stale(Timestamp::now()) {
             return Err(problem(
                 "expired",
-                format!("There has been no news of this app since {}", announcement.created),
+                format!(
+                    "There has been no news of this app since {}",
+                    announcement.created
+                ),
                 "Wait until the publisher announces it again",
             )
             .into());
@@ -265,12 +277,18 @@ impl Installer {
         match self.store.release(&wished, Timestamp::now()).await {
             Ok(Some(release)) if release.app() != entry.app() => problem(
                 "wrongApp",
-                format!("That release is of {}, not of {}", release.app(), entry.app()),
+                format!(
+                    "That release is of {}, not of {}",
+                    release.app(),
+                    entry.app()
+                ),
                 "Install the app by its own name",
             ),
             Ok(Some(release)) => follow::rollback(release.seq, newest),
             Ok(None) => not_found(
-                format!("Release {wished} is not what the publisher announces now, and this node does not have it"),
+                format!(
+                    "Release {wished} is not what the publisher announces now, and this node does not have it"
+                ),
                 "Install the newest release",
             ),
             Err(error) => explain::of_store(&error),
@@ -281,28 +299,18 @@ impl Installer {
         &self,
         context: &Context,
         swarm: &Swarm,
-        entry: &CatalogEntry,
         release: &Verified<Release>,
     ) -> Result<(), Stop> {
         context
             .enter(JobPhase::Fetching, "Looking for nodes that have the app")
             .await;
-        // The release and its icon too: whoever has the app can hand on all of it.
-        let own = Wanted {
-            blake3: entry.announcement.release.blake3,
-            size_bytes: entry.announcement.release.size_bytes,
-        };
-        let icon = release.icon.iter().map(|icon| Wanted {
-            blake3: icon.blake3,
-            size_bytes: icon.size_bytes,
-        });
         let images = release.blobs(&self.platform).map(|blob| Wanted {
             blake3: blob.blake3,
             size_bytes: blob.size_bytes,
         });
         let request = FetchRequest {
             tag: app_tag(release),
-            blobs: [own].into_iter().chain(images).chain(icon).collect(),
+            blobs: images.collect(),
             origin: release.origin.endpoints.clone(),
             peers: Vec::new(),
             share: true,
@@ -311,20 +319,20 @@ impl Installer {
         let mut progress = fetch.progress();
         let reporting = async {
             while progress.changed().await.is_ok() {
-                let (fraction, message, transfer) = transfer::describe(&progress.borrow_and_update());
+                let (fraction, message, transfer) =
+                    transfer::describe(&progress.borrow_and_update());
                 context.progress(fraction, Some(message), Some(transfer));
             }
             std::future::pending::<()>().await;
         };
-        let last = fetch.progress();
         let fetched = tokio::select! {
             fetched = fetch.finish() => fetched,
             () = reporting => return Err(Stop::Asked),
         };
-        let (fraction, message, transfer) = transfer::describe(&last.borrow());
-        context.progress(fraction, Some(message), Some(transfer));
         match fetched {
             Ok(fetched) => {
+                let (message, transfer) = transfer::summarise(&fetched);
+                context.progress(1.0, Some(message), Some(transfer));
                 for provider in fetched.providers.iter().filter(|provider| provider.lied) {
                     tracing::warn!(app = %release.app(), %provider, "a node sent bytes that are not what the publisher signed; others had them right");
                 }
@@ -333,6 +341,28 @@ impl Installer {
             Err(FetchError::Cancelled) => Err(Stop::Asked),
             Err(error) => Err(explain::of_fetch(&error).into()),
         }
+    }
+
+    /// Holds the release and its icon with the images: whoever has the app can hand on all of it.
+    async fn hold_statement(
+        &self,
+        swarm: &Swarm,
+        release: &Verified<Release>,
+    ) -> Result<(), Problem> {
+        let tag = app_tag(release);
+        let failed = |error: &dyn std::error::Error| explain::internal("keep the release", error);
+        let held = swarm.adopt(&tag, release.hash()).await;
+        if held.map_err(|error| failed(&error))?.is_none()
+            && let Ok(Some(bytes)) = self.store.release_bytes(&release.hash()).await
+        {
+            let provided = swarm.provide(&tag, &bytes[..], Some(release.hash())).await;
+            provided.map_err(|error| failed(&error))?;
+        }
+        for asset in release.icon.iter().chain(&release.screenshots) {
+            let held = swarm.adopt(&tag, asset.blake3).await;
+            held.map_err(|error| failed(&error))?;
+        }
+        Ok(())
     }
 
     async fn load(
@@ -347,13 +377,15 @@ impl Installer {
         let containers = &release.manifest.containers;
         for (n, container) in containers.iter().enumerate() {
             stop_if_asked(context)?;
-            let image = release.image(&container.name, &self.platform).ok_or_else(|| {
-                problem(
-                    "architecture",
-                    format!("The app has no image for {}", self.platform.architecture),
-                    "Ask the publisher for one",
-                )
-            })?;
+            let image = release
+                .image(&container.name, &self.platform)
+                .ok_or_else(|| {
+                    problem(
+                        "architecture",
+                        format!("The app has no image for {}", self.platform.architecture),
+                        "Ask the publisher for one",
+                    )
+                })?;
             // A repository per job and container: nobody else can withdraw it meanwhile.
             let repository = format!("{slug}/{}", container.name);
             let oci = swarm.oci();
@@ -385,7 +417,11 @@ impl Installer {
         };
         context.enter(phase, message).await;
         let machine = self.machine(context).await?;
-        let release = machine.observed().borrow().find(slug).map(|app| (app.app.clone(), app.release));
+        let release = machine
+            .observed()
+            .borrow()
+            .find(slug)
+            .map(|app| (app.app.clone(), app.release));
         let (phases, mut reported) = mpsc::channel::<(JobPhase, String)>(PHASES);
         let report = move |phase, message| {
             let _ = phases.try_send((phase, message));
@@ -412,7 +448,8 @@ impl Installer {
         let (worked, ()) = tokio::join!(working, reporting);
         worked?;
         if matches!(kind, JobKind::Uninstall | JobKind::Purge) {
-            self.stop_seeding(&wish.app, release.map(|(_, release)| release)).await;
+            self.stop_seeding(&wish.app, release.map(|(_, release)| release))
+                .await;
         }
         Ok(())
     }
@@ -440,7 +477,11 @@ impl Installer {
 
     /// Evidence that is not written is lost points, not a reason to fail what succeeded.
     async fn record(&self, app: &AppId, event: &trust::Event) {
-        if let Err(error) = self.store.record(&app.publisher, event, Timestamp::now()).await {
+        if let Err(error) = self
+            .store
+            .record(&app.publisher, event, Timestamp::now())
+            .await
+        {
             tracing::warn!(%app, %error, "could not record evidence");
         }
     }

@@ -83,7 +83,9 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(perform(cli.command.unwrap_or(Command::Run), config, paths)),
+        Ok(runtime) => {
+            runtime.block_on(perform(cli.command.unwrap_or(Command::Run), config, paths))
+        }
         Err(error) => Err(error.into()),
     };
     match done {
@@ -108,8 +110,12 @@ async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
     log_to_stderr(&config.log.filter)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let daemon = Daemon::start(config, paths).await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "archyd answers on http://{}/", daemon.address);
+    let daemon = Daemon::start(config, paths, None).await?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        "archyd answers on http://{}/",
+        daemon.address
+    );
     notify(&[sd_notify::NotifyState::Ready]);
     let stop = async {
         tokio::select! {
@@ -152,22 +158,31 @@ async fn install(paths: &Paths, now: bool) -> anyhow::Result<()> {
         say(&format!("{}: {}; {hint}", check.name, check.found))?;
     }
     if now {
-        // The daemon may still be writing its databases.
-        tokio::time::timeout(Duration::from_secs(5), claim(paths, false)).await??;
+        match auth(paths).await?.claim_code()? {
+            Some(claim) => say(&format!("running; its claim code is {}", claim.code))?,
+            None => say("running")?,
+        }
     }
     Ok(())
 }
 
-async fn claim(paths: &Paths, reset: bool) -> anyhow::Result<()> {
+async fn auth(paths: &Paths) -> anyhow::Result<Auth> {
     std::fs::create_dir_all(&paths.data_dir)?;
     let pool = database::open(&paths.node_db()).await?;
-    let auth = Auth::open(&paths.keys_dir(), pool, Duration::ZERO)?;
+    Ok(Auth::open(&paths.keys_dir(), pool, Duration::ZERO)?)
+}
+
+/// Prints the code alone, so that it can be piped.
+async fn claim(paths: &Paths, reset: bool) -> anyhow::Result<()> {
+    let auth = auth(paths).await?;
     if reset {
         auth.reset().await?;
     }
     match auth.claim_code()? {
-        Some(claim) => say(&format!("claim code: {}", claim.code)),
-        None => say("this node has an owner; `archyd claim --reset` lets somebody else claim it"),
+        Some(claim) => say(&claim.code),
+        None => anyhow::bail!(
+            "this node has an owner already; `archyd claim --reset` forgets the password"
+        ),
     }
 }
 

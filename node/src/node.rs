@@ -148,7 +148,10 @@ impl Node {
             Some(entry) => self.has_icon(entry).await,
             None => false,
         };
-        let job = self.jobs.now().and_then(|jobs| jobs.on(&installed.app.slug));
+        let job = self
+            .jobs
+            .now()
+            .and_then(|jobs| jobs.on(&installed.app.slug));
         view::instance(installed, entry.as_ref(), has_icon, job.map(|job| job.id))
     }
 
@@ -181,7 +184,10 @@ impl Node {
             components: self.components.list(),
             catalog_apps: catalog.map_or(0, |page| page.total),
             refused: self.follow.refusals.list(REFUSED_LISTED),
-            disk_free_bytes: self.machine.now().and_then(|machine| machine.disk_free_bytes()),
+            disk_free_bytes: self
+                .machine
+                .now()
+                .and_then(|machine| machine.disk_free_bytes()),
         }
     }
 }
@@ -216,7 +222,11 @@ impl Backend for Node {
     async fn uninstall(&self, params: UninstallParams) -> Result<JobRef, Problem> {
         let slug = parse_slug(&params.slug)?;
         let machine = self.machine()?;
-        let installed = machine.observed().borrow().find(&slug).map(|app| app.app.clone());
+        let installed = machine
+            .observed()
+            .borrow()
+            .find(&slug)
+            .map(|app| app.app.clone());
         let app = installed
             .or_else(|| {
                 let mut kept = machine.kept().into_iter();
@@ -304,7 +314,11 @@ impl Backend for Node {
         let app = parse_app(&app)?;
         let swarm = self.swarm_ready()?;
         let failed = |error| explain::of_store(&error);
-        let entry = self.store.app(&app, Timestamp::now()).await.map_err(failed)?;
+        let entry = self
+            .store
+            .app(&app, Timestamp::now())
+            .await
+            .map_err(failed)?;
         let kept = self.store.highest_release_seq(&app).await.map_err(failed)?;
         let announced = entry.as_ref().map(|entry| entry.announcement.seq);
         let relays = self.publish_on.borrow().clone();
@@ -375,20 +389,46 @@ impl Backend for Node {
         use std::fmt::Write;
         let mut text = String::new();
         let mut gauge = |name: &str, help: &str, value: u64| {
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+            let _ = writeln!(
+                text,
+                "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}"
+            );
         };
         let jobs = self.jobs.now().map_or(0, |jobs| jobs.active_count());
-        gauge("archy_jobs_active", "Jobs that have not ended.", jobs as u64);
+        gauge(
+            "archy_jobs_active",
+            "Jobs that have not ended.",
+            jobs as u64,
+        );
         let observed = self.observed();
-        let running = observed.apps.iter().filter(|app| app.state == InstanceState::Running);
-        gauge("archy_instances", "Installed apps.", observed.apps.len() as u64);
-        gauge("archy_instances_running", "Installed apps that run well.", running.count() as u64);
+        let running = observed
+            .apps
+            .iter()
+            .filter(|app| app.state == InstanceState::Running);
+        gauge(
+            "archy_instances",
+            "Installed apps.",
+            observed.apps.len() as u64,
+        );
+        gauge(
+            "archy_instances_running",
+            "Installed apps that run well.",
+            running.count() as u64,
+        );
         if let Some(swarm) = self.swarm.now() {
             let status = swarm.status();
             gauge("archy_blobs", "Blobs held.", status.blobs as u64);
             gauge("archy_blob_bytes", "Their size.", status.blob_bytes);
-            gauge("archy_bytes_served", "Bytes sent to other nodes since the start.", status.bytes_served);
-            gauge("archy_bytes_fetched", "Verified bytes received since the start.", status.bytes_fetched);
+            gauge(
+                "archy_bytes_served",
+                "Bytes sent to other nodes since the start.",
+                status.bytes_served,
+            );
+            gauge(
+                "archy_bytes_fetched",
+                "Verified bytes received since the start.",
+                status.bytes_fetched,
+            );
         }
         text
     }
@@ -435,7 +475,8 @@ fn invalid(error: &dyn std::error::Error) -> Problem {
 }
 
 fn parse_slug(text: &str) -> Result<Slug, Problem> {
-    text.parse().map_err(|error: archy_registry::id::IdError| invalid(&error))
+    text.parse()
+        .map_err(|error: archy_registry::id::IdError| invalid(&error))
 }
 
 fn parse_app(app: &AppRef) -> Result<AppId, Problem> {

@@ -9,6 +9,7 @@ use archy_registry::release::ReleaseError;
 use archy_registry::statement::StatementError;
 use archy_registry::store::{AdmitKeyStateError, StoreError};
 use archy_swarm::FetchError;
+use archy_swarm::fetch::ProviderReport;
 
 use crate::api::problem as new;
 use crate::api::types::Problem;
@@ -94,14 +95,29 @@ pub fn of_key_state(error: &AdmitKeyStateError) -> Problem {
 
 /// The release is not the one that was announced.
 pub fn of_mismatch(error: &Mismatch) -> Problem {
-    let kind = match error.field {
-        "publisher" => "wrongPublisher",
-        "slug" => "wrongApp",
-        _ => "notAnnounced",
+    let seq = |text: &str| text.parse::<u64>().unwrap_or_default();
+    let (announced, found) = (&error.announced, &error.found);
+    let (kind, message) = match error.field {
+        "publisher" => (
+            "wrongPublisher",
+            format!("The release belongs to another publisher, {found}"),
+        ),
+        "slug" => (
+            "wrongApp",
+            format!("{announced} was announced, and the release behind it is of {found}"),
+        ),
+        "seq" if seq(found) < seq(announced) => (
+            "rollback",
+            format!("Release {announced} was announced, and an older one, {found}, is behind it"),
+        ),
+        _ => (
+            "notAnnounced",
+            "What was fetched is not the release that the publisher announced".to_owned(),
+        ),
     };
     detailed(
         kind,
-        "What was fetched is not the release that the publisher announced",
+        message,
         "Tell the publisher; nothing was installed",
         error,
     )
@@ -115,14 +131,14 @@ fn of_statement(what: &str, error: &StatementError) -> Problem {
             format!("The signature of the {what} does not match what it says"),
             "Somebody changed it on its way; nothing was installed",
         ),
-        StatementError::Unauthorised { .. } => (
+        StatementError::Unauthorised { signer, .. } => (
             "signature",
-            format!("The {what} is signed by a key that does not speak for its publisher"),
+            format!("The {what} is signed by {signer}, which does not speak for its publisher"),
             "Do not trust whoever sent it; nothing was installed",
         ),
-        StatementError::Publisher { .. } => (
+        StatementError::Publisher { found, .. } => (
             "wrongPublisher",
-            format!("The {what} belongs to another publisher"),
+            format!("The {what} belongs to another publisher, {found}"),
             "Do not trust whoever sent it; nothing was installed",
         ),
         StatementError::Revoked { .. } => (
@@ -155,18 +171,28 @@ fn of_statement(what: &str, error: &StatementError) -> Problem {
     detailed(kind, message, hint, error)
 }
 
+/// What the swarm says of a provider whose own copy does not match its hash.
+const DAMAGED: &str = "incomplete or damaged";
+
 /// Blobs could not be fetched.
 pub fn of_fetch(error: &FetchError) -> Problem {
+    let has_wrong_bytes = |provider: &&ProviderReport| {
+        let mut failures = provider.failures.iter();
+        provider.lied || failures.any(|failure| failure.contains(DAMAGED))
+    };
     let liars: Vec<String> = error
         .providers()
         .iter()
-        .filter(|provider| provider.lied)
+        .filter(has_wrong_bytes)
         .map(|provider| format!("{} {}", provider.kind, provider.id))
         .collect();
     let (kind, message, hint) = match error {
         FetchError::Exhausted { .. } if !liars.is_empty() => (
             "content",
-            format!("Bytes from {} are not what the publisher signed", liars.join(" and ")),
+            format!(
+                "What {} has is not what the publisher signed",
+                liars.join(" and ")
+            ),
             "They were thrown away; install again when another node offers the app",
         ),
         FetchError::Exhausted { providers, .. } if providers.is_empty() => no_provider(),
@@ -194,9 +220,21 @@ pub fn of_fetch(error: &FetchError) -> Problem {
         FetchError::Request { .. } => return internal("fetch the app", error),
     };
     let mut problem = new(kind, message, hint);
-    problem.details = match error.providers() {
-        [] => causes(error),
-        providers => providers.iter().map(ToString::to_string).collect(),
+    problem.details = match error {
+        FetchError::Exhausted {
+            blake3, providers, ..
+        } => {
+            let reports = providers.iter().map(ToString::to_string);
+            [format!("blob {blake3}")]
+                .into_iter()
+                .chain(reports)
+                .collect()
+        }
+        FetchError::NoProviders { .. }
+        | FetchError::WrongSize { .. }
+        | FetchError::Request { .. }
+        | FetchError::Store { .. }
+        | FetchError::Cancelled => causes(error),
     };
     problem
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use archy_registry::AppId;
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::api::types::{Problem, RefusedInfo};
 
@@ -33,7 +34,10 @@ struct Inner {
 
 /// Everything refused since the start.
 #[derive(Default)]
-pub struct Refusals(Mutex<Inner>);
+pub struct Refusals {
+    inner: Mutex<Inner>,
+    changed: watch::Sender<()>,
+}
 
 impl Refusals {
     /// Says whether an author's statements are not looked at for now.
@@ -83,11 +87,21 @@ impl Refusals {
             }
             inner.apps.insert(app, (now, problem.clone()));
         }
+        drop(inner);
+        self.changed.send_replace(());
+    }
+
+    /// Returns a receiver that changes with every refusal.
+    pub fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Returns why the last statement on an app was refused.
     pub fn of(&self, app: &AppId) -> Option<Problem> {
-        self.lock().apps.get(app).map(|(_, problem)| problem.clone())
+        self.lock()
+            .apps
+            .get(app)
+            .map(|(_, problem)| problem.clone())
     }
 
     /// Lists relays and authors, most refusals first.
@@ -104,13 +118,19 @@ impl Refusals {
                 problem: author.example.clone(),
             })
             .collect();
-        list.sort_by(|a, b| b.statements.cmp(&a.statements).then(a.pubkey.cmp(&b.pubkey)));
+        list.sort_by(|a, b| {
+            b.statements
+                .cmp(&a.statements)
+                .then(a.pubkey.cmp(&b.pubkey))
+        });
         list.truncate(limit);
         list
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.0.lock().expect("nothing panics while it holds the lock")
+        self.inner
+            .lock()
+            .expect("nothing panics while it holds the lock")
     }
 }
 

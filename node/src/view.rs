@@ -168,9 +168,10 @@ fn app_ref(entry: &CatalogEntry) -> AppRef {
 
 fn publisher(evidence: &Evidence, score: &Score) -> PublisherCard {
     use archy_registry::trust::Event;
-    let last = |on: fn(&Event) -> Option<bool>| {
-        let mut events = evidence.events.iter().rev();
-        events.find_map(|recorded| on(&recorded.event)).unwrap_or(false)
+    // What the owner said last counts.
+    let last = |yes: Event, no: Event| {
+        let mut events = evidence.events.iter().rev().map(|recorded| &recorded.event);
+        events.find(|event| **event == yes || **event == no) == Some(&yes)
     };
     let reasons = score.reasons.iter().map(|reason| TrustReason {
         code: reason.code.to_owned(),
@@ -193,16 +194,8 @@ fn publisher(evidence: &Evidence, score: &Score) -> PublisherCard {
             .events
             .iter()
             .any(|recorded| matches!(recorded.event, Event::NostrLinked { .. })),
-        pinned: last(|event| match event {
-            Event::Pinned => Some(true),
-            Event::Unpinned => Some(false),
-            _ => None,
-        }),
-        blocked: last(|event| match event {
-            Event::Blocked => Some(true),
-            Event::Unblocked => Some(false),
-            _ => None,
-        }),
+        pinned: last(Event::Pinned, Event::Unpinned),
+        blocked: last(Event::Blocked, Event::Unblocked),
     }
 }
 
@@ -244,7 +237,8 @@ fn points(micro_points: i64) -> f64 {
 }
 
 fn https(url: Option<&str>) -> Option<String> {
-    url.filter(|url| url.starts_with("https://")).map(str::to_owned)
+    url.filter(|url| url.starts_with("https://"))
+        .map(str::to_owned)
 }
 
 /// The sum of the containers' limits, when every container has one.

@@ -117,9 +117,8 @@ pub(super) async fn session<B: Backend>(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let caller = match caller(&request) {
-        Some(caller) => caller,
-        None => return locked(),
+    let Some(caller) = caller(&request) else {
+        return locked();
     };
     let found = api
         .auth

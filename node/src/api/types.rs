@@ -444,7 +444,7 @@ wire! {
         pub percent: f64,
         /// What happens now, in plain words.
         pub message: String,
-        /// Bytes, and who sent them; stays when they are here.
+        /// Bytes, while it fetches; afterwards what it fetched and from whom.
         pub transfer: Option<Transfer>,
         /// Why it failed.
         pub problem: Option<Problem>,

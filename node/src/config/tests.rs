@@ -86,9 +86,17 @@ fn other_programs_variables_are_left_alone() {
     .unwrap();
 }
 
+/// File, environment, flags, and how the message begins.
+type Mistake = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static [&'static str],
+    &'static str,
+);
+
 #[test]
 fn mistakes_are_named() {
-    let table: &[(&str, &[(&str, &str)], &[&str], &str)] = &[
+    let table: &[Mistake] = &[
         (
             "[api]\nlisen = \"x\"\n",
             &[],

@@ -152,9 +152,10 @@ async fn read_again(node: &Node, follower: &Follower) {
     }
 }
 
-/// Tells clients when a relay connects or goes.
+/// Tells clients when a relay connects or goes, and when something was refused.
 async fn relay_events(node: &Node, follower: &Follower) {
     let mut watched = follower.watch();
+    let mut refused = node.follow.refusals.changed();
     if watched.is_empty() {
         return std::future::pending().await;
     }
@@ -164,13 +165,23 @@ async fn relay_events(node: &Node, follower: &Follower) {
             .iter_mut()
             .map(|status| status.borrow_and_update().is_connected())
             .collect();
-        if connected != last {
+        if connected != last || refused.has_changed().unwrap_or(false) {
             last = connected;
-            node.follow.hub().send(Event::Node(node.node_status().await));
+            refused.mark_unchanged();
+            node.follow
+                .hub()
+                .send(Event::Node(node.node_status().await));
         }
         tokio::time::sleep(STATUS_EVERY).await;
         let changes = watched.iter_mut().map(|status| Box::pin(status.changed()));
-        if select_all(changes).await.0.is_err() {
+        let ended = tokio::select! {
+            (ended, ..) = select_all(changes) => ended,
+            ended = refused.changed() => {
+                refused.mark_changed();
+                ended
+            }
+        };
+        if ended.is_err() {
             return std::future::pending().await;
         }
     }
@@ -234,15 +245,16 @@ pub(super) async fn apps(node: Node, paths: Paths, stop: CancellationToken) {
 
 /// Where everything is on this machine, for the orchestrator.
 pub(crate) fn host_config(paths: &Paths) -> archy_orchestrator::Config {
-    let mut config = archy_orchestrator::Config::usual(
-        &paths.home,
-        &paths.user_runtime_dir,
-        &paths.data_dir,
-    );
-    config.staging_dir = paths.unit_dir.parent().and_then(|dir| dir.parent()).map_or_else(
-        || config.staging_dir.clone(),
-        |containers| containers.join("archy-staging"),
-    );
+    let mut config =
+        archy_orchestrator::Config::usual(&paths.home, &paths.user_runtime_dir, &paths.data_dir);
+    config.staging_dir = paths
+        .unit_dir
+        .parent()
+        .and_then(|dir| dir.parent())
+        .map_or_else(
+            || config.staging_dir.clone(),
+            |containers| containers.join("archy-staging"),
+        );
     config.unit_dir.clone_from(&paths.unit_dir);
     config.user_unit_dir.clone_from(&paths.user_unit_dir);
     config
@@ -267,6 +279,9 @@ impl CursorStore for Cursors {
 
     async fn save(&self, relay: &RelayUrl, cursor: Timestamp) -> Result<(), CursorError> {
         let seconds = cursor.as_second();
-        Ok(self.0.set_relay_cursor(relay.as_str(), seconds, Timestamp::now()).await?)
+        Ok(self
+            .0
+            .set_relay_cursor(relay.as_str(), seconds, Timestamp::now())
+            .await?)
     }
 }

@@ -20,7 +20,11 @@ impl Stage {
     }
 
     /// Runs a part.
-    pub(super) fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = ()> + Send + 'static,
+    ) {
         let task = self.tasks.spawn(async move {
             part.await;
             name

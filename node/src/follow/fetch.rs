@@ -272,7 +272,10 @@ impl Follow {
     }
 
     fn index(&self, announcement: &Announcement, release: Option<&Verified<Release>>) {
-        let mut assets = self.assets.lock().expect("nothing panics while it holds the lock");
+        let mut assets = self
+            .assets
+            .lock()
+            .expect("nothing panics while it holds the lock");
         let pictures = release
             .into_iter()
             .flat_map(|release| release.icon.iter().chain(&release.screenshots));

@@ -1,6 +1,7 @@
 //! A fetch's progress in words.
 
-use archy_swarm::{Progress, ProviderKind};
+use archy_swarm::fetch::ProviderProgress;
+use archy_swarm::{Fetched, Progress, ProviderKind};
 
 use crate::api::types::{ProviderShare, Transfer};
 
@@ -49,6 +50,27 @@ pub(super) fn describe(progress: &Progress) -> (f64, String, Transfer) {
     (fraction, message, transfer)
 }
 
+/// Returns a sentence and the figures of a fetch that has ended.
+pub(super) fn summarise(fetched: &Fetched) -> (String, Transfer) {
+    let progress = Progress {
+        bytes_done: fetched.bytes_total,
+        bytes_total: fetched.bytes_total,
+        providers: fetched
+            .providers
+            .iter()
+            .filter(|provider| provider.bytes > 0)
+            .map(|provider| ProviderProgress {
+                id: provider.id,
+                kind: provider.kind,
+                bytes: provider.bytes,
+            })
+            .collect(),
+        ..Progress::default()
+    };
+    let (_, message, transfer) = describe(&progress);
+    (message, transfer)
+}
+
 /// Decimal megabytes, with one digit below ten.
 fn megabytes(bytes: u64) -> String {
     let megabytes = bytes as f64 / 1e6;
@@ -72,7 +94,10 @@ mod tests {
             ..Progress::default()
         };
         let (fraction, message, transfer) = describe(&progress);
-        assert_eq!(message, "Fetching 38 of 412 MB".replace("38 of", "38 MB of"));
+        assert_eq!(
+            message,
+            "Fetching 38 of 412 MB".replace("38 of", "38 MB of")
+        );
         assert_eq!(transfer.seconds_left, Some(37));
         assert!((fraction - 0.0927).abs() < 0.001);
         progress.bytes_per_second = 0;

@@ -37,7 +37,7 @@ pub struct Record {
     pub percent: f64,
     /// What happens now.
     pub message: String,
-    /// Bytes, and who sent them; kept after the fetch.
+    /// Bytes while it fetches, then what it fetched.
     pub transfer: Option<Transfer>,
     /// Why it failed.
     pub problem: Option<Problem>,
@@ -178,7 +178,7 @@ impl Record {
         self.settle_transfer();
     }
 
-    /// Keeps who sent how much, which stays true; a rate does not.
+    /// What was fetched, and from whom, stays; nothing is on its way any more.
     fn settle_transfer(&mut self) {
         if let Some(transfer) = &mut self.transfer {
             transfer.bytes_per_second = 0;

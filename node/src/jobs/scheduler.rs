@@ -112,9 +112,10 @@ impl Jobs {
                 .values()
                 .filter(|job| job.context.wish.app.slug == wish.app.slug)
                 .max_by_key(|job| job.ordinal);
+            let goes_on = |record: &Record| !record.cancelling && !record.ended();
             if let Some(job) = newest
                 && job.context.wish == wish
-                && !job.context.record.borrow().cancelling
+                && goes_on(&job.context.record.borrow())
             {
                 return Ok(job.context.record.borrow().view());
             }
@@ -146,6 +147,10 @@ impl Jobs {
             return Err(SubmitError::NotCancellable(id.to_owned()));
         }
         context.step(Step::Cancel).await;
+        // It may have ended a moment ago.
+        if context.record.borrow().ended() {
+            return Err(SubmitError::NotCancellable(id.to_owned()));
+        }
         context.cancel.cancel();
         let view = context.record.borrow().view();
         Ok(view)
@@ -188,13 +193,18 @@ impl Jobs {
         self.active()
             .values()
             .filter(|job| job.context.wish.app.slug == *slug)
+            .filter(|job| !job.context.record.borrow().ended())
             .min_by_key(|job| job.ordinal)
             .map(|job| job.context.record.borrow().view())
     }
 
     /// Returns how many jobs have not ended.
     pub fn active_count(&self) -> usize {
-        self.active().len()
+        let active = self.active();
+        let going = active
+            .values()
+            .filter(|job| !job.context.record.borrow().ended());
+        going.count()
     }
 
     /// Waits until every job has ended or stopped for the next start.

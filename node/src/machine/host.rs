@@ -16,10 +16,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Installed, Machine, MachineError, Observed, Progress};
+use crate::api::problem;
 use crate::api::types::{
     ContainerInfo, InstanceState, InterfaceInfo, JobPhase, LogLine, Problem, Right, RightWeight,
 };
-use crate::api::problem;
 use crate::problem as explain;
 
 /// Lines that one request reads at most.
@@ -71,7 +71,8 @@ impl Host {
         if let Err(error) = self.orchestrator.reconcile_once().await {
             tracing::warn!(error = %explain::causes(&error).join(": "), "could not look at the machine");
         }
-        self.observed.send_replace(translate(&self.orchestrator.observed().borrow()));
+        self.observed
+            .send_replace(translate(&self.orchestrator.observed().borrow()));
     }
 
     /// Keeps apps as wished until cancelled.
@@ -140,7 +141,10 @@ impl Machine for Host {
     ) -> BoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move {
             let words = |text: &str| tracing::debug!(app = %app, "podman: {text}");
-            let loaded = self.orchestrator.load_image(app, image, reference, &words).await;
+            let loaded = self
+                .orchestrator
+                .load_image(app, image, reference, &words)
+                .await;
             loaded.map_err(|error| {
                 let (kind, message, hint) = match &error {
                     orchestrator::LoadError::Differs { .. } => (
@@ -196,7 +200,10 @@ impl Machine for Host {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), MachineError>> {
         Box::pin(async move {
-            progress(JobPhase::Waiting, "Starting; waiting until it answers".to_owned());
+            progress(
+                JobPhase::Waiting,
+                "Starting; waiting until it answers".to_owned(),
+            );
             self.changed(self.orchestrator.start(app, cancel)).await
         })
     }
@@ -216,7 +223,10 @@ impl Machine for Host {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), MachineError>> {
         Box::pin(async move {
-            progress(JobPhase::Starting, "Restarting; waiting until it answers".to_owned());
+            progress(
+                JobPhase::Starting,
+                "Restarting; waiting until it answers".to_owned(),
+            );
             self.changed(self.orchestrator.restart(app, cancel)).await
         })
     }
@@ -238,7 +248,9 @@ impl Machine for Host {
             };
             match removed {
                 // What was asked for is so, e.g. because a kill came between the removal and the job's end.
-                Err(MachineError::Failed { problem, .. }) if problem.kind == "notInstalled" => Ok(()),
+                Err(MachineError::Failed { problem, .. }) if problem.kind == "notInstalled" => {
+                    Ok(())
+                }
                 removed => removed,
             }
         })
@@ -247,9 +259,13 @@ impl Machine for Host {
     fn discard<'a>(&'a self, release: &'a Verified<Release>) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let app = &release.manifest.app.id;
-            let installed = self.orchestrator.observed().borrow().instances.iter().any(|known| {
-                known.app.slug == *app
-            });
+            let installed = self
+                .orchestrator
+                .observed()
+                .borrow()
+                .instances
+                .iter()
+                .any(|known| known.app.slug == *app);
             if installed {
                 return;
             }
@@ -285,11 +301,19 @@ impl Machine for Host {
                 lines: Some(lines),
                 ..LogQuery::default()
             };
-            let failed = |error: &dyn std::error::Error| explain::internal("read the app's log", error);
-            let mut stream = self.orchestrator.logs(app, &query).map_err(|error| match error {
-                ChangeError::NotInstalled(_) => not_installed(app),
-                error => failed(&error),
-            })?;
+            let failed =
+                |error: &dyn std::error::Error| explain::internal("read the app's log", error);
+            let mut stream = self
+                .orchestrator
+                .logs(app, &query)
+                .map_err(|error| match error {
+                    ChangeError::NotInstalled(_) => not_installed(app),
+                    error @ (ChangeError::Start(_)
+                    | ChangeError::Cancelled(_)
+                    | ChangeError::Purge { .. }
+                    | ChangeError::Journal(_)
+                    | ChangeError::Machine(_)) => failed(&error),
+                })?;
             let mut read = Vec::new();
             while read.len() < LOG_LINES_MAX {
                 let Some(line) = stream.next().await.map_err(|error| failed(&error))? else {
@@ -357,9 +381,10 @@ fn installed(instance: &orchestrator::Instance) -> Installed {
     let state = state(instance.state);
     let trouble = instance.reason.as_ref().map(|reason| {
         problem(
-            match state {
-                InstanceState::Unhealthy => "unhealthy",
-                _ => "notRunning",
+            if state == InstanceState::Unhealthy {
+                "unhealthy"
+            } else {
+                "notRunning"
             },
             reason,
             "Look at its log, or restart it",
@@ -486,7 +511,15 @@ fn of_start(error: &StartError) -> MachineError {
                 orchestrator::Failure::NeverHealthy { .. } | orchestrator::Failure::Timeout => {
                     ("neverHealthy", true)
                 }
-                _ => ("notRunning", true),
+                orchestrator::Failure::NotRunnable
+                | orchestrator::Failure::OutOfMemory
+                | orchestrator::Failure::Exited { .. }
+                | orchestrator::Failure::Killed { .. }
+                | orchestrator::Failure::Dependency
+                | orchestrator::Failure::Unknown { .. } => ("notRunning", true),
+                orchestrator::Failure::ImageMissing
+                | orchestrator::Failure::SecretMissing
+                | orchestrator::Failure::DataMissing => ("notRunning", false),
             };
             let mut failed = problem(
                 kind,

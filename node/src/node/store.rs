@@ -22,7 +22,8 @@ const CARDS_MAX: u32 = 100;
 impl Node {
     pub(super) async fn search_store(&self, params: SearchParams) -> Result<SearchResult, Problem> {
         let now = Timestamp::now();
-        let category: Option<Category> = match params.category.as_deref().filter(|c| !c.is_empty()) {
+        let category: Option<Category> = match params.category.as_deref().filter(|c| !c.is_empty())
+        {
             Some(text) => Some(
                 text.parse()
                     .map_err(|error| problem("invalid", format!("{error}"), ""))?,
@@ -103,7 +104,10 @@ impl Node {
                 _ => Vec::new(),
             },
             missing_size_bytes: self.missing_bytes(&entry).await,
-            disk_free_bytes: self.machine.now().and_then(|machine| machine.disk_free_bytes()),
+            disk_free_bytes: self
+                .machine
+                .now()
+                .and_then(|machine| machine.disk_free_bytes()),
             instance,
         };
         let around = Surroundings {
@@ -112,7 +116,13 @@ impl Node {
             has_icon: self.has_icon(&entry).await,
             now,
         };
-        Ok(view::page(&entry, &evidence, &self.platform, &around, parts))
+        Ok(view::page(
+            &entry,
+            &evidence,
+            &self.platform,
+            &around,
+            parts,
+        ))
     }
 
     /// Says why an install would be refused now; the job checks all of it again.
@@ -135,14 +145,25 @@ impl Node {
         if entry.is_stale(now) {
             return Some(problem(
                 "expired",
-                format!("There has been no news of this app since {}", entry.announcement.created),
+                format!(
+                    "There has been no news of this app since {}",
+                    entry.announcement.created
+                ),
                 "Wait until the publisher announces it again",
             ));
         }
-        if !entry.announcement.card.architectures.contains(&self.platform.architecture) {
+        if !entry
+            .announcement
+            .card
+            .architectures
+            .contains(&self.platform.architecture)
+        {
             return Some(problem(
                 "architecture",
-                format!("The app has no image for this machine ({})", self.platform.architecture),
+                format!(
+                    "The app has no image for this machine ({})",
+                    self.platform.architecture
+                ),
                 "Ask the publisher for one",
             ));
         }

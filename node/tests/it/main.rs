@@ -1,8 +1,17 @@
 //! The daemon from outside: its API over real sockets, and the contract with the web UI.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy allows it in tests only below cfg(test), which an integration binary does not have"
+)]
+
 mod backend;
+mod bed;
 mod contract;
 mod guard;
 mod http;
+mod journey;
+mod machine;
+mod refusals;
 mod rpc;
 mod streams;

@@ -43,7 +43,7 @@ percent: number,
  */
 message: string, 
 /**
- * Bytes, while it fetches.
+ * Bytes, while it fetches; afterwards what it fetched and from whom.
  */
 transfer: Transfer | null, 
 /**

@@ -1,0 +1,400 @@
+//! A publisher with a real relay and a real swarm, and daemons on machines without podman.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use archy_nostr::{Draft as EventDraft, NostrKey, PublishOptions, RelayUrl, Subject, relay};
+use archy_registry::announcement::Announcement;
+use archy_registry::key_state::KeyState;
+use archy_registry::release::{
+    self, Asset, Descriptor, Draft, Endpoint, Image, Origin, Platform, Release,
+};
+use archy_registry::{Blake3Hash, Did, OciDigest, SigningKey, Verified, manifest, sign};
+use archy_swarm::{Config as SwarmConfig, Discovery, Swarm};
+use archyd::api::types::Event;
+use archyd::config::{Config, Environment, Flags, Paths};
+use archyd::daemon::Daemon;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::Request;
+use crate::machine::Fake;
+
+pub(crate) const ICON: &[u8] = b"<svg xmlns='http://www.w3.org/2000/svg'/>";
+
+/// The relay everybody uses.
+pub(crate) struct Relay {
+    _dir: tempfile::TempDir,
+    relay: relay::Relay,
+}
+
+impl Relay {
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config =
+            relay::Config::new("127.0.0.1:0".parse().unwrap(), dir.path().join("relay.db"));
+        let relay = relay::start(config, &CancellationToken::new())
+            .await
+            .unwrap();
+        Self { _dir: dir, relay }
+    }
+
+    pub(crate) fn url(&self) -> RelayUrl {
+        self.relay.url().clone()
+    }
+}
+
+/// Somebody who publishes, with everything in their own hands.
+pub(crate) struct Publisher {
+    pub(crate) key: SigningKey,
+    pub(crate) nostr: NostrKey,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) swarm: Swarm,
+}
+
+/// A signed release and how large its bytes are.
+pub(crate) struct Signed {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) release: Release,
+    pub(crate) hash: Blake3Hash,
+}
+
+impl Publisher {
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let swarm = Swarm::start(swarm_config(dir.path()), CancellationToken::new())
+            .await
+            .unwrap();
+        Self {
+            key: SigningKey::generate().unwrap(),
+            nostr: NostrKey::generate(),
+            dir,
+            swarm,
+        }
+    }
+
+    pub(crate) fn did(&self) -> Did {
+        self.key.did()
+    }
+
+    /// Provides an image of one layer, the icon and the release, and signs it.
+    pub(crate) async fn release(
+        &self,
+        slug: &str,
+        seq: u64,
+        layer: &[u8],
+        signer: &SigningKey,
+    ) -> Signed {
+        let manifest = manifest::parse(&format!(
+            "app:\n  id: {slug}\n  name: Notes {seq}\n  version: 1.{seq}.0\n  tagline: Keeps notes\n  description: \"# Notes\"\n  category: files\n\
+             container:\n  image: localhost/notes:1\n  ports: [{{container: 8080}}]\n\
+             interfaces: [{{name: Notes, port: 8080, type: ui}}]\n"
+        ));
+        let manifest = manifest.unwrap_or_else(|error| panic!("{error}")).manifest;
+        let container = manifest.containers[0].name.clone();
+        let config =
+            br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let image = Image {
+            container,
+            platform: Platform::host(),
+            manifest: self
+                .blob(
+                    "application/vnd.oci.image.manifest.v1+json",
+                    format!("{{\"layer\":\"{slug} {seq}\"}}").as_bytes(),
+                    false,
+                )
+                .await,
+            config: self
+                .blob("application/vnd.oci.image.config.v1+json", config, false)
+                .await,
+            layers: vec![
+                self.blob("application/vnd.oci.image.layer.v1.tar", layer, true)
+                    .await,
+            ],
+        };
+        self.provide(ICON).await;
+        let origin = Origin {
+            endpoints: vec![self.endpoint()],
+        };
+        let mut draft = Draft::new(
+            self.did(),
+            seq,
+            Timestamp::now(),
+            manifest,
+            vec![image],
+            origin,
+        );
+        draft.icon = Some(Asset {
+            blake3: Blake3Hash::of(ICON),
+            size_bytes: ICON.len() as u64,
+            media_type: "image/svg+xml".to_owned(),
+        });
+        let release = release::assemble(draft).unwrap();
+        let signed = sign(&release, signer, release.created).unwrap();
+        self.provide(&signed.bytes).await;
+        Signed {
+            hash: signed.hash,
+            bytes: signed.bytes,
+            release,
+        }
+    }
+
+    /// The card that names a release, dated `later` than now would be.
+    pub(crate) fn announcement(&self, signed: &Signed) -> Announcement {
+        let created = Timestamp::now();
+        let release = &signed.release;
+        Announcement {
+            r#type: archy_registry::announcement::TYPE.to_owned(),
+            publisher: release.publisher,
+            slug: release.manifest.app.id.clone(),
+            version: release.manifest.app.version.clone(),
+            seq: release.seq,
+            created: Timestamp::from_second(created.as_second()).unwrap(),
+            expires: Timestamp::from_second(created.as_second() + 86_400).unwrap(),
+            release: archy_registry::announcement::ReleaseRef {
+                blake3: signed.hash,
+                size_bytes: signed.bytes.len() as u64,
+            },
+            card: archy_registry::announcement::Card::of(release),
+            origin: release.origin.clone(),
+        }
+    }
+
+    /// Signs any statement and puts it on the relay under the announcement label of `slug`.
+    pub(crate) async fn announce<T: Serialize>(
+        &self,
+        relay: &Relay,
+        slug: &str,
+        statement: &T,
+        signer: &SigningKey,
+    ) {
+        let signed = sign(statement, signer, Timestamp::now()).unwrap();
+        let subject = Subject::Announcement(slug.parse().unwrap());
+        let expires = Timestamp::now() + SignedDuration::from_hours(24);
+        let draft = EventDraft::new(subject, self.did(), &signed.bytes, Some(expires)).unwrap();
+        let options = PublishOptions::default();
+        let report = archy_nostr::publish(&[relay.url()], &self.nostr, &draft, &options)
+            .await
+            .unwrap();
+        assert_eq!(report.accepted.len(), 1, "{report:?}");
+    }
+
+    /// Publishes an app the honest way.
+    pub(crate) async fn publish(
+        &self,
+        relay: &Relay,
+        slug: &str,
+        seq: u64,
+        layer: &[u8],
+    ) -> Signed {
+        let signed = self.release(slug, seq, layer, &self.key).await;
+        let verified: Verified<Release> = release::verify(
+            &signed.bytes,
+            &KeyState::implicit(self.did()),
+            Timestamp::now(),
+        )
+        .unwrap();
+        let announcement = Announcement::of(&verified, signed.bytes.len() as u64, Timestamp::now());
+        self.announce(relay, slug, &announcement, &self.key).await;
+        signed
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.swarm.endpoint()
+    }
+
+    async fn provide(&self, bytes: &[u8]) {
+        self.swarm
+            .provide(&"test".parse().unwrap(), bytes, None)
+            .await
+            .unwrap();
+    }
+
+    async fn blob(&self, media_type: &str, bytes: &[u8], layer: bool) -> Descriptor {
+        self.provide(bytes).await;
+        let digest = sha256(bytes);
+        Descriptor {
+            media_type: media_type.to_owned(),
+            digest,
+            size_bytes: bytes.len() as u64,
+            blake3: Blake3Hash::of(bytes),
+            diff_id: layer.then_some(digest),
+        }
+    }
+}
+
+/// Any 32 bytes do: nothing in these tests computes a SHA-256 of its own.
+fn sha256(bytes: &[u8]) -> OciDigest {
+    OciDigest::from_sha256(*Blake3Hash::of(&[bytes, b"sha256"].concat()).as_bytes())
+}
+
+fn swarm_config(dir: &Path) -> SwarmConfig {
+    let mut config = SwarmConfig::new(dir);
+    config.bind = vec!["127.0.0.1:0".parse().unwrap()];
+    config.discovery = Discovery {
+        mdns: false,
+        n0: false,
+    };
+    config
+}
+
+/// A daemon, its machine and its disk.
+pub(crate) struct Node {
+    pub(crate) dir: Arc<tempfile::TempDir>,
+    pub(crate) daemon: Daemon,
+    pub(crate) machine: Arc<Fake>,
+    settings: Vec<String>,
+}
+
+impl Node {
+    /// Starts a daemon that follows `relay` and knows `peers`.
+    pub(crate) async fn start(relay: &Relay, peers: &[Endpoint]) -> Self {
+        let peers: Vec<String> = peers
+            .iter()
+            .map(|peer| {
+                let addresses: Vec<String> =
+                    peer.addresses.iter().map(ToString::to_string).collect();
+                format!("{}@{}", peer.id, addresses.join("+"))
+            })
+            .collect();
+        let settings = vec![
+            "api.listen=127.0.0.1:0".to_owned(),
+            "swarm.listen=127.0.0.1:0".to_owned(),
+            "swarm.mdns=false".to_owned(),
+            format!("nostr.relays={}", relay.url()),
+            format!("swarm.peers={}", peers.join(",")),
+        ];
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        Self::boot(dir, Arc::new(Fake::new()), settings).await
+    }
+
+    /// Stops it in order and starts it again on the same disk.
+    pub(crate) async fn restart(self) -> Self {
+        self.daemon.stop().await;
+        Self::boot(self.dir, self.machine, self.settings).await
+    }
+
+    async fn boot(dir: Arc<tempfile::TempDir>, machine: Arc<Fake>, settings: Vec<String>) -> Self {
+        let root = dir.path();
+        let environment: Environment = [
+            ("HOME", root.join("home")),
+            ("XDG_RUNTIME_DIR", root.join("run")),
+        ]
+        .map(|(name, path)| (name.to_owned(), path.to_str().unwrap().to_owned()))
+        .into();
+        let paths = Paths::discover(&environment, None).unwrap();
+        let flags = Flags {
+            set: settings.clone(),
+            ..Flags::default()
+        };
+        let config = Config::load(&flags, &environment, &paths).unwrap();
+        let daemon = Daemon::start(config, paths, Some(machine.clone()))
+            .await
+            .unwrap();
+        Self {
+            dir,
+            daemon,
+            machine,
+            settings,
+        }
+    }
+
+    /// Calls a method over the Unix socket; the error's data is the problem.
+    pub(crate) async fn rpc(&self, method: &str, params: Value) -> Result<Value, Value> {
+        let socket = self.dir.path().join("run/archy/archyd.sock");
+        let stream = UnixStream::connect(socket).await.unwrap();
+        let answer = Request::rpc(method, &params)
+            .exchange(stream, "archyd")
+            .await
+            .json();
+        match answer.get("result") {
+            Some(result) => Ok(result.clone()),
+            None => Err(answer["error"]["data"].clone()),
+        }
+    }
+
+    /// Waits until the app's page is as wished.
+    pub(crate) async fn page(&self, app: &Value, wished: impl Fn(&Value) -> bool) -> Value {
+        let mut events = self.daemon.node.follow.hub().subscribe();
+        let mut refusals = self.daemon.node.follow.refusals.changed();
+        loop {
+            let page = self
+                .rpc("store.show", app.clone())
+                .await
+                .unwrap_or_else(|problem| problem);
+            if wished(&page) {
+                return page;
+            }
+            tokio::select! {
+                _ = events.recv() => {}
+                _ = refusals.changed() => {}
+            }
+        }
+    }
+
+    /// Waits until a release of the app was fetched and verified.
+    pub(crate) async fn has_release(&self, app: &Value) -> Value {
+        self.page(app, |page| page["release"].is_object()).await
+    }
+
+    /// Waits for the reason why something of the app was refused.
+    pub(crate) async fn refusal(&self, kind: &str) -> Value {
+        let mut refusals = self.daemon.node.follow.refusals.changed();
+        loop {
+            let status = self.rpc("node.status", json!({})).await.unwrap();
+            let refused = status["refused"].as_array().unwrap().iter();
+            let found = refused
+                .map(|refused| &refused["problem"])
+                .find(|problem| problem["kind"] == kind);
+            if let Some(problem) = found {
+                return problem.clone();
+            }
+            refusals.changed().await.unwrap();
+        }
+    }
+
+    /// Starts an install and returns its job's id, once the daemon takes jobs.
+    pub(crate) async fn begin(&self, params: Value) -> String {
+        self.daemon.node.jobs.ready().await;
+        let job = self.rpc("package.install", params).await.unwrap();
+        job["job"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits for a job's end.
+    pub(crate) async fn ended(&self, job: &str) -> Value {
+        let mut events = self.daemon.node.follow.hub().subscribe();
+        self.daemon.node.jobs.ready().await;
+        loop {
+            let shown = self.rpc("job.show", json!({"job": job})).await.unwrap();
+            if shown["phase"] == "done" {
+                return shown;
+            }
+            while !matches!(events.recv().await, Ok(Event::Job(_)) | Err(_)) {}
+        }
+    }
+
+    pub(crate) async fn install(&self, app: &Value) -> Value {
+        let job = self.begin(json!({"app": app})).await;
+        self.ended(&job).await
+    }
+
+    /// Tags under which the swarm holds installed apps.
+    pub(crate) async fn app_tags(&self) -> Vec<String> {
+        let swarm = self.daemon.node.swarm.ready().await;
+        let tags = swarm.tags().into_iter().map(|usage| usage.tag.to_string());
+        tags.filter(|tag| tag.starts_with("app/")).collect()
+    }
+}
+
+/// Names an app in the API's way.
+pub(crate) fn app(publisher: &Publisher, slug: &str) -> Value {
+    json!({"publisher": publisher.did().to_string(), "slug": slug})
+}
+
+/// Content that no two calls share and that is stored as a file of its own.
+pub(crate) fn layer(name: &str) -> Vec<u8> {
+    name.bytes().cycle().take(200_000).collect()
+}

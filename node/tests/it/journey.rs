@@ -1,0 +1,142 @@
+//! One app's way: published, heard, fetched, verified, installed, handed on, removed.
+
+use serde_json::json;
+
+use crate::bed::{ICON, Node, Publisher, Relay, app, layer};
+use crate::machine::Mood;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_travels_from_its_publisher_over_one_node_to_the_next() {
+    let relay = Relay::start().await;
+    let publisher = Publisher::start().await;
+    let b = Node::start(&relay, &[]).await;
+    let notes = app(&publisher, "notes");
+    publisher.publish(&relay, "notes", 1, &layer("one")).await;
+
+    let page = b.has_release(&notes).await;
+    assert_eq!(page["card"]["name"], "Notes 1");
+    assert_eq!(page["descriptionHtml"], "<h1>Notes</h1>\n");
+    assert_eq!(page["publisher"]["trust"]["band"], "new");
+    let job = b.install(&notes).await;
+    assert_eq!(job["state"], "succeeded", "{job}");
+    assert_eq!(job["percent"], 100.0);
+    assert_eq!(b.machine.loaded.lock().unwrap()[0].1, layer("one"));
+    let list = b.rpc("package.list", json!({})).await.unwrap();
+    assert_eq!(list["instances"][0]["app"], notes);
+    assert_eq!(list["instances"][0]["state"], "running");
+    let icon = list["instances"][0]["icon"].as_str().unwrap().to_owned();
+    assert_eq!(
+        icon,
+        format!("/assets/{}", archy_registry::Blake3Hash::of(ICON))
+    );
+
+    // The publisher goes; whoever installed the app hands it on.
+    let endpoint = b.daemon.node.swarm.ready().await.endpoint();
+    publisher.swarm.shutdown().await;
+    let c = Node::start(&relay, std::slice::from_ref(&endpoint)).await;
+    c.has_release(&notes).await;
+    let job = c.install(&notes).await;
+    assert_eq!(job["state"], "succeeded", "{job}");
+    assert_eq!(c.machine.loaded.lock().unwrap()[0].1, layer("one"));
+
+    // Removed, it is no longer handed on, but stays in the shop window.
+    let removal = b
+        .rpc("package.uninstall", json!({"slug": "notes"}))
+        .await
+        .unwrap();
+    let removal = b.ended(removal["job"].as_str().unwrap()).await;
+    assert_eq!(removal["state"], "succeeded", "{removal}");
+    assert!(b.app_tags().await.is_empty());
+    assert_eq!(c.app_tags().await.len(), 1);
+    let page = b.has_release(&notes).await;
+    assert!(page["instance"].is_null());
+    let gone = b
+        .rpc("package.stop", json!({"slug": "notes"}))
+        .await
+        .unwrap_err();
+    assert_eq!(gone["kind"], "notInstalled");
+    b.daemon.stop().await;
+    c.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_the_catalog_and_goes_on_with_installs() {
+    let relay = Relay::start().await;
+    let publisher = Publisher::start().await;
+    let node = Node::start(&relay, &[]).await;
+    let notes = app(&publisher, "notes");
+    publisher.publish(&relay, "notes", 1, &layer("one")).await;
+    node.has_release(&notes).await;
+    *node.machine.mood.lock().unwrap() = Mood::Slow;
+    let job = node.begin(json!({"app": notes})).await;
+    node.machine.begun.notified().await;
+
+    *node.machine.mood.lock().unwrap() = Mood::Well;
+    let node = node.restart().await;
+    let found = node
+        .rpc("store.search", json!({"query": "note"}))
+        .await
+        .unwrap();
+    assert_eq!(found["total"], 1);
+    let ended = node.ended(&job).await;
+    assert_eq!(ended["state"], "succeeded", "{ended}");
+    node.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_install_leaves_nothing() {
+    let relay = Relay::start().await;
+    let publisher = Publisher::start().await;
+    let node = Node::start(&relay, &[]).await;
+    let notes = app(&publisher, "notes");
+    publisher.publish(&relay, "notes", 1, &layer("one")).await;
+    node.has_release(&notes).await;
+    *node.machine.mood.lock().unwrap() = Mood::Slow;
+    let job = node.begin(json!({"app": notes})).await;
+    node.machine.begun.notified().await;
+    node.rpc("job.cancel", json!({"job": job})).await.unwrap();
+    let ended = node.ended(&job).await;
+    assert_eq!(ended["state"], "cancelled", "{ended}");
+    assert!(node.app_tags().await.is_empty());
+    assert!(
+        node.machine
+            .discarded
+            .load(std::sync::atomic::Ordering::SeqCst)
+    );
+    let again = node
+        .rpc("job.cancel", json!({"job": job}))
+        .await
+        .unwrap_err();
+    assert_eq!(again["kind"], "notCancellable");
+    node.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_never_answers_is_taken_back_and_counts_against_its_publisher() {
+    let relay = Relay::start().await;
+    let publisher = Publisher::start().await;
+    let node = Node::start(&relay, &[]).await;
+    let notes = app(&publisher, "notes");
+    publisher.publish(&relay, "notes", 1, &layer("one")).await;
+    let before = node.has_release(&notes).await;
+    *node.machine.mood.lock().unwrap() = Mood::NeverHealthy;
+    let job = node.install(&notes).await;
+    assert_eq!(job["state"], "failed");
+    assert_eq!(job["problem"]["kind"], "neverHealthy");
+    assert!(node.app_tags().await.is_empty());
+    let after = node.has_release(&notes).await;
+    let points = |page: &serde_json::Value| page["publisher"]["trust"]["points"].as_f64().unwrap();
+    assert!(points(&after) <= points(&before));
+    assert_ne!(
+        after["publisher"]["reasons"],
+        before["publisher"]["reasons"]
+    );
+    let sum: f64 = after["publisher"]["reasons"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|reason| reason["points"].as_f64().unwrap())
+        .sum();
+    assert!((sum - points(&after)).abs() < 1e-9);
+    node.daemon.stop().await;
+}

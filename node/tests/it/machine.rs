@@ -1,0 +1,215 @@
+//! A machine without podman: it notes what is asked of it, and does as it is told.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use archy_registry::manifest::Manifest;
+use archy_registry::release::{Image, Release};
+use archy_registry::{AppId, Slug, Verified};
+use archyd::api::problem;
+use archyd::api::types::{InstanceState, JobPhase, LogLine, Problem, Right};
+use archyd::machine::{Installed, Machine, MachineError, Observed, Progress};
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// What the machine does when it is asked to install.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Mood {
+    /// It works.
+    Well,
+    /// The app never becomes healthy.
+    NeverHealthy,
+    /// It takes until it is stopped.
+    Slow,
+}
+
+pub(crate) struct Fake {
+    pub(crate) mood: Mutex<Mood>,
+    /// Somebody has begun to install.
+    pub(crate) begun: Notify,
+    pub(crate) discarded: AtomicBool,
+    pub(crate) loaded: Mutex<Vec<(String, Vec<u8>)>>,
+    observed: watch::Sender<Observed>,
+}
+
+impl Fake {
+    pub(crate) fn new() -> Self {
+        Self {
+            mood: Mutex::new(Mood::Well),
+            begun: Notify::new(),
+            discarded: AtomicBool::new(false),
+            loaded: Mutex::default(),
+            observed: watch::Sender::new(Observed {
+                at: Some(Timestamp::now()),
+                ..Observed::default()
+            }),
+        }
+    }
+
+    fn set(&self, slug: &Slug, state: InstanceState) -> Result<(), MachineError> {
+        let mut found = false;
+        self.observed.send_modify(|observed| {
+            for app in observed.apps.iter_mut().filter(|app| app.app.slug == *slug) {
+                app.state = state;
+                found = true;
+            }
+        });
+        assert!(found, "the API looks whether an app is installed");
+        Ok(())
+    }
+}
+
+impl Machine for Fake {
+    fn preflight<'a>(
+        &'a self,
+        release: &'a Verified<Release>,
+    ) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            match self.observed.borrow().find(&release.manifest.app.id) {
+                Some(other) if other.app != release.app() => Err(problem("slugTaken", "taken", "")),
+                Some(_) => Err(problem("installed", "installed", "")),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn load_image<'a>(
+        &'a self,
+        _: &'a Slug,
+        image: &'a Image,
+        reference: &'a str,
+    ) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            // As podman does: the manifest, then each layer, from the registry that it is pointed to.
+            let (host, rest) = reference.split_once('/').unwrap();
+            let (repository, digest) = rest.split_once('@').unwrap();
+            let (secret, repository) = repository.split_once('/').unwrap();
+            let host = host.parse().unwrap();
+            let path = format!("/v2/{secret}/{repository}/manifests/{digest}");
+            let answer = crate::http::Request::get(&path).send(host).await;
+            assert_eq!(answer.status, 200, "{path}");
+            for layer in &image.layers {
+                let path = format!("/v2/{secret}/{repository}/blobs/{}", layer.digest);
+                let answer = crate::http::Request::get(&path).send(host).await;
+                assert_eq!(answer.body.len() as u64, layer.size_bytes);
+                self.loaded
+                    .lock()
+                    .unwrap()
+                    .push((layer.digest.to_string(), answer.body));
+            }
+            Ok(())
+        })
+    }
+
+    fn install<'a>(
+        &'a self,
+        release: &'a Verified<Release>,
+        progress: Progress<'a>,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(async move {
+            progress(JobPhase::Starting, "Starting".to_owned());
+            self.begun.notify_one();
+            let mood = *self.mood.lock().unwrap();
+            match mood {
+                Mood::Well => {}
+                Mood::NeverHealthy => {
+                    return Err(MachineError::Failed {
+                        problem: problem("neverHealthy", "It never answered", ""),
+                        by_app: true,
+                    });
+                }
+                Mood::Slow => {
+                    cancel.cancelled().await;
+                    return Err(MachineError::Stopped);
+                }
+            }
+            self.observed.send_modify(|observed| {
+                observed.apps.push(Installed {
+                    app: release.app(),
+                    version: release.manifest.app.version.clone(),
+                    release: release.hash(),
+                    state: InstanceState::Running,
+                    problem: None,
+                    containers: Vec::new(),
+                    interfaces: Vec::new(),
+                    installed: Timestamp::now(),
+                    data_dir: PathBuf::from("/data"),
+                });
+            });
+            Ok(())
+        })
+    }
+
+    fn start<'a>(
+        &'a self,
+        app: &'a Slug,
+        _: Progress<'a>,
+        _: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(async move { self.set(app, InstanceState::Running) })
+    }
+
+    fn stop<'a>(
+        &'a self,
+        app: &'a Slug,
+        _: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(async move { self.set(app, InstanceState::Stopped) })
+    }
+
+    fn restart<'a>(
+        &'a self,
+        app: &'a Slug,
+        _: Progress<'a>,
+        _: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(async move { self.set(app, InstanceState::Running) })
+    }
+
+    fn remove<'a>(
+        &'a self,
+        app: &'a Slug,
+        _: bool,
+        _: Progress<'a>,
+        _: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(async move {
+            self.observed
+                .send_modify(|observed| observed.apps.retain(|known| known.app.slug != *app));
+            Ok(())
+        })
+    }
+
+    fn discard<'a>(&'a self, _: &'a Verified<Release>) -> BoxFuture<'a, ()> {
+        Box::pin(async move { self.discarded.store(true, Ordering::SeqCst) })
+    }
+
+    fn kept(&self) -> Vec<AppId> {
+        Vec::new()
+    }
+
+    fn observed(&self) -> watch::Receiver<Observed> {
+        self.observed.subscribe()
+    }
+
+    fn logs<'a>(
+        &'a self,
+        _: &'a Slug,
+        _: Option<&'a Slug>,
+        _: u32,
+    ) -> BoxFuture<'a, Result<Vec<LogLine>, Problem>> {
+        Box::pin(async move { Ok(Vec::new()) })
+    }
+
+    fn rights(&self, _: &Manifest) -> Vec<Right> {
+        Vec::new()
+    }
+
+    fn disk_free_bytes(&self) -> Option<u64> {
+        None
+    }
+}
