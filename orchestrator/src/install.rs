@@ -230,6 +230,9 @@ impl Orchestrator {
     ) -> Result<(), InstallError> {
         progress(Phase::Preparing);
         self.inner.store.save(desired).map_err(MachineError::from)?;
+        // From here on the images belong to what is desired.
+        let settled = self.inner.loading.settle(desired.slug());
+        settled.map_err(MachineError::io("loading"))?;
         self.make_directories(desired)?;
         self.store_secrets(desired).await?;
         progress(Phase::Validating);

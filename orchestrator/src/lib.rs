@@ -12,6 +12,8 @@ pub mod install;
 pub mod instance;
 pub mod lifecycle;
 mod live;
+mod loading;
+mod memory;
 pub mod names;
 mod orchestrator;
 pub mod plan;
@@ -26,6 +28,7 @@ mod secrets;
 pub mod settings;
 pub mod setup;
 pub mod start;
+mod takedown;
 
 pub use config::Config;
 pub use desired::{Desired, Stage, Wish};

@@ -1,24 +1,20 @@
-//! Stop, start, restart, uninstall and purge of installed apps, and taking an app down.
+//! Stop, start, restart, uninstall and purge of installed apps, and what a node does first after it was killed.
 
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use archy_registry::Slug;
-use futures_util::future::join_all;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::desired::{Desired, Stage, Wish};
-use crate::disk;
 use crate::install::MachineError;
 use crate::instance::Instance;
 use crate::names;
 use crate::orchestrator::Orchestrator;
-use crate::quadlet::validate::service_name;
-use crate::quadlet::{LABEL_APP, LABEL_ROOT, app_dir};
+use crate::quadlet::app_dir;
 use crate::runtime::journal::{JournalError, LogStream, Query};
-use crate::runtime::systemd::Verb;
 use crate::start::StartError;
 
 /// A change of an installed app failed.
@@ -256,6 +252,9 @@ impl Orchestrator {
                 }
             }
         }
+        for app in self.inner.loading.apps() {
+            self.drop_images(&app).await;
+        }
         for (app, directory) in self.half_purged() {
             if let Err(error) = self.delete_data(&app, &directory).await {
                 first_error.get_or_insert(error);
@@ -329,122 +328,4 @@ impl Orchestrator {
         self.memory(|memory| memory.forget(desired.slug()));
         self.tear_down(desired).await
     }
-
-    pub(crate) async fn stop_containers(&self, desired: &Desired) -> Result<(), MachineError> {
-        let app = desired.slug();
-        let units: Vec<String> = desired
-            .containers()
-            .map(|c| names::container_unit(app, c))
-            .collect();
-        self.stop_units(&units).await
-    }
-
-    /// Stops units in the order that systemd knows, and forgets that stopping may count as failing.
-    async fn stop_units(&self, units: &[String]) -> Result<(), MachineError> {
-        let stop = |unit: &String| {
-            let unit = unit.clone();
-            async move {
-                self.inner.systemd.job(Verb::Stop, &unit).await?;
-                self.inner.systemd.reset_failed(&unit).await
-            }
-        };
-        for stopped in join_all(units.iter().map(stop)).await {
-            stopped?;
-        }
-        Ok(())
-    }
-
-    /// Takes an app down to its data: units, containers, network, podman's volumes and secrets, images.
-    pub(crate) async fn tear_down(&self, desired: &Desired) -> Result<(), MachineError> {
-        let app = desired.slug();
-        self.allow_if_there(app)?;
-        self.take_down_units(app, services(desired)).await?;
-        self.remove_containers(&desired.app.to_string(), app)
-            .await?;
-        let podman = &self.inner.podman;
-        if desired.has_network() {
-            podman.remove_network(&names::network(app)).await?;
-        }
-        for volume in desired.volumes() {
-            podman.remove_volume(&names::volume(app, volume)).await?;
-        }
-        for secret in desired.secrets() {
-            podman.remove_secret(&names::secret(app, secret)).await?;
-        }
-        for image in &desired.release.images {
-            let repository = names::image_repository(app, &image.container);
-            let tag = names::image_tag(&image.manifest.digest);
-            let removed = podman.remove_image(&format!("{repository}:{tag}")).await;
-            if let Err(error) = removed {
-                tracing::debug!(app = %desired.app, error = &error as &dyn std::error::Error, "an image stays");
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes down what carries our mark but belongs to no app that is known.
-    pub(crate) async fn tear_down_orphan(&self, app: &Slug) -> Result<(), MachineError> {
-        let live = self
-            .live_units()
-            .map_err(MachineError::io(&self.inner.config.unit_dir))?;
-        let files = live.get(app).into_iter().flat_map(|files| files.keys());
-        let services = files.map(|file| service_name(file)).collect();
-        self.take_down_units(app, services).await?;
-        self.remove_containers("", app).await
-    }
-
-    async fn take_down_units(&self, app: &Slug, services: Vec<String>) -> Result<(), MachineError> {
-        // Containers first: stopping the network they require would stop them in any order.
-        let (containers, others): (Vec<_>, Vec<_>) = services.into_iter().partition(|unit| {
-            !unit.ends_with("-network.service") && !unit.ends_with("-volume.service")
-        });
-        self.stop_units(&containers).await?;
-        self.stop_units(&others).await?;
-        let staging = self.staging(app);
-        disk::remove_dir(&staging).map_err(MachineError::io(&staging))?;
-        let live = self.inner.config.unit_dir.join(app.as_str());
-        if live.exists() {
-            // Out of Quadlet's sight in one step, then gone.
-            std::fs::create_dir_all(&self.inner.config.staging_dir)
-                .and_then(|()| std::fs::rename(&live, &staging))
-                .and_then(|()| disk::remove_dir(&staging))
-                .map_err(MachineError::io(&live))?;
-            self.inner.systemd.reload().await?;
-        }
-        Ok(())
-    }
-
-    /// Removes containers of an app of this node that outlived their unit.
-    async fn remove_containers(&self, id: &str, app: &Slug) -> Result<(), MachineError> {
-        let suffix = format!("/{app}");
-        for container in self.inner.podman.containers().await? {
-            let ours = container.label(LABEL_ROOT) == Some(&self.inner.facts.root);
-            let label = container.label(LABEL_APP).unwrap_or_default();
-            let same = if id.is_empty() {
-                label.ends_with(&suffix)
-            } else {
-                label == id
-            };
-            if ours && same {
-                self.inner.podman.remove_container(&container.id).await?;
-            }
-        }
-        Ok(())
-    }
-
-    fn allow_if_there(&self, app: &Slug) -> Result<(), MachineError> {
-        if app_dir(&self.inner.facts.apps_dir, app).exists() {
-            self.allow(app, false)?;
-        }
-        Ok(())
-    }
-}
-
-/// Every service that an app's unit files make.
-pub(crate) fn services(desired: &Desired) -> Vec<String> {
-    desired
-        .units
-        .keys()
-        .map(|file| service_name(file))
-        .collect()
 }

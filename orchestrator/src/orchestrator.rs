@@ -10,10 +10,11 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use crate::config::Config;
 use crate::desired::DesiredStore;
 use crate::instance::Observed;
+use crate::loading::Loading;
+use crate::memory::Memory;
 use crate::names;
 use crate::probe;
 use crate::quadlet::{Facts, Limits};
-use crate::reconcile::Memory;
 use crate::runtime::podman::{Podman, PodmanError, is_exactly};
 use crate::runtime::systemd::Systemd;
 
@@ -37,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) systemd: Systemd,
     pub(crate) podman: Podman,
     pub(crate) store: DesiredStore,
+    pub(crate) loading: Loading,
     pub(crate) observed: watch::Sender<Observed>,
     pub(crate) memory: Mutex<Memory>,
     /// Wakes the reconciler.
@@ -114,6 +116,7 @@ impl Orchestrator {
             systemd: Systemd::new(&config.bus_socket),
             podman: Podman::new(&config.podman_socket),
             store: DesiredStore::new(config.apps_dir()),
+            loading: Loading::new(&config.data_dir),
             observed: watch::Sender::new(observed),
             memory: Mutex::default(),
             nudge: tokio::sync::Notify::new(),
@@ -154,6 +157,13 @@ impl Orchestrator {
         if self.has_image(app, image).await.map_err(failed)? {
             return Ok(());
         }
+        let repository = names::image_repository(app, &image.container);
+        let tag = names::image_tag(&image.manifest.digest);
+        for name in [reference, &format!("{repository}:{tag}")] {
+            if let Err(error) = self.inner.loading.note(app, name) {
+                tracing::warn!(app = %app, error = &error as &dyn std::error::Error, "a killed node would leave an image behind");
+            }
+        }
         let id = podman.pull(reference, progress).await.map_err(failed)?;
         let pulled = podman.image(&id).await.map_err(failed)?;
         let differs = |found: String| LoadError::Differs {
@@ -166,8 +176,6 @@ impl Orchestrator {
             self.drop_name(reference).await;
             return Err(differs(pulled.digest));
         }
-        let repository = names::image_repository(app, &image.container);
-        let tag = names::image_tag(&image.manifest.digest);
         podman.tag(&id, &repository, &tag).await.map_err(failed)?;
         // The name that it was pulled by holds a secret path.
         self.drop_name(reference).await;
@@ -188,6 +196,32 @@ impl Orchestrator {
         let found = self.inner.podman.image(&name).await?;
         Ok(found
             .is_some_and(|found| is_exactly(&found, &image.manifest.digest, &image.config.digest)))
+    }
+
+    /// Takes the images out of podman that came in for an install that never began.
+    pub async fn drop_images(&self, app: &Slug) {
+        let _lock = self.lock(app).await;
+        for name in self.inner.loading.names(app) {
+            self.remove_image(app, &name).await;
+        }
+        if let Err(error) = self.inner.loading.settle(app) {
+            tracing::warn!(app = %app, error = &error as &dyn std::error::Error, "a note of images that came in stays");
+        }
+    }
+
+    /// Removes an app's names of images, and each image with its last name. One that is in use stays.
+    pub(crate) async fn remove_images(&self, app: &Slug, images: &[Image]) {
+        for image in images {
+            let repository = names::image_repository(app, &image.container);
+            let tag = names::image_tag(&image.manifest.digest);
+            self.remove_image(app, &format!("{repository}:{tag}")).await;
+        }
+    }
+
+    async fn remove_image(&self, app: &Slug, name: &str) {
+        if let Err(error) = self.inner.podman.remove_image(name).await {
+            tracing::debug!(app = %app, error = &error as &dyn std::error::Error, "an image stays");
+        }
     }
 
     async fn drop_name(&self, reference: &str) {

@@ -208,3 +208,66 @@ fn check_supported(manifest: &Manifest) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use archy_registry::manifest;
+
+    use super::*;
+
+    const PLAIN: &str = r#"
+app: {id: a, name: A, version: 1.0.0, tagline: A, category: other}
+containers:
+  - name: web
+    source: {type: pull, image: "localhost/a:latest"}
+    volumes: [{name: data, target: /data}]
+"#;
+
+    fn changed(change: impl FnOnce(&mut Manifest)) -> Result<(), String> {
+        let mut manifest = manifest::parse(PLAIN).unwrap().manifest;
+        change(&mut manifest);
+        check_supported(&manifest).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_this_version_would_ignore_is_refused_by_name() {
+        assert_eq!(changed(|_| {}), Ok(()));
+        let refused = [
+            changed(|m| {
+                m.hooks.post_install = vec![manifest::Hook::Exec {
+                    container: "web".parse().unwrap(),
+                    command: vec!["/bin/true".to_owned()],
+                }];
+            }),
+            changed(|m| {
+                m.dependencies = vec![manifest::Dependency {
+                    publisher: "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp"
+                        .parse()
+                        .unwrap(),
+                    app: "other".parse().unwrap(),
+                    version: None,
+                }];
+            }),
+            changed(|m| m.containers[0].devices = vec!["/dev/dri".to_owned()]),
+            changed(|m| m.containers[0].volumes[0].data_uid = Some(999)),
+            changed(|m| {
+                let value = "http://${NODE}/".to_owned();
+                m.containers[0].environment.insert("URL".to_owned(), value);
+            }),
+        ];
+        let words = [
+            "hooks",
+            "another app (other)",
+            "/dev/dri",
+            "data_uid",
+            "URL",
+        ];
+        for (refused, word) in refused.into_iter().zip(words) {
+            let message = refused.unwrap_err();
+            assert!(
+                message.contains(word) && message.contains("does not do yet"),
+                "{message}"
+            );
+        }
+    }
+}

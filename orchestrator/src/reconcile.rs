@@ -1,148 +1,26 @@
 //! Keeps the machine as wished: looks at it regularly and whenever something happens, plans, and performs the plan.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use archy_registry::Slug;
 use futures_util::future::join_all;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::desired::{Desired, Wish};
 use crate::install::MachineError;
-use crate::instance::{CRASH_LOOP_RESTARTS, Instance, Observed, Remembered, instance};
+use crate::instance::{Instance, Observed, instance};
 use crate::names;
 use crate::orchestrator::Orchestrator;
 use crate::plan::{Machine, Plan, Step, plan};
 use crate::quadlet::{LABEL_APP, LABEL_CONTAINER, LABEL_ROOT, app_dir, volume_dir};
 use crate::runtime::systemd::Verb;
 
-/// First wait after a failure; each further one doubles it.
-const BACK_OFF_SECONDS: i64 = 15;
-/// Longest wait between tries.
-const BACK_OFF_SECONDS_MAX: i64 = 15 * 60;
-/// Restarts longer ago than this do not count towards a crash loop.
-const CRASH_WINDOW: SignedDuration = SignedDuration::from_mins(10);
 /// Events within this time lead to one look.
 const DEBOUNCE: Duration = Duration::from_millis(300);
 /// Wait before a lost stream of events is opened again.
 const RESUBSCRIBE: Duration = Duration::from_secs(5);
-
-/// What is remembered between looks.
-#[derive(Debug, Default)]
-pub(crate) struct Memory {
-    apps: BTreeMap<Slug, AppMemory>,
-}
-
-#[derive(Debug, Default)]
-struct AppMemory {
-    failures: u32,
-    next_try: Option<Timestamp>,
-    last_failure: Option<String>,
-    runs: BTreeMap<Slug, Run>,
-}
-
-/// What was last seen of a container's service.
-#[derive(Debug, Default)]
-struct Run {
-    container_id: String,
-    /// systemd's count at the last look; `None` before the first.
-    restarts: Option<u32>,
-    /// When systemd started it again, and how often since the look before.
-    recent: VecDeque<(Timestamp, u32)>,
-}
-
-impl Memory {
-    /// Forgets an app's failures: its owner acted.
-    pub(crate) fn forget(&mut self, app: &Slug) {
-        self.apps.remove(app);
-    }
-
-    fn holds_back(&self, app: &Slug, now: Timestamp) -> bool {
-        let next_try = self.apps.get(app).and_then(|memory| memory.next_try);
-        next_try.is_some_and(|next_try| now < next_try)
-    }
-
-    fn failed(&mut self, app: &Slug, message: String, now: Timestamp) {
-        let memory = self.apps.entry(app.clone()).or_default();
-        let wait = BACK_OFF_SECONDS << memory.failures.min(8);
-        let wait = SignedDuration::from_secs(wait.min(BACK_OFF_SECONDS_MAX));
-        memory.failures = memory.failures.saturating_add(1);
-        memory.next_try = now.checked_add(wait).ok();
-        memory.last_failure = Some(message);
-    }
-
-    /// Notes that an app is as wished again. A crash loop keeps its count, or each round would begin with no wait.
-    fn is_well(&mut self, app: &Slug) {
-        let looping = self.is_looping(app);
-        if let Some(memory) = self.apps.get_mut(app) {
-            memory.next_try = None;
-            if !looping {
-                memory.failures = 0;
-                memory.last_failure = None;
-            }
-        }
-    }
-
-    fn is_looping(&self, app: &Slug) -> bool {
-        let remembered = self.remembered(app);
-        remembered
-            .restarts
-            .values()
-            .any(|times| *times >= CRASH_LOOP_RESTARTS)
-    }
-
-    /// Holds an app back that systemd gave up on because it kept ending.
-    fn hold_back_if_looping(&mut self, app: &Slug, now: Timestamp) {
-        let undecided = self
-            .apps
-            .get(app)
-            .is_some_and(|memory| memory.next_try.is_none());
-        if undecided && self.is_looping(app) {
-            self.failed(app, "it keeps ending; see its log".to_owned(), now);
-        }
-    }
-
-    fn remembered(&self, app: &Slug) -> Remembered {
-        let Some(memory) = self.apps.get(app) else {
-            return Remembered::default();
-        };
-        let restarts = memory.runs.iter().map(|(container, run)| {
-            (
-                container.clone(),
-                run.recent.iter().map(|(_, times)| times).sum(),
-            )
-        });
-        Remembered {
-            next_try: memory.next_try,
-            last_failure: memory.last_failure.clone(),
-            restarts: restarts.collect(),
-        }
-    }
-
-    /// Notes the container that a service runs; tells whether it is another than before.
-    fn saw(&mut self, app: &Slug, container: &Slug, id: &str, now: Timestamp) -> bool {
-        let memory = self.apps.entry(app.clone()).or_default();
-        let run = memory.runs.entry(container.clone()).or_default();
-        run.recent
-            .retain(|(at, _)| now.duration_since(*at) < CRASH_WINDOW);
-        let changed = run.container_id != id;
-        id.clone_into(&mut run.container_id);
-        changed
-    }
-
-    /// Notes systemd's own count of restarts, which starts anew with every start from outside.
-    fn counted(&mut self, app: &Slug, container: &Slug, restarts: u32, now: Timestamp) {
-        let memory = self.apps.entry(app.clone()).or_default();
-        let run = memory.runs.entry(container.clone()).or_default();
-        // Restarts before the first look are not news.
-        let before = run.restarts.replace(restarts).unwrap_or(restarts);
-        let new = restarts.checked_sub(before).unwrap_or(restarts);
-        if new > 0 {
-            run.recent.push_back((now, new));
-        }
-    }
-}
 
 impl Orchestrator {
     /// Looks at the machine once, brings it closer to what should be, and returns what was planned.
@@ -457,6 +335,3 @@ impl Orchestrator {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

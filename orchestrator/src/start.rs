@@ -50,7 +50,7 @@ impl Orchestrator {
     pub(crate) async fn start_containers(&self, desired: &Desired) -> Result<(), StartError> {
         let app = desired.slug();
         let began = Timestamp::now();
-        for unit in crate::lifecycle::services(desired) {
+        for unit in crate::takedown::services(desired) {
             self.inner.systemd.reset_failed(&unit).await?;
         }
         let checks = Checks::default();

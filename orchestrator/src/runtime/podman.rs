@@ -2,18 +2,25 @@
 //!
 //! The only module that knows podman's API. It starts no container; systemd does.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use archy_registry::OciDigest;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Method, StatusCode};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 mod http_client;
-use http_client::{Answer, Body, HttpError, send};
+mod model;
+mod stream;
+
+use http_client::{Answer, HttpError, send};
+pub use model::{
+    Actor, Container, Event, HealthCheckRun, HealthLog, Image, PublishedPort, PullLine, Version,
+    is_exactly,
+};
+use model::{Inspected, ListedSecret, Named};
+pub use stream::Events;
+use stream::JsonLines;
 
 /// The API version in every path; podman answers to any that it still knows.
 const API: &str = "/v4.4.0/libpod";
@@ -75,170 +82,6 @@ impl PodmanError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: 404, .. })
     }
-}
-
-/// A container in podman's list.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Container {
-    /// Its id; a restarted unit has a new one.
-    pub id: String,
-    /// Its names.
-    #[serde(default)]
-    pub names: Vec<String>,
-    /// `running`, `exited`, `created`, `stopping`, …
-    pub state: String,
-    /// `healthy`, `unhealthy` or `starting` of a container with a health check; otherwise free text.
-    #[serde(default)]
-    pub status: String,
-    /// Labels.
-    #[serde(default)]
-    pub labels: Option<HashMap<String, String>>,
-    /// Seconds since 1970.
-    #[serde(default)]
-    pub started_at: i64,
-    /// Image id.
-    #[serde(default, rename = "ImageID")]
-    pub image_id: String,
-    /// Published ports.
-    #[serde(default)]
-    pub ports: Option<Vec<PublishedPort>>,
-}
-
-impl Container {
-    /// Returns a label's value.
-    pub fn label(&self, name: &str) -> Option<&str> {
-        self.labels.as_ref()?.get(name).map(String::as_str)
-    }
-}
-
-/// A published port of a container.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct PublishedPort {
-    /// Port on the node.
-    pub host_port: u16,
-    /// Ports in a row.
-    #[serde(default)]
-    pub range: u16,
-    /// `tcp` or `udp`.
-    pub protocol: String,
-}
-
-/// The last checks of a container's health.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct HealthLog {
-    /// `starting`, `healthy`, `unhealthy`.
-    #[serde(default)]
-    pub status: String,
-    /// Failures in a row.
-    #[serde(default)]
-    pub failing_streak: u32,
-    /// The last checks, oldest first.
-    #[serde(default)]
-    pub log: Option<Vec<HealthCheckRun>>,
-}
-
-/// One run of a health check.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct HealthCheckRun {
-    /// 0 is healthy.
-    pub exit_code: i32,
-    /// What it printed.
-    #[serde(default)]
-    pub output: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Inspected {
-    state: InspectedState,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct InspectedState {
-    #[serde(default)]
-    health: Option<HealthLog>,
-}
-
-/// An image in podman's store.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Image {
-    /// Image id: the digest of its configuration, without `sha256:`.
-    pub id: String,
-    /// Digest of its manifest.
-    pub digest: String,
-    /// All manifests that it is known by.
-    #[serde(default)]
-    pub repo_digests: Option<Vec<String>>,
-    /// Names with tags.
-    #[serde(default)]
-    pub repo_tags: Option<Vec<String>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Named {
-    #[serde(alias = "Name")]
-    name: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ListedSecret {
-    spec: ListedSecretSpec,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ListedSecretSpec {
-    name: String,
-}
-
-/// A line of a pull's progress.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct PullLine {
-    /// What podman is doing.
-    #[serde(default)]
-    pub stream: String,
-    /// Why it failed.
-    #[serde(default)]
-    pub error: Option<String>,
-    /// The image's id, at the end.
-    #[serde(default)]
-    pub id: Option<String>,
-}
-
-/// Something that happened to a container, network, volume or image.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Event {
-    /// `container`, `network`, `volume`, `image`, …
-    #[serde(rename = "Type", default)]
-    pub kind: String,
-    /// `start`, `died`, `remove`, `health_status`, …
-    #[serde(rename = "Action", alias = "Status", default)]
-    pub action: String,
-    /// Whom it happened to.
-    #[serde(rename = "Actor", default)]
-    pub actor: Actor,
-}
-
-/// Whom an event happened to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub struct Actor {
-    /// Labels and more; `name` is the name.
-    #[serde(rename = "Attributes", default)]
-    pub attributes: HashMap<String, String>,
-}
-
-/// podman's version.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Version {
-    /// As in `5.4.2`.
-    pub version: String,
 }
 
 /// podman's REST service.
@@ -392,25 +235,6 @@ impl Podman {
         );
         let action = format!("name an image {repository}");
         self.request(&action, Method::POST, &path, Bytes::new())
-            .await?;
-        Ok(())
-    }
-
-    /// Takes every name `repository[:tag|@digest]` from an image without removing it.
-    ///
-    /// # Errors
-    ///
-    /// [`PodmanError`].
-    pub async fn untag(&self, image: &str, reference: &str) -> Result<(), PodmanError> {
-        let (repository, digest) = reference.split_once('@').unwrap_or((reference, ""));
-        let path = format!(
-            "/images/{}/untag?repo={}&digest={}",
-            encode(image),
-            encode(repository),
-            encode(digest),
-        );
-        let action = "take a name from an image";
-        self.request(action, Method::POST, &path, Bytes::new())
             .await?;
         Ok(())
     }
@@ -624,78 +448,4 @@ fn encode(text: &str) -> String {
         }
     }
     out
-}
-
-/// What happens in podman, as it happens.
-#[derive(Debug)]
-pub struct Events {
-    body: Body,
-    lines: JsonLines,
-}
-
-impl Events {
-    /// Waits for the next event; `None` when podman ends the stream.
-    ///
-    /// # Errors
-    ///
-    /// [`PodmanError`] when the connection breaks.
-    pub async fn next(&mut self) -> Result<Option<Event>, PodmanError> {
-        self.lines.next(&mut self.body, "report events").await
-    }
-}
-
-/// Reads JSON values that come one per line.
-#[derive(Debug, Default)]
-struct JsonLines {
-    buffer: BytesMut,
-}
-
-impl JsonLines {
-    async fn next<T: DeserializeOwned>(
-        &mut self,
-        body: &mut Body,
-        action: &str,
-    ) -> Result<Option<T>, PodmanError> {
-        loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line = self.buffer.split_to(end + 1);
-                if line.trim_ascii().is_empty() {
-                    continue;
-                }
-                return self.parse(&line, action).map(Some);
-            }
-            let piece = body.piece().await.map_err(|error| broken(action, error))?;
-            match piece {
-                Some(piece) if self.buffer.len() + piece.len() <= ANSWER_BYTES_MAX => {
-                    self.buffer.extend_from_slice(&piece);
-                }
-                _ => {
-                    let rest = self.buffer.split();
-                    if rest.trim_ascii().is_empty() {
-                        return Ok(None);
-                    }
-                    return self.parse(&rest, action).map(Some);
-                }
-            }
-        }
-    }
-
-    fn parse<T: DeserializeOwned>(&self, line: &[u8], action: &str) -> Result<T, PodmanError> {
-        serde_json::from_slice(line).map_err(|source| PodmanError::Answer {
-            action: action.to_owned(),
-            source,
-        })
-    }
-}
-
-/// Tells whether an image is exactly the one that a release names: its manifest and its configuration.
-pub fn is_exactly(image: &Image, manifest: &OciDigest, config: &OciDigest) -> bool {
-    let manifest = manifest.to_string();
-    let by_digest = image.digest == manifest
-        || image
-            .repo_digests
-            .iter()
-            .flatten()
-            .any(|name| name.rsplit('@').next() == Some(manifest.as_str()));
-    by_digest && image.id == config.to_hex()
 }

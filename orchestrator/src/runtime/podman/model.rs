@@ -1,0 +1,182 @@
+//! What podman answers, as far as it is read.
+
+use std::collections::HashMap;
+
+use archy_registry::OciDigest;
+use serde::Deserialize;
+
+/// A container in podman's list.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Container {
+    /// Its id; a restarted unit has a new one.
+    pub id: String,
+    /// Its names.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// `running`, `exited`, `created`, `stopping`, …
+    pub state: String,
+    /// `healthy`, `unhealthy` or `starting` of a container with a health check; otherwise free text.
+    #[serde(default)]
+    pub status: String,
+    /// Labels.
+    #[serde(default)]
+    pub labels: Option<HashMap<String, String>>,
+    /// Seconds since 1970.
+    #[serde(default)]
+    pub started_at: i64,
+    /// Image id.
+    #[serde(default, rename = "ImageID")]
+    pub image_id: String,
+    /// Published ports.
+    #[serde(default)]
+    pub ports: Option<Vec<PublishedPort>>,
+}
+
+impl Container {
+    /// Returns a label's value.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.as_ref()?.get(name).map(String::as_str)
+    }
+}
+
+/// A published port of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct PublishedPort {
+    /// Port on the node.
+    pub host_port: u16,
+    /// Ports in a row.
+    #[serde(default)]
+    pub range: u16,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+}
+
+/// The last checks of a container's health.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HealthLog {
+    /// `starting`, `healthy`, `unhealthy`.
+    #[serde(default)]
+    pub status: String,
+    /// Failures in a row.
+    #[serde(default)]
+    pub failing_streak: u32,
+    /// The last checks, oldest first.
+    #[serde(default)]
+    pub log: Option<Vec<HealthCheckRun>>,
+}
+
+/// One run of a health check.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HealthCheckRun {
+    /// 0 is healthy.
+    pub exit_code: i32,
+    /// What it printed.
+    #[serde(default)]
+    pub output: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Inspected {
+    pub(super) state: InspectedState,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct InspectedState {
+    #[serde(default)]
+    pub(super) health: Option<HealthLog>,
+}
+
+/// An image in podman's store.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Image {
+    /// Image id: the digest of its configuration, without `sha256:`.
+    pub id: String,
+    /// Digest of its manifest.
+    pub digest: String,
+    /// All manifests that it is known by.
+    #[serde(default)]
+    pub repo_digests: Option<Vec<String>>,
+    /// Names with tags.
+    #[serde(default)]
+    pub repo_tags: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Named {
+    #[serde(alias = "Name")]
+    pub(super) name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListedSecret {
+    pub(super) spec: ListedSecretSpec,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListedSecretSpec {
+    pub(super) name: String,
+}
+
+/// A line of a pull's progress.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct PullLine {
+    /// What podman is doing.
+    #[serde(default)]
+    pub stream: String,
+    /// Why it failed.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// The image's id, at the end.
+    #[serde(default)]
+    pub id: Option<String>,
+}
+
+/// Something that happened to a container, network, volume or image.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Event {
+    /// `container`, `network`, `volume`, `image`, …
+    #[serde(rename = "Type", default)]
+    pub kind: String,
+    /// `start`, `died`, `remove`, `health_status`, …
+    #[serde(rename = "Action", alias = "Status", default)]
+    pub action: String,
+    /// Whom it happened to.
+    #[serde(rename = "Actor", default)]
+    pub actor: Actor,
+}
+
+/// Whom an event happened to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Actor {
+    /// Labels and more; `name` is the name.
+    #[serde(rename = "Attributes", default)]
+    pub attributes: HashMap<String, String>,
+}
+
+/// podman's version.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Version {
+    /// As in `5.4.2`.
+    pub version: String,
+}
+
+/// Tells whether an image is exactly the one that a release names: its manifest and its configuration.
+pub fn is_exactly(image: &Image, manifest: &OciDigest, config: &OciDigest) -> bool {
+    let manifest = manifest.to_string();
+    let by_digest = image.digest == manifest
+        || image
+            .repo_digests
+            .iter()
+            .flatten()
+            .any(|name| name.rsplit('@').next() == Some(manifest.as_str()));
+    by_digest && image.id == config.to_hex()
+}
