@@ -18,8 +18,10 @@ help: ## Lists the targets
 deps: ## Installs what the host lacks (Debian and Ubuntu)
 	@scripts/host-deps.sh
 
+# Not npm ci: a lock file made on a machine whose registry lacks the packages of other platforms has none of them,
+# and ci takes that for a lock out of step. install keeps to the locked versions all the same.
 web/node_modules/.package-lock.json: web/package-lock.json
-	npm --prefix web ci --no-audit --no-fund
+	npm --prefix web install --no-save --no-audit --no-fund
 	@touch $@
 
 web/dist/index.html: web/node_modules/.package-lock.json $(WEB_SOURCES)

@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import tailwindcss from '@tailwindcss/vite'
 import vue from '@vitejs/plugin-vue'
+import type { ProxyOptions } from 'vite'
 import { defineConfig } from 'vitest/config'
 import { mockNode } from './src/mocks/http.ts'
 
@@ -18,6 +19,17 @@ const CONTENT_SECURITY_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ')
 
+/** Hands the node's own paths to it, as if the page had come from it. */
+function toNode(node: string): Record<string, ProxyOptions> {
+  const options: ProxyOptions = {
+    target: node,
+    changeOrigin: true,
+    headers: { origin: new URL(node).origin },
+  }
+  // Vite's own modules lie below /src and /node_modules in development, never below /assets.
+  return Object.fromEntries(['/rpc', '/session', '/events', '/assets'].map((path) => [path, options]))
+}
+
 export default defineConfig(({ mode }) => {
   const node = process.env.ARCHY_NODE_URL ?? 'http://127.0.0.1:8480'
   return {
@@ -34,23 +46,15 @@ export default defineConfig(({ mode }) => {
       assetsInlineLimit: 0,
       modulePreload: { polyfill: false },
     },
-    server:
-      mode === 'node'
-        ? {
-            proxy: Object.fromEntries(
-              ['/rpc', '/session', '/events', '/assets'].map((path) => [
-                path,
-                { target: node, changeOrigin: true },
-              ]),
-            ),
-          }
-        : {},
+    server: mode === 'node' ? { proxy: toNode(node) } : {},
     preview: { headers: { 'Content-Security-Policy': CONTENT_SECURITY_POLICY } },
     test: {
       environment: 'jsdom',
       environmentOptions: { jsdom: { url: 'http://node.test:8480/' } },
       setupFiles: ['src/test/setup.ts'],
       restoreMocks: true,
+      // axe walks a whole page in jsdom; on a busy machine that takes a while.
+      testTimeout: 60_000,
     },
   }
 })

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use archy_orchestrator::{Config, LogQuery, Orchestrator};
+use archy_orchestrator::{Config, LogQuery, Orchestrator, quadlet};
 use archy_registry::key_state::KeyState;
 use archy_registry::manifest;
 use archy_registry::proof::{SigningKey, sign};
@@ -22,7 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-const USAGE: &str = "usage: drive setup | doctor | recover | reconcile | watch | status
+#[path = "../tests/shared/injection.rs"]
+mod injection;
+
+const USAGE: &str = "usage: drive setup | doctor | recover | reconcile | watch | status | inject
        drive install MANIFEST CONTAINER=LAYOUT…   (DRIVE_KEY: file of the publisher's key, DRIVE_SEQ)
        drive start|stop|restart|uninstall|purge|logs SLUG";
 
@@ -85,14 +88,35 @@ async fn run() -> Result<(), Failure> {
             say(&format!("{plan}took {} ms", began.elapsed().as_millis()));
         }
         ["watch"] => {
+            let mut seen = orchestrator.observed();
+            let telling = async {
+                while seen.changed().await.is_ok() {
+                    for instance in &seen.borrow_and_update().instances {
+                        let restarts: Vec<u32> =
+                            instance.containers.iter().map(|c| c.restarts).collect();
+                        say(&format!(
+                            "{} {} {:?} {restarts:?} {:?} next {:?}",
+                            Timestamp::now(),
+                            instance.app.slug,
+                            instance.state,
+                            instance.reason,
+                            instance.next_try
+                        ));
+                    }
+                }
+            };
             orchestrator.recover().await?;
-            orchestrator.run(cancel).await;
+            tokio::select! {
+                () = orchestrator.run(cancel) => {}
+                () = telling => {}
+            }
         }
         ["status"] => {
             orchestrator.reconcile_once().await?;
             let observed = orchestrator.observed().borrow().clone();
             say(&serde_json::to_string_pretty(&observed)?);
         }
+        ["inject"] => inject(orchestrator.config()).await?,
         ["install", manifest, ref layouts @ ..] => {
             install(&orchestrator, &home, manifest, layouts).await?
         }
@@ -128,6 +152,37 @@ async fn run() -> Result<(), Failure> {
         }
         _ => return Err(USAGE.into()),
     }
+    Ok(())
+}
+
+/// Puts every manifest of the injection table that can be rendered before the machine's own generator.
+async fn inject(config: &Config) -> Result<(), Failure> {
+    let staging = config.staging_dir.join(".inject");
+    let (mut refused, mut passed) = (0, 0);
+    let mut seen = std::collections::BTreeSet::new();
+    for case in injection::cases() {
+        let Some(set) = case
+            .manifest
+            .and_then(|manifest| quadlet::preview(&manifest).ok())
+        else {
+            refused += 1;
+            continue;
+        };
+        if !seen.insert(set.files()) {
+            continue;
+        }
+        let _ = std::fs::remove_dir_all(&staging);
+        let staged = quadlet::validate::stage(&set, &staging, &config.generator).await;
+        staged.map_err(|error| {
+            let text: String = case.text.chars().take(60).collect();
+            format!("{} = {text:?}: {error}", case.field)
+        })?;
+        passed += 1;
+    }
+    let _ = std::fs::remove_dir_all(&staging);
+    say(&format!(
+        "{refused} refused, {passed} taken by the generator as meant"
+    ));
     Ok(())
 }
 

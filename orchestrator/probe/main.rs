@@ -1,5 +1,6 @@
 //! `probe http PORT PATH SECONDS` or `probe tcp PORT SECONDS`: exits with 0 if the service on this host answers.
-//! `probe exec COMMAND…` becomes that command.
+//! `probe exec COMMAND…`: becomes that command. `probe wait SECONDS …`: tries any of these until it succeeds or time is up,
+//! which finds a service that has just started within milliseconds.
 //!
 //! Bind-mounted into containers as their health command, so it depends on nothing in the image: no shell, no C library,
 //! no name lookup, no writable path.
@@ -8,28 +9,30 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ADDRESSES: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::LOCALHOST),
     IpAddr::V6(Ipv6Addr::LOCALHOST),
 ];
 
+/// Time between tries while waiting.
+const PAUSE: Duration = Duration::from_millis(50);
+const USAGE: &str =
+    "usage: probe [wait SECONDS] (http PORT PATH SECONDS | tcp PORT SECONDS | exec COMMAND)";
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {
-        ["http", port, path, seconds] => number(port)
-            .and_then(|port| Ok((port, number(seconds)?)))
-            .and_then(|(port, seconds)| http(port, path, seconds.into())),
-        ["tcp", port, seconds] => number(port)
-            .and_then(|port| Ok((port, number(seconds)?)))
-            .and_then(|(port, seconds)| connect(port, seconds.into()).map(drop)),
+        ["wait", seconds, ref check @ ..] => {
+            number(seconds).and_then(|seconds| wait(Duration::from_secs(seconds.into()), check))
+        }
         ["exec", program, ref arguments @ ..] => {
             let error = Command::new(program).args(arguments).exec();
             Err(format!("{program} does not start: {error}"))
         }
-        _ => Err("usage: probe http PORT PATH SECONDS | probe tcp PORT SECONDS | probe exec COMMAND".to_owned()),
+        ref check => once(check),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -40,8 +43,39 @@ fn main() -> ExitCode {
     }
 }
 
+fn wait(limit: Duration, check: &[&str]) -> Result<(), String> {
+    let began = Instant::now();
+    loop {
+        match once(check) {
+            Ok(()) => return Ok(()),
+            Err(message) if began.elapsed() + PAUSE >= limit => return Err(message),
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    }
+}
+
+fn once(check: &[&str]) -> Result<(), String> {
+    match *check {
+        ["http", port, path, seconds] => http(number(port)?, path, number(seconds)?.into()),
+        ["tcp", port, seconds] => connect(number(port)?, number(seconds)?.into()).map(drop),
+        ["exec", program, ref arguments @ ..] => {
+            let output = Command::new(program).args(arguments).output();
+            let output = output.map_err(|error| format!("{program} does not start: {error}"))?;
+            if output.status.success() {
+                return Ok(());
+            }
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8_lossy(&said);
+            let said = format!("{program}: {}: {}", output.status, said.trim());
+            Err(said.trim_end_matches([':', ' ']).to_owned())
+        }
+        _ => Err(USAGE.to_owned()),
+    }
+}
+
 fn number(text: &str) -> Result<u16, String> {
-    text.parse().map_err(|_| format!("{text} is not a number from 0 to 65535"))
+    text.parse()
+        .map_err(|_| format!("{text} is not a number from 0 to 65535"))
 }
 
 fn connect(port: u16, seconds: u64) -> Result<TcpStream, String> {

@@ -122,8 +122,13 @@ pub(crate) fn explain(
         return Failure::NotRunnable;
     }
     // A health check ends the container with a signal, or systemd gives up waiting.
-    let ended_by_check = matches!(state.exec_main_status, 137 | 143 | 9 | 15);
-    if has_health_check && !checks.is_empty() && (ended_by_check || state.result == "timeout") {
+    // SIGKILL may have come from elsewhere unless a check had failed; SIGTERM comes from podman.
+    let ended_by_check = match state.exec_main_status {
+        15 | 143 => true,
+        9 | 137 => !checks.is_empty(),
+        _ => state.result == "timeout",
+    };
+    if has_health_check && ended_by_check {
         return Failure::NeverHealthy {
             checks: checks.to_vec(),
         };
@@ -235,6 +240,8 @@ mod tests {
         }
         let without_check = explain(&state("timeout", 1, 143), &[], &[], false);
         assert_eq!(without_check, Failure::Timeout);
+        let silent = explain(&state("protocol", 1, 143), &[], &[], true);
+        assert_eq!(silent, Failure::NeverHealthy { checks: Vec::new() });
         assert_eq!(
             explain(&state("exit-code", 1, 139), &[], &[], true),
             Failure::Killed { signal: 11 }

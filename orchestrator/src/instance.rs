@@ -150,20 +150,32 @@ pub(crate) fn instance(
         InstanceState::Running | InstanceState::Stopped | InstanceState::Installing
     );
     let words = || {
+        if let Some(looping) = containers
+            .iter()
+            .find(|c| c.restarts >= CRASH_LOOP_RESTARTS)
+        {
+            return Some(format!(
+                "container {} keeps ending; see its log",
+                looping.name
+            ));
+        }
         let worst = containers
             .iter()
             .find(|c| c.state != ContainerState::Running)?;
         let name = &worst.name;
-        match (looping, worst.state) {
-            (true, _) => Some(format!("container {name} keeps ending; see its log")),
-            (_, ContainerState::Unhealthy) => {
+        match worst.state {
+            ContainerState::Unhealthy => {
                 Some(format!("the health check of container {name} fails"))
             }
-            (_, ContainerState::Failed) => Some(format!("container {name} failed; see its log")),
-            (_, ContainerState::Stopped) if desired.wish == Wish::Running => {
+            ContainerState::Failed => Some(format!("container {name} failed; see its log")),
+            ContainerState::Stopped if desired.wish == Wish::Running => {
                 Some(format!("container {name} does not run"))
             }
-            _ => None,
+            ContainerState::Starting
+            | ContainerState::Running
+            | ContainerState::Restarting
+            | ContainerState::Stopping
+            | ContainerState::Stopped => None,
         }
     };
     let reason = if well {

@@ -47,6 +47,12 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 const HEALTH_RETRIES: u32 = 3;
 const HEALTH_START_PERIOD: Duration = Duration::from_secs(60);
+/// What podman waits for a check of a starting container beyond the probe's own limit.
+const STARTUP_SLACK_SECONDS: u64 = 2;
+/// Checks of a starting container at least: what the first ones say is known before the last one ends it.
+const STARTUP_TRIES_MIN: u64 = 3;
+/// Time between checks of a starting container; each waits by itself.
+const STARTUP_INTERVAL_SECONDS: u64 = 1;
 /// What systemd waits beyond the health check's start period.
 const START_SLACK_SECONDS: u64 = 45;
 
@@ -310,7 +316,8 @@ impl Context<'_> {
             .map(|check| health(check, &at("health_check")))
             .transpose()?;
         let start_seconds = health.as_ref().map_or(START_SLACK_SECONDS, |health| {
-            health.startup_retries + health.timeout_seconds + START_SLACK_SECONDS
+            let each = health.startup_timeout_seconds + STARTUP_INTERVAL_SECONDS;
+            health.startup_retries * each + START_SLACK_SECONDS
         });
         let (user, group) = user(container.user.as_deref(), &at("user"))?;
         let mut labels = self.labels.clone();
@@ -747,14 +754,28 @@ fn health(check: &HealthCheck, field: &str) -> Result<Health, RenderError> {
             command.extend(check.command.iter().cloned());
         }
     }
-    let command = command.iter().map(|text| argument(field, text));
-    let retries = u64::from(check.retries.unwrap_or(HEALTH_RETRIES).max(1));
+    let start_seconds = seconds(check.start_period, HEALTH_START_PERIOD);
+    let wait_seconds = timeout_seconds.min(start_seconds.div_ceil(STARTUP_TRIES_MIN));
+    let waiting = [
+        PROBE_PATH.to_owned(),
+        "wait".to_owned(),
+        wait_seconds.to_string(),
+    ];
+    let waiting: Vec<String> = waiting
+        .into_iter()
+        .chain(command.iter().skip(1).cloned())
+        .collect();
+    let arguments = |texts: &[String]| -> Result<Vec<Argument>, RenderError> {
+        texts.iter().map(|text| argument(field, text)).collect()
+    };
     Ok(Health {
-        command: command.collect::<Result<_, _>>()?,
+        command: arguments(&command)?,
         interval_seconds: seconds(check.interval, HEALTH_INTERVAL),
         timeout_seconds,
-        retries,
-        startup_retries: seconds(check.start_period, HEALTH_START_PERIOD).max(retries),
+        retries: u64::from(check.retries.unwrap_or(HEALTH_RETRIES).max(1)),
+        startup_command: arguments(&waiting)?,
+        startup_timeout_seconds: timeout_seconds + STARTUP_SLACK_SECONDS,
+        startup_retries: start_seconds.div_ceil(wait_seconds),
     })
 }
 

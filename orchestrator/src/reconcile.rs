@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::desired::{Desired, Wish};
 use crate::install::MachineError;
-use crate::instance::{Instance, Observed, Remembered, instance};
+use crate::instance::{CRASH_LOOP_RESTARTS, Instance, Observed, Remembered, instance};
 use crate::names;
 use crate::orchestrator::Orchestrator;
 use crate::plan::{Machine, Plan, Step, plan};
@@ -46,7 +46,8 @@ struct AppMemory {
 #[derive(Debug, Default)]
 struct Run {
     container_id: String,
-    restarts: u32,
+    /// systemd's count at the last look; `None` before the first.
+    restarts: Option<u32>,
     /// When systemd started it again, and how often since the look before.
     recent: VecDeque<(Timestamp, u32)>,
 }
@@ -71,11 +72,34 @@ impl Memory {
         memory.last_failure = Some(message);
     }
 
+    /// Notes that an app is as wished again. A crash loop keeps its count, or each round would begin with no wait.
     fn is_well(&mut self, app: &Slug) {
+        let looping = self.is_looping(app);
         if let Some(memory) = self.apps.get_mut(app) {
-            memory.failures = 0;
             memory.next_try = None;
-            memory.last_failure = None;
+            if !looping {
+                memory.failures = 0;
+                memory.last_failure = None;
+            }
+        }
+    }
+
+    fn is_looping(&self, app: &Slug) -> bool {
+        let remembered = self.remembered(app);
+        remembered
+            .restarts
+            .values()
+            .any(|times| *times >= CRASH_LOOP_RESTARTS)
+    }
+
+    /// Holds an app back that systemd gave up on because it kept ending.
+    fn hold_back_if_looping(&mut self, app: &Slug, now: Timestamp) {
+        let undecided = self
+            .apps
+            .get(app)
+            .is_some_and(|memory| memory.next_try.is_none());
+        if undecided && self.is_looping(app) {
+            self.failed(app, "it keeps ending; see its log".to_owned(), now);
         }
     }
 
@@ -111,11 +135,9 @@ impl Memory {
     fn counted(&mut self, app: &Slug, container: &Slug, restarts: u32, now: Timestamp) {
         let memory = self.apps.entry(app.clone()).or_default();
         let run = memory.runs.entry(container.clone()).or_default();
-        let new = match restarts.checked_sub(run.restarts) {
-            Some(new) => new,
-            None => restarts,
-        };
-        run.restarts = restarts;
+        // Restarts before the first look are not news.
+        let before = run.restarts.replace(restarts).unwrap_or(restarts);
+        let new = restarts.checked_sub(before).unwrap_or(restarts);
         if new > 0 {
             run.recent.push_back((now, new));
         }
@@ -145,6 +167,11 @@ impl Orchestrator {
         let damaged: BTreeSet<Slug> = found.damaged.iter().map(|(app, _)| app.clone()).collect();
         let mut plan = plan(&found.desired, &damaged, &machine, &self.inner.facts.root);
         self.note_restarts(&found.desired, &machine, now).await;
+        for (app, steps) in &plan.apps {
+            if steps.iter().any(|step| matches!(step, Step::Start(_))) {
+                self.memory(|memory| memory.hold_back_if_looping(app, now));
+            }
+        }
         self.publish(&found, &machine, now);
         plan.apps
             .retain(|app, _| !self.memory(|memory| memory.holds_back(app, now)));
@@ -430,3 +457,6 @@ impl Orchestrator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

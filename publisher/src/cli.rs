@@ -27,12 +27,13 @@ With --json, standard output holds one JSON document: the result, or {kind, erro
 #[command(name = "archy", version, after_help = AFTER_HELP, propagate_version = true)]
 pub struct Cli {
     /// Write results and failures as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "For every command")]
     pub json: bool,
     /// The node's socket [default: $XDG_RUNTIME_DIR/archy/archyd.sock]
     #[arg(
         long,
         global = true,
+        help_heading = "For every command",
         value_name = "SOCKET",
         env = "ARCHY_NODE",
         hide_env_values = true
@@ -42,6 +43,7 @@ pub struct Cli {
     #[arg(
         long,
         global = true,
+        help_heading = "For every command",
         value_name = "FOLDER",
         env = "ARCHY_IDENTITY",
         hide_env_values = true

@@ -2,7 +2,7 @@
 //! state that binds them. Nothing here talks to anybody.
 
 use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use archy_nostr::NostrKey;
@@ -64,6 +64,7 @@ impl Identity {
             .map_err(write)?;
         let staging = tempfile::Builder::new()
             .prefix(".identity-")
+            .permissions(std::fs::Permissions::from_mode(0o700))
             .tempdir_in(parent)
             .map_err(write)?;
         fill(staging.path(), now)?;
@@ -164,8 +165,6 @@ fn mixed_up(dir: &Path, why: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]

@@ -3,12 +3,7 @@
 //! With `--json`, standard output holds exactly one JSON document, the result or `{kind, error, hints}`,
 //! and progress is silent. Nothing else in this crate writes to the terminal.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the one module that may write to the terminal"
-)]
-
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -30,51 +25,51 @@ impl Output {
     /// Tells that a step begins or what it found.
     pub fn progress(&self, text: impl std::fmt::Display) {
         if !self.json {
-            eprintln!("{text}");
+            say(&text.to_string());
         }
     }
 
     /// Tells something that works but deserves attention.
     pub fn warning(&self, text: impl std::fmt::Display) {
         if !self.json {
-            eprintln!("warning: {text}");
+            say(&format!("warning: {text}"));
         }
     }
 
     /// Writes the result: `people` in words, or `result` as JSON.
     pub fn result<T: Serialize>(&self, result: &T, people: impl std::fmt::Display) {
         if self.json {
-            println!("{}", json(result));
+            answer(&json(result));
         } else {
             let text = people.to_string();
             if !text.is_empty() {
-                println!("{}", text.trim_end());
+                answer(text.trim_end());
             }
         }
     }
 
-    /// Writes one line of a result that goes on until it is interrupted, each a JSON document with `--json`.
+    /// Writes one line of a result that goes on until it is interrupted; with `--json`, one document a line.
     pub fn line<T: Serialize>(&self, line: &T, people: impl std::fmt::Display) {
         if self.json {
-            println!("{}", json(line));
+            answer(&serde_json::to_string(line).expect(PLAIN));
         } else {
-            println!("{people}");
+            answer(&people.to_string());
         }
     }
 
     /// Writes a failure and returns its exit code.
     pub fn failure(&self, failure: &Failure) -> ExitCode {
         if self.json {
-            println!("{}", json(failure));
+            answer(&json(failure));
         } else {
-            eprintln!("error: {}", failure.error);
+            say(&format!("error: {}", failure.error));
             for detail in &failure.details {
                 if !failure.error.contains(detail.as_str()) {
-                    eprintln!("  {detail}");
+                    say(&format!("  {detail}"));
                 }
             }
             for hint in &failure.hints {
-                eprintln!("hint: {hint}");
+                say(&format!("hint: {hint}"));
             }
         }
         failure.class.exit_code().into()
@@ -83,7 +78,7 @@ impl Output {
     /// Writes what the parser of the command line says: help, version or a mistake.
     pub fn usage(&self, error: &clap::Error) -> ExitCode {
         if !error.use_stderr() {
-            print!("{error}");
+            answer(error.to_string().trim_end());
             return ExitCode::SUCCESS;
         }
         if self.json {
@@ -92,11 +87,26 @@ impl Output {
             let first = first.strip_prefix("error: ").unwrap_or(first);
             return self.failure(&Failure::usage(first).hint("`archy help` shows every command"));
         }
-        eprint!("{error}");
+        say(error.to_string().trim_end());
         Class::Usage.exit_code().into()
     }
 }
 
+const PLAIN: &str = "results are plain data with text keys";
+
 fn json<T: Serialize>(value: &T) -> String {
-    serde_json::to_string_pretty(value).expect("results are plain data with text keys")
+    serde_json::to_string_pretty(value).expect(PLAIN)
+}
+
+/// Writes to standard output. Whoever closed it, as `head` does, wants no more: that is no failure.
+fn answer(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Writes to standard error; where nobody reads it, nobody misses it.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

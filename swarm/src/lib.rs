@@ -6,6 +6,8 @@
 //! something that podman pulls. Only `transport` names iroh.
 
 pub mod config;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod fetch;
 pub mod image;
 pub mod oci_endpoint;

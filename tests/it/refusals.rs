@@ -56,17 +56,27 @@ async fn is_refused(
 
 async fn a_flipped_bit_in_a_blob(store: &Archyd, relay: &str) -> anyhow::Result<()> {
     let publisher = HostilePublisher::start(relay).await?;
-    let signed = publisher.serve(&publisher.release(1)?).await?;
-    let layer = publisher.flip_a_bit().await?;
+    let liar = publisher.liar().await?;
+    let mut release = publisher.release(1)?;
+    release.origin.endpoints = vec![liar.endpoint()];
+    let signed = publisher.serve(&release).await?;
     publisher
-        .announce(&publisher.own(&signed)?, signed.bytes.len(), |_| {})
+        .announce(
+            &publisher.own(&signed)?,
+            signed.bytes.len(),
+            |announcement| {
+                announcement.origin.endpoints = publisher.release_endpoints();
+            },
+        )
         .await?;
     store.hears_from(&publisher.app()).await?;
     let problem = is_refused(store, &publisher.app(), None, "content").await?;
+    let said = format!("{problem:?}");
     ensure!(
-        format!("{problem:?}").contains(&layer.to_string()),
-        "the blob is not named: {problem:?}"
+        said.contains(&liar.endpoint().id.to_string()),
+        "the liar is not named: {said}"
     );
+    ensure!(liar.requests() > 0, "the liar was never asked");
     store.nothing_runs_of(HELLO.slug).await?;
     publisher.leave().await;
     Ok(())

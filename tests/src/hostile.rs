@@ -2,7 +2,7 @@
 //!
 //! Built of the real registry, swarm and relay client, so that only its statements are wrong, never its protocol.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
 
 use anyhow::{Context, ensure};
 use archy_nostr::{Draft as EventDraft, NostrKey, PublishOptions, RelayUrl};
@@ -11,14 +11,19 @@ use archy_registry::key_state::KeyState;
 use archy_registry::manifest::{self, Manifest};
 use archy_registry::proof::{self, Signed, SigningKey};
 use archy_registry::release::{self, Draft, Image, Origin, Platform, Release};
-use archy_registry::{Blake3Hash, Did, Verified};
+use archy_registry::{Did, Verified};
+use archy_swarm::faults::{BadPeer, Fault};
 use archy_swarm::image::{self, ImageSource, Packed};
 use archy_swarm::{Config, Discovery, Swarm, Tag};
 use archyd::api::types::AppRef;
 use jiff::Timestamp;
+use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::stage::{HELLO, app_images, repository};
+
+/// Position in an answer at which a [liar](HostilePublisher::liar) flips a bit.
+const FLIPPED_BYTE: usize = 20_000;
 
 /// A publisher with keys, a swarm endpoint and a relay of its choice.
 #[derive(Debug)]
@@ -28,7 +33,7 @@ pub struct HostilePublisher {
     relay: RelayUrl,
     swarm: Swarm,
     packed: Packed,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 impl HostilePublisher {
@@ -59,7 +64,7 @@ impl HostilePublisher {
             relay: relay.parse()?,
             swarm,
             packed,
-            folder,
+            _folder: folder,
         };
         for descriptor in publisher.packed.descriptors() {
             let bytes = publisher.packed.open(descriptor).await?;
@@ -162,26 +167,31 @@ impl HostilePublisher {
         Ok(())
     }
 
-    /// Flips one bit of a layer where the publisher keeps it, so that what it serves is not what it signed.
+    /// Starts a peer that serves the image with one bit flipped in every blob that is long enough, as a lying node would.
     ///
     /// # Errors
     ///
-    /// When the layer is too small to have a file of its own.
-    pub async fn flip_a_bit(&self) -> anyhow::Result<Blake3Hash> {
-        let layer = self
-            .packed
-            .layers
-            .iter()
-            .max_by_key(|layer| layer.size_bytes)
-            .context("no layer")?
-            .blake3;
-        let file: PathBuf = self.folder.path().join(format!("blobs/data/{layer}.data"));
-        let mut bytes =
-            std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::write(&file, bytes).with_context(|| format!("writing {}", file.display()))?;
-        Ok(layer)
+    /// When it cannot listen.
+    pub async fn liar(&self) -> anyhow::Result<BadPeer> {
+        let mut blobs = Vec::new();
+        for descriptor in self.packed.descriptors() {
+            let mut bytes = Vec::new();
+            self.packed
+                .open(descriptor)
+                .await?
+                .read_to_end(&mut bytes)
+                .await
+                .context("reading the image")?;
+            blobs.push(bytes);
+        }
+        let blobs: Vec<&[u8]> = blobs.iter().map(Vec::as_slice).collect();
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Ok(BadPeer::start(everywhere, &blobs, Fault::Lies(FLIPPED_BYTE)).await?)
+    }
+
+    /// Returns where the publisher itself serves its releases.
+    pub fn release_endpoints(&self) -> Vec<release::Endpoint> {
+        vec![self.swarm.endpoint()]
     }
 
     /// Leaves the swarm.

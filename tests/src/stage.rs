@@ -258,6 +258,20 @@ impl Archyd {
             .with_context(|| format!("reading the answer of {method}"))
     }
 
+    /// Makes the publisher's keys unless they are there.
+    async fn has_identity(&self) -> anyhow::Result<()> {
+        if !self
+            .node
+            .exec(&["archy", "identity", "show"])
+            .await?
+            .status
+            .success()
+        {
+            self.node.exec_ok(&["archy", "identity", "new"]).await?;
+        }
+        Ok(())
+    }
+
     /// Returns the URL of the store, as a browser on the host opens it.
     ///
     /// # Errors
@@ -287,6 +301,7 @@ impl Archyd {
     ///
     /// When the images are not built (`make apps`) or the command refuses.
     pub async fn publish(&self, app: &ShippedApp) -> anyhow::Result<Value> {
+        self.has_identity().await?;
         let folder = format!("/home/archy/{}", app.slug);
         self.node
             .push(&repository().join("apps").join(app.slug), &folder)

@@ -22,11 +22,6 @@ pub(super) async fn secure(mut response: Response) -> Response {
     default(headers, REFERRER_POLICY, "no-referrer");
     default(
         headers,
-        HeaderName::from_static("cross-origin-opener-policy"),
-        "same-origin",
-    );
-    default(
-        headers,
         HeaderName::from_static("cross-origin-resource-policy"),
         "same-origin",
     );

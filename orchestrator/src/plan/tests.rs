@@ -1,1 +1,380 @@
+use archy_registry::manifest;
+use archy_registry::release::{Origin, Release};
+use archy_registry::{AppId, Blake3Hash};
+use jiff::Timestamp;
+use proptest::prelude::*;
 
+use super::*;
+use crate::quadlet::LABEL_CONTAINER;
+use crate::settings::Settings;
+
+const ROOT: &str = "root";
+
+fn desired(slug: &str, wish: Wish, stage: Stage) -> Desired {
+    let yaml = format!(
+        r#"
+app: {{id: {slug}, name: A, version: 1.0.0, tagline: A, category: other}}
+containers:
+  - name: db
+    source: {{type: pull, image: "localhost/a/db:latest"}}
+    volumes: [{{name: data, target: /data}}]
+    secret_env: {{PASSWORD: password}}
+  - name: web
+    source: {{type: pull, image: "localhost/a/web:latest"}}
+    depends_on: [{{container: db, condition: started}}]
+generated_secrets: [{{name: password, kind: hex16}}]
+"#
+    );
+    let manifest = manifest::parse(&yaml).unwrap().manifest;
+    let publisher = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp"
+        .parse()
+        .unwrap();
+    let release = Release {
+        r#type: archy_registry::release::TYPE.to_owned(),
+        publisher,
+        seq: 1,
+        created: Timestamp::UNIX_EPOCH,
+        expires: Timestamp::UNIX_EPOCH,
+        manifest,
+        images: Vec::new(),
+        icon: None,
+        screenshots: Vec::new(),
+        origin: Origin::default(),
+    };
+    let json = serde_json::json!({
+        "format": 1,
+        "app": AppId { publisher, slug: slug.parse().unwrap() },
+        "release_hash": Blake3Hash::of(b"release"),
+        "release": release,
+        "settings": Settings::default(),
+        "wish": wish,
+        "stage": stage,
+        "installed_at": Timestamp::UNIX_EPOCH,
+        "units": {"a.container": "text"},
+    });
+    serde_json::from_value(json).unwrap()
+}
+
+fn unit(name: &str, active: &str) -> UnitState {
+    UnitState {
+        name: name.to_owned(),
+        load: "loaded".to_owned(),
+        active: active.to_owned(),
+        sub: "running".to_owned(),
+    }
+}
+
+fn container(desired: &Desired, name: &Slug) -> podman::Container {
+    let labels = [
+        (LABEL_APP, desired.app.to_string()),
+        (LABEL_ROOT, ROOT.to_owned()),
+        (LABEL_CONTAINER, name.to_string()),
+    ];
+    podman::Container {
+        id: format!("{}-{name}", desired.slug()),
+        names: vec![format!("{}-{name}", desired.slug())],
+        state: "running".to_owned(),
+        status: "healthy".to_owned(),
+        labels: Some(
+            labels
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
+        ),
+        started_at: 0,
+        image_id: String::new(),
+        ports: None,
+    }
+}
+
+/// What a step does to the machine, as far as the planner sees it.
+fn apply(step: &Step, desired: Option<&Desired>, app: &Slug, machine: &mut Machine) {
+    match step {
+        Step::Undo | Step::TearDown => {
+            machine.live.remove(app);
+            machine.wanted.remove(app);
+            machine.containers.retain(|container| {
+                !container
+                    .label(LABEL_APP)
+                    .is_some_and(|id| id.ends_with(&format!("/{app}")))
+            });
+            let prefix = format!("{}{app}", names::PREFIX);
+            let ours = |name: &String| *name == prefix || name.starts_with(&format!("{prefix}."));
+            machine.networks.retain(|name| !ours(name));
+            machine.volumes.retain(|name| !ours(name));
+            machine.secrets.retain(|name| !ours(name));
+            let network = names::network_unit(app);
+            machine
+                .units
+                .retain(|name, _| *name != network && !ours(name));
+        }
+        Step::Allow(true) => {
+            machine.wanted.insert(app.clone());
+        }
+        Step::Allow(false) => {
+            machine.wanted.remove(app);
+        }
+        Step::MakeDirectory(volume) => {
+            machine.data.insert((app.clone(), volume.clone()));
+        }
+        Step::StoreSecret(secret) => {
+            machine.secrets.insert(names::secret(app, secret));
+        }
+        Step::WriteUnits => {
+            let desired = desired.expect("only installed apps have units to write");
+            machine.live.insert(app.clone(), desired.units.clone());
+            for unit in machine.units.values_mut() {
+                unit.load = "loaded".to_owned();
+            }
+        }
+        Step::Remake(unit) => {
+            make(unit, app, desired, machine);
+            for container in desired.into_iter().flat_map(Desired::containers) {
+                machine.units.remove(&names::container_unit(app, container));
+            }
+        }
+        Step::Stop(unit) => {
+            machine.units.remove(unit);
+        }
+        Step::Start(name) => {
+            assert!(
+                machine.wanted.contains(app),
+                "a unit starts only while it is wanted"
+            );
+            let desired = desired.expect("only installed apps start");
+            for volume in desired.volumes() {
+                assert!(machine.data.contains(&(app.clone(), volume.clone())));
+                make(
+                    &names::volume_unit(app, volume),
+                    app,
+                    Some(desired),
+                    machine,
+                );
+            }
+            make(&names::network_unit(app), app, Some(desired), machine);
+            machine.units.insert(name.clone(), unit(name, "active"));
+        }
+    }
+}
+
+fn make(name: &str, app: &Slug, desired: Option<&Desired>, machine: &mut Machine) {
+    machine.units.insert(name.to_owned(), unit(name, "active"));
+    if name == names::network_unit(app) {
+        machine.networks.insert(names::network(app));
+    }
+    for volume in desired.into_iter().flat_map(Desired::volumes) {
+        if name == names::volume_unit(app, volume) {
+            machine.volumes.insert(names::volume(app, volume));
+        }
+    }
+}
+
+fn plan_all(desired: &[Desired], machine: &Machine) -> Plan {
+    plan(desired, &BTreeSet::new(), machine, ROOT)
+}
+
+/// Performs a plan; an undone install becomes an app that is removed.
+fn perform(plan: &Plan, desired: &mut [Desired], machine: &mut Machine) {
+    for (app, steps) in &plan.apps {
+        for step in steps {
+            let found = desired.iter_mut().find(|desired| desired.slug() == app);
+            if let (Step::Undo, Some(desired)) = (step, found) {
+                desired.stage = Stage::Installed;
+                desired.wish = Wish::Removed;
+            }
+            let found = desired.iter().find(|desired| desired.slug() == app);
+            apply(step, found, app, machine);
+        }
+    }
+}
+
+/// A machine on which all is as wished.
+fn settled(desired: &[Desired]) -> Machine {
+    let mut machine = Machine::default();
+    perform(
+        &plan_all(desired, &machine),
+        &mut desired.to_vec(),
+        &mut machine,
+    );
+    machine
+}
+
+#[test]
+fn a_new_app_is_brought_up_in_order() {
+    let desired = [desired("a", Wish::Running, Stage::Installed)];
+    insta::assert_snapshot!(plan_all(&desired, &Machine::default()), @r"
+    a
+      allow it to start
+      make the directory of volume data
+      give podman the secret password
+      put the units in place
+      start archy.a.db.service
+      start archy.a.web.service
+    ");
+}
+
+#[test]
+fn what_is_as_wished_is_left_alone() {
+    let desired = [
+        desired("a", Wish::Running, Stage::Installed),
+        desired("b", Wish::Stopped, Stage::Installed),
+        desired("c", Wish::Removed, Stage::Installed),
+    ];
+    assert!(plan_all(&desired, &settled(&desired)).is_empty());
+}
+
+#[test]
+fn what_went_missing_comes_back() {
+    let desired = [desired("a", Wish::Running, Stage::Installed)];
+    let mut machine = settled(&desired);
+    machine.live.clear();
+    machine.networks.clear();
+    machine.volumes.clear();
+    machine.secrets.clear();
+    insta::assert_snapshot!(plan_all(&desired, &machine), @r"
+    a
+      give podman the secret password
+      put the units in place
+      run archy.a-network.service again
+      run archy.a.volume.data-volume.service again
+      start archy.a.db.service
+      start archy.a.web.service
+    ");
+}
+
+#[test]
+fn one_stopped_container_is_started_alone() {
+    let desired = [desired("a", Wish::Running, Stage::Installed)];
+    let mut machine = settled(&desired);
+    machine.units.insert(
+        "archy.a.web.service".to_owned(),
+        unit("archy.a.web.service", "failed"),
+    );
+    insta::assert_snapshot!(plan_all(&desired, &machine), @r"
+    a
+      start archy.a.web.service
+    ");
+}
+
+#[test]
+fn systemd_s_own_restart_is_waited_for() {
+    let desired = [desired("a", Wish::Running, Stage::Installed)];
+    let mut machine = settled(&desired);
+    machine.units.insert(
+        "archy.a.web.service".to_owned(),
+        unit("archy.a.web.service", "activating"),
+    );
+    assert!(plan_all(&desired, &machine).is_empty());
+}
+
+#[test]
+fn a_stopped_app_is_stopped() {
+    let running = [desired("a", Wish::Running, Stage::Installed)];
+    let machine = settled(&running);
+    let desired = [desired("a", Wish::Stopped, Stage::Installed)];
+    insta::assert_snapshot!(plan_all(&desired, &machine), @r"
+    a
+      keep it from starting
+      stop archy.a.db.service
+      stop archy.a.web.service
+    ");
+}
+
+#[test]
+fn interrupted_installs_and_leftovers_go() {
+    let app = desired("a", Wish::Running, Stage::Installing);
+    let other = desired("gone", Wish::Running, Stage::Installed);
+    let mut machine = settled(&[desired("gone", Wish::Running, Stage::Installed)]);
+    machine
+        .containers
+        .push(container(&other, &"web".parse().unwrap()));
+    insta::assert_snapshot!(plan_all(&[app], &machine), @r"
+    a
+      undo the interrupted install
+    gone
+      remove what is left, keep the data
+    ");
+}
+
+#[test]
+fn an_app_whose_state_cannot_be_read_is_left_alone() {
+    let machine = settled(&[desired("a", Wish::Running, Stage::Installed)]);
+    let damaged = BTreeSet::from(["a".parse().unwrap()]);
+    assert!(plan(&[], &damaged, &machine, ROOT).is_empty());
+}
+
+#[test]
+fn containers_of_another_node_are_left_alone() {
+    let mut machine = Machine::default();
+    let mut theirs = container(
+        &desired("a", Wish::Running, Stage::Installed),
+        &"web".parse().unwrap(),
+    );
+    theirs
+        .labels
+        .get_or_insert_default()
+        .insert(LABEL_ROOT.to_owned(), "another".to_owned());
+    machine.containers.push(theirs);
+    assert!(plan_all(&[], &machine).is_empty());
+}
+
+fn wishes() -> impl Strategy<Value = (Wish, Stage)> {
+    prop_oneof![
+        Just((Wish::Running, Stage::Installed)),
+        Just((Wish::Stopped, Stage::Installed)),
+        Just((Wish::Removed, Stage::Installed)),
+        Just((Wish::Running, Stage::Installing)),
+    ]
+}
+
+/// Breaks a settled machine here and there.
+fn broken(apps: Vec<Desired>, seed: Vec<u8>) -> Machine {
+    let running: Vec<Desired> = apps
+        .iter()
+        .map(|app| desired(app.slug().as_str(), Wish::Running, Stage::Installed))
+        .collect();
+    let mut machine = settled(&running);
+    for app in &running {
+        machine
+            .containers
+            .extend(app.containers().map(|name| container(app, name)));
+    }
+    let mut seed = seed.into_iter().cycle();
+    let mut flip = move |_: &()| seed.next().is_some_and(|byte| byte % 3 != 0);
+    machine.networks.retain(|_| flip(&()));
+    machine.volumes.retain(|_| flip(&()));
+    machine.secrets.retain(|_| flip(&()));
+    machine.wanted.retain(|_| flip(&()));
+    machine.data.retain(|_| flip(&()));
+    machine.live.retain(|_, _| flip(&()));
+    machine.containers.retain(|_| flip(&()));
+    machine.units.retain(|_, unit| {
+        if !flip(&()) {
+            unit.active = "failed".to_owned();
+        }
+        if !flip(&()) {
+            unit.load = "not-found".to_owned();
+        }
+        flip(&())
+    });
+    machine
+}
+
+proptest! {
+    #[test]
+    fn performing_a_plan_leaves_nothing_to_do(
+        wishes in prop::collection::vec(wishes(), 0..4),
+        known in 0..4_usize,
+        seed in prop::collection::vec(any::<u8>(), 1..64),
+    ) {
+        let named = wishes.iter().zip(["a", "b", "a-b", "network"]);
+        let all: Vec<Desired> = named.map(|((wish, stage), slug)| desired(slug, *wish, *stage)).collect();
+        let mut machine = broken(all.clone(), seed);
+        // Some of the apps on the machine are not desired at all.
+        let mut wanted: Vec<Desired> = all.into_iter().take(known).collect();
+        let first = plan_all(&wanted, &machine);
+        perform(&first, &mut wanted, &mut machine);
+        let second = plan_all(&wanted, &machine);
+        prop_assert!(second.is_empty(), "first:\n{first}\nsecond:\n{second}");
+    }
+}

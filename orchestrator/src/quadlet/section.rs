@@ -130,7 +130,9 @@ pub(crate) struct Health {
     pub(crate) interval_seconds: u64,
     pub(crate) timeout_seconds: u64,
     pub(crate) retries: u64,
-    /// Checks, one a second, before the first healthy one.
+    /// The check until the first success: it waits for the service by itself.
+    pub(crate) startup_command: Vec<Argument>,
+    pub(crate) startup_timeout_seconds: u64,
     pub(crate) startup_retries: u64,
 }
 
@@ -201,9 +203,9 @@ impl ContainerSection {
             entries.seconds("HealthTimeout", health.timeout_seconds);
             entries.number("HealthRetries", health.retries);
             entries.fixed("HealthOnFailure", "kill");
-            entries.json("HealthStartupCmd", &health.command);
+            entries.json("HealthStartupCmd", &health.startup_command);
             entries.fixed("HealthStartupInterval", "1s");
-            entries.seconds("HealthStartupTimeout", health.timeout_seconds);
+            entries.seconds("HealthStartupTimeout", health.startup_timeout_seconds);
             entries.number("HealthStartupRetries", health.startup_retries);
         }
         entries.words("PodmanArgs", &self.podman_args);

@@ -10,9 +10,9 @@ use super::store::parse;
 use crate::cli::JobCommand;
 use crate::failure::{Class, Failure};
 use crate::node::Node;
-use crate::node::types::{Job, JobList, JobRef, JobState};
+use crate::node::types::{Job, JobRef, JobState};
 use crate::output::Output;
-use crate::text::{plain, size, table};
+use crate::text::{plain, table};
 
 /// How long a node may be away while one of its jobs is waited for: it is restarting.
 const AWAY_MAX: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ pub(super) async fn run(context: &Context<'_>, command: &JobCommand) -> Result<(
     match command {
         JobCommand::List { active } => {
             let answer: Value = node.call("job.list", &json!({ "active": active })).await?;
-            let list: JobList = parse(&answer)?;
+            let list: Vec<Job> = parse(&answer)?;
             context.output.result(&answer, list_words(&list));
         }
         JobCommand::Show { job } => show(context, &node, "job.show", job).await?,
@@ -100,26 +100,16 @@ async fn watch(
     }
 }
 
-/// Says what the job does, when that is something new.
+/// Says what the job does: every new step, and of a long one every ten per cent.
 fn tell(job: &Job, output: &Output, told: &mut String) {
-    let text = match &job.transfer {
-        Some(transfer) if job.phase == "fetching" => {
-            // In steps of ten per cent: a line for every event would be noise.
-            let tenths = (transfer.done_bytes * 10)
-                .checked_div(transfer.total_bytes)
-                .unwrap_or(10);
-            format!(
-                "{}, {} of {}",
-                plain(&job.message),
-                size(tenths * transfer.total_bytes / 10),
-                size(transfer.total_bytes)
-            )
-        }
-        _ => plain(&job.message),
-    };
-    if *told != text && !text.is_empty() {
-        output.progress(format_args!("{:>3.0} % {text}", job.percent));
-        *told = text;
+    let step = format!("{} {}", job.phase, (job.percent / 10.0).floor());
+    if *told != step && !job.message.is_empty() {
+        output.progress(format_args!(
+            "{:>3.0} % {}",
+            job.percent,
+            plain(&job.message)
+        ));
+        *told = step;
     }
 }
 
@@ -168,12 +158,12 @@ fn state(job: &Job) -> String {
     }
 }
 
-fn list_words(list: &JobList) -> String {
-    if list.jobs.is_empty() {
+fn list_words(list: &[Job]) -> String {
+    if list.is_empty() {
         return "no jobs".to_owned();
     }
     let mut rows = vec![["JOB", "WHAT", "APP", "STATE"].map(str::to_owned).to_vec()];
-    rows.extend(list.jobs.iter().map(|job| {
+    rows.extend(list.iter().map(|job| {
         vec![
             job.id.clone(),
             job.kind.clone(),
@@ -202,7 +192,6 @@ mod tests {
             phase: "done".to_owned(),
             percent: 100.0,
             message: String::new(),
-            transfer: None,
             problem: problem.map(|kind| Problem {
                 kind: kind.to_owned(),
                 message: "it says no".to_owned(),

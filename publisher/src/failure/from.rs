@@ -135,11 +135,10 @@ impl From<ProbeError> for Failure {
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let class = match problem.kind.as_str() {
-            "notFound" => Class::NotFound,
-            "signature" | "rollback" | "wrongPublisher" | "slugTaken" | "content" | "refused"
-            | "policy" | "equivocation" | "architecture" | "expired" | "blocked" | "mismatch" => {
-                Class::Refused
-            }
+            "notFound" | "notInstalled" => Class::NotFound,
+            "signature" | "wrongPublisher" | "wrongApp" | "rollback" | "revoked" | "keyState"
+            | "expired" | "future" | "malformed" | "content" | "refused" | "architecture"
+            | "slugTaken" => Class::Refused,
             _ => Class::Failed,
         };
         Self {

@@ -222,13 +222,6 @@ pub struct JobRef {
     pub job: String,
 }
 
-/// Answer of `job.list`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct JobList {
-    /// Newest first.
-    pub jobs: Vec<Job>,
-}
-
 /// A job.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -249,9 +242,6 @@ pub struct Job {
     pub percent: f64,
     /// What happens now.
     pub message: String,
-    /// Bytes, while it fetches.
-    #[serde(default)]
-    pub transfer: Option<Transfer>,
     /// Why it failed.
     #[serde(default)]
     pub problem: Option<Problem>,
@@ -271,18 +261,6 @@ pub enum JobState {
     Failed,
     /// Cancelled by the owner.
     Cancelled,
-}
-
-/// Bytes on their way.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Transfer {
-    /// Verified bytes here.
-    pub done_bytes: u64,
-    /// All bytes.
-    pub total_bytes: u64,
-    /// Rate now.
-    pub bytes_per_second: u64,
 }
 
 /// Answer of `package.logs`.

@@ -8,7 +8,7 @@ use iroh_blobs::protocol::{ChunkRangesSeq, GetManyRequest, GetRequest, PushReque
 use iroh_blobs::store::mem::MemStore;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{BadPeer, DEADLINE, Fault, Node, bytes, dead, request, tag, wanted};
+use crate::support::{DEADLINE, Fault, Node, bad_peer, bytes, dead, request, tag, wanted};
 
 const SIZE: usize = 200_000;
 
@@ -95,7 +95,7 @@ async fn nothing_is_written_from_outside() {
 #[tokio::test]
 async fn a_half_fetched_blob_is_not_served() {
     let data = bytes(3_000_000, 4);
-    let peer = BadPeer::start(&data, Fault::StallsAfter(2_000_000)).await;
+    let peer = bad_peer(&[&data], Fault::StallsAfter(2_000_000)).await;
     let node = Node::start().await;
     node.fetch(
         request(&[&data], &[&peer.endpoint()], &[]),
@@ -133,7 +133,7 @@ async fn a_probe_proves_serving() {
         asker.probe(&dead(), blob).await,
         Err(ProbeError::Unreachable { .. })
     ));
-    let liar = BadPeer::start(&data, Fault::Claims(1)).await;
+    let liar = bad_peer(&[&data], Fault::Claims(1)).await;
     assert!(matches!(
         asker.probe(&liar.endpoint(), blob).await,
         Err(ProbeError::Unproven { .. })

@@ -3,7 +3,7 @@
 use archy_swarm::{FetchError, Fetched, ProviderKind, Wanted};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{BadPeer, DEADLINE, Fault, Node, bytes, dead, request, tag, wanted};
+use crate::support::{BadPeer, DEADLINE, Fault, Node, bad_peer, bytes, dead, request, tag, wanted};
 
 const SIZE: usize = 3 * 1024 * 1024 + 17;
 
@@ -90,7 +90,7 @@ async fn one_good_provider_is_enough_among_every_kind_of_bad_one() {
     ];
     let mut bad = Vec::new();
     for fault in faults {
-        bad.push(BadPeer::start(&data, fault).await);
+        bad.push(bad_peer(&[&data], fault).await);
     }
     let mut peers: Vec<_> = bad.iter().map(BadPeer::endpoint).collect();
     peers.push(dead());
@@ -117,7 +117,7 @@ async fn each_failure_is_told_apart() {
         Fault::Claims(u64::MAX),
     ];
     for fault in faults {
-        let peer = BadPeer::start(&data, fault).await;
+        let peer = bad_peer(&[&data], fault).await;
         let error = fetch(&node, request(&[&data], &[&peer.endpoint()], &[]))
             .await
             .unwrap_err();
@@ -166,7 +166,7 @@ async fn a_flipped_bit_on_a_peers_disk_never_arrives() {
 async fn a_liar_is_named_and_not_asked_again() {
     let data: Vec<Vec<u8>> = (20..28).map(|seed| bytes(SIZE / 4, seed)).collect();
     let data: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
-    let liar = BadPeer::with_blobs(&data, Fault::Lies(100_000)).await;
+    let liar = bad_peer(&data, Fault::Lies(100_000)).await;
     let node = Node::start().await;
     let error = fetch(&node, request(&data, &[], &[&liar.endpoint()]))
         .await
@@ -225,7 +225,7 @@ async fn two_fetches_of_one_blob_transfer_it_once() {
 #[tokio::test]
 async fn a_cancelled_fetch_ends_at_once_and_keeps_its_bytes() {
     let data = bytes(SIZE, 10);
-    let peer = BadPeer::start(&data, Fault::StallsAfter(2_000_000)).await;
+    let peer = bad_peer(&[&data], Fault::StallsAfter(2_000_000)).await;
     let node = Node::start_with(|config| config.patience.stall = DEADLINE).await;
     let cancel = CancellationToken::new();
     let running = node.fetch(request(&[&data], &[&peer.endpoint()], &[]), &cancel);
@@ -248,7 +248,7 @@ async fn a_cancelled_fetch_ends_at_once_and_keeps_its_bytes() {
 #[tokio::test]
 async fn shutdown_ends_fetches() {
     let data = bytes(SIZE, 11);
-    let peer = BadPeer::start(&data, Fault::Silent).await;
+    let peer = bad_peer(&[&data], Fault::Silent).await;
     let node = Node::start_with(|config| config.patience.stall = DEADLINE).await;
     let running = node.fetch(
         request(&[&data], &[&peer.endpoint()], &[]),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use archy_registry::release::Endpoint;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{BadPeer, DEADLINE, Fault, Node, bytes, request};
+use crate::support::{DEADLINE, Fault, Node, bad_peer, bytes, request};
 
 const SIZE: usize = 32 * 1024 * 1024;
 /// Where the child's provider falls silent.
@@ -38,7 +38,7 @@ async fn child_that_is_killed() {
 async fn a_killed_fetch_goes_on_where_it_was() {
     let data = bytes(SIZE, 1);
     let temp = tempfile::tempdir().unwrap();
-    let half = BadPeer::start(&data, Fault::StallsAfter(HALF)).await;
+    let half = bad_peer(&[&data], Fault::StallsAfter(HALF)).await;
     let job = serde_json::to_string(&(temp.path(), half.endpoint())).unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["resume::child_that_is_killed", "--exact", "--nocapture"])

@@ -3,12 +3,9 @@
 import type { QueryClient } from '@tanstack/vue-query'
 import { readonly, ref } from 'vue'
 import { keys } from './keys'
-import type { Event } from './types/Event'
+import type { Event as NodeEvent } from './types/Event'
 import type { Job } from './types/Job'
 import { putJob } from './queries/jobs'
-
-/** What the node says; `refetch` when this page was too slow and missed something. */
-export type NodeEvent = Event | { type: 'refetch' }
 
 export type Connection = 'connecting' | 'online' | 'lost'
 

@@ -30,7 +30,7 @@ export interface Methods {
   'package.status': { params: InstanceParams; result: Instance }
   'package.list': { params: Nothing; result: InstanceList }
   'package.logs': { params: LogsParams; result: Logs }
-  'job.list': { params: JobListParams; result: { jobs: Job[] } }
+  'job.list': { params: JobListParams; result: Job[] }
   'job.show': { params: JobParams; result: Job }
   'job.cancel': { params: JobParams; result: unknown }
   'node.status': { params: Nothing; result: NodeStatus }

@@ -139,11 +139,11 @@ export const PUBLISHERS = {
 } satisfies Record<string, MockPublisher>
 
 export const RIGHTS = {
-  internet: { kind: 'internet', text: 'Can reach the internet', weight: 'notable' },
-  isolated: { kind: 'isolated', text: 'Cannot reach the internet', weight: 'usual' },
+  internet: { kind: 'network', text: 'Can reach the internet', weight: 'notable' },
+  isolated: { kind: 'network', text: 'Cannot reach the internet', weight: 'usual' },
   data: { kind: 'data', text: 'Stores data in its own folder only', weight: 'usual' },
-  port: { kind: 'port', text: 'Opens a port of its own on your network', weight: 'usual' },
-  host: { kind: 'hostNetwork', text: 'Uses this machine’s own network, with all its ports', weight: 'far' },
+  port: { kind: 'ports', text: 'Opens a port of its own on your network', weight: 'usual' },
+  host: { kind: 'network', text: 'Uses this machine’s own network, with all its ports', weight: 'far' },
   device: { kind: 'device', text: 'Uses the graphics card (/dev/dri)', weight: 'notable' },
   capability: {
     kind: 'capability',

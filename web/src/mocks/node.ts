@@ -146,7 +146,7 @@ export class MockNode {
       case 'package.logs':
         return { lines: this.logs(String(params.slug), params.container as string | null) }
       case 'job.list':
-        return { jobs: this.jobs }
+        return this.jobs
       case 'job.show':
         return this.jobs.find((job) => job.id === params.job) ?? refuse('notFound', 'There is no such job')
       case 'job.cancel':

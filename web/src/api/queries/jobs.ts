@@ -30,7 +30,7 @@ export function useJobs() {
   return useQuery({
     queryKey: keys.jobs,
     queryFn: async ({ signal }) => {
-      const { jobs: fresh } = await rpc('job.list', { active: false, limit: JOBS_MAX }, signal)
+      const fresh = await rpc('job.list', { active: false, limit: JOBS_MAX }, signal)
       const known = client.getQueryData<Job[]>(keys.jobs) ?? []
       // An event may have overtaken this answer.
       return fresh.map((job) => {

@@ -1,0 +1,86 @@
+//! No text of a manifest becomes more than the value that it should be.
+
+use archy_orchestrator::quadlet::{self, UnitSet, unit};
+
+use crate::injection_table::{cases, full};
+
+/// Files, sections and keys, in order: what a hostile value must not change.
+fn shape(set: &UnitSet) -> Vec<(usize, String, String)> {
+    let lines = set
+        .files()
+        .into_values()
+        .enumerate()
+        .flat_map(|(index, text)| {
+            let lines = unit::read(&text).expect("a rendered unit is in form");
+            lines
+                .into_iter()
+                .map(move |line| (index, line.section, line.key))
+        });
+    lines.collect()
+}
+
+#[test]
+fn every_string_is_refused_or_stays_a_value() {
+    let expected = shape(&quadlet::preview(&full()).unwrap());
+    let (mut refused, mut rendered) = (0, 0);
+    for case in cases() {
+        let text: String = case.text.chars().take(60).collect();
+        let Some(set) = case
+            .manifest
+            .and_then(|manifest| quadlet::preview(&manifest).ok())
+        else {
+            refused += 1;
+            continue;
+        };
+        rendered += 1;
+        for (name, unit) in &set.units {
+            let written = unit.text();
+            assert_eq!(
+                unit.reads_back_from(&written),
+                Ok(()),
+                "{name}: {} = {text:?}",
+                case.field
+            );
+        }
+        // Renamed containers and volumes sort elsewhere; what each file holds must be the same all the same.
+        let mut found = shape(&set);
+        let mut expected = expected.clone();
+        for list in [&mut found, &mut expected] {
+            list.iter_mut().for_each(|line| line.0 = 0);
+            // A user without a group is a user all the same.
+            list.retain(|line| line.2 != "Group");
+            // A renamed volume may be a further one, with a file of its own.
+            if case.field.contains("/volumes/") && case.field.ends_with("/name") {
+                list.retain(|line| line.1 == "Container" || line.1 == "Service");
+            }
+            list.sort();
+        }
+        assert!(
+            found == expected,
+            "{} = {text:?}: {:?}",
+            case.field,
+            set.files()
+        );
+    }
+    assert!(
+        refused > 500 && rendered > 500,
+        "{refused} refused, {rendered} rendered"
+    );
+}
+
+#[test]
+fn the_registry_refuses_what_rendering_refuses_or_more() {
+    for case in cases() {
+        let Some(manifest) = case.manifest else {
+            continue;
+        };
+        if manifest.check().is_ok()
+            && let Err(error) = quadlet::preview(&manifest)
+        {
+            let text: String = case.text.chars().take(60).collect();
+            // Quadlet's own limits, which the packaging contract does not know.
+            let known = error.to_string().contains("is not possible here");
+            assert!(known, "{} = {text:?}: {error}", case.field);
+        }
+    }
+}

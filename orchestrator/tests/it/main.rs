@@ -1,0 +1,9 @@
+//! Tests of the orchestrator through its public functions, on any machine.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod injection;
+#[path = "../shared/injection.rs"]
+mod injection_table;
+mod render;
+mod support;

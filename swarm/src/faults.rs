@@ -1,0 +1,147 @@
+//! Providers that misbehave, for tests of whoever fetches. Compiled with the feature `faults` only.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use archy_registry::id::EndpointId;
+use archy_registry::release::Endpoint;
+use bytes::Bytes;
+use iroh::endpoint::{Connection, RecvStream, presets};
+use iroh::protocol::{AcceptError, ProtocolHandler, Router};
+use iroh_blobs::protocol::Request;
+use iroh_blobs::store::mem::MemStore;
+
+/// What a provider does wrong.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// It accepts requests and never answers.
+    Silent,
+    /// It sends this many bytes of right answers, all requests together, and then nothing.
+    StallsAfter(usize),
+    /// It flips a bit of the byte at this position of every answer that is so long.
+    Lies(usize),
+    /// It claims another size.
+    Claims(u64),
+    /// It closes the connection at once.
+    HangsUp,
+}
+
+/// A bad peer could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start a provider that misbehaves: {0}")]
+pub struct StartError(String);
+
+/// A provider that misbehaves.
+#[derive(Debug)]
+pub struct BadPeer {
+    router: Router,
+    requests: Arc<AtomicUsize>,
+}
+
+impl BadPeer {
+    /// Serves `blobs` from memory, wrongly, on a UDP address.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub async fn start(
+        bind: SocketAddr,
+        blobs: &[&[u8]],
+        fault: Fault,
+    ) -> Result<Self, StartError> {
+        let failed = |error: &dyn std::fmt::Display| StartError(error.to_string());
+        let store = MemStore::new();
+        for data in blobs {
+            store
+                .add_slice(data)
+                .await
+                .map_err(|error| failed(&error))?;
+        }
+        let endpoint = iroh::Endpoint::builder(presets::Minimal)
+            .relay_mode(iroh::RelayMode::Disabled)
+            .clear_ip_transports()
+            .bind_addr(bind)
+            .map_err(|error| failed(&error))?
+            .bind()
+            .await
+            .map_err(|error| failed(&error))?;
+        let requests = Arc::new(AtomicUsize::new(0));
+        let handler = Handler {
+            store,
+            fault,
+            sent: AtomicUsize::new(0),
+            requests: requests.clone(),
+        };
+        let router = Router::builder(endpoint)
+            .accept(iroh_blobs::ALPN, handler)
+            .spawn();
+        Ok(Self { router, requests })
+    }
+
+    /// Returns the number of requests answered, rightly or not.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Returns where it listens.
+    pub fn endpoint(&self) -> Endpoint {
+        let addr = self.router.endpoint().addr();
+        Endpoint {
+            id: EndpointId::from_bytes(*addr.id.as_bytes()),
+            addresses: addr.ip_addrs().copied().collect(),
+            relays: vec![],
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Handler {
+    store: MemStore,
+    fault: Fault,
+    sent: AtomicUsize,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Handler {
+    /// The right answer to a request.
+    async fn answer(&self, receive: &mut RecvStream) -> Option<Vec<u8>> {
+        let (Request::Get(request), _) = Request::read_async(receive).await.ok()? else {
+            return None;
+        };
+        let ranges = request.ranges.iter().next()?.clone();
+        let export = self.store.export_bao(request.hash, ranges);
+        export.bao_to_vec().await.ok()
+    }
+}
+
+impl ProtocolHandler for Handler {
+    async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
+        if matches!(self.fault, Fault::HangsUp) {
+            connection.close(7u32.into(), b"no");
+            return Ok(());
+        }
+        let mut held = Vec::new();
+        while let Ok((mut send, mut receive)) = connection.accept_bi().await {
+            let Some(mut answer) = self.answer(&mut receive).await else {
+                continue;
+            };
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            match self.fault {
+                Fault::Silent | Fault::HangsUp => answer.clear(),
+                Fault::StallsAfter(bytes) => {
+                    answer.truncate(bytes.saturating_sub(self.sent.load(Ordering::Relaxed)));
+                    self.sent.fetch_add(answer.len(), Ordering::Relaxed);
+                }
+                Fault::Lies(position) => {
+                    if let Some(byte) = answer.get_mut(position) {
+                        *byte ^= 1;
+                    }
+                }
+                Fault::Claims(size) => answer[..8].copy_from_slice(&size.to_le_bytes()),
+            }
+            send.write_chunk(Bytes::from(answer)).await.ok();
+            held.push(send);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+/** Every part of the UI, in the states that matter, has no barrier. A part that is missing here fails. */
+
+import { Package } from '@lucide/vue'
+import { describe, expect, it } from 'vitest'
+import type { Component } from 'vue'
+import type { AppPage } from '@/api/types/AppPage'
+import type { InstanceList } from '@/api/types/InstanceList'
+import type { Job } from '@/api/types/Job'
+import type { SearchResult } from '@/api/types/SearchResult'
+import { PUBLISHERS } from '@/mocks/catalogue'
+import { MockNode } from '@/mocks/node'
+import { expectAccessible, mountPart, NOW } from './mount'
+
+const files = import.meta.glob<{ default: Component }>('../components/**/*.vue', { eager: true })
+const parts = new Map(
+  Object.entries(files).map(([path, file]) => [path.replace(/^.*\/(\w+)\.vue$/, '$1'), file.default]),
+)
+
+const node = new MockNode({ now: NOW })
+const show = (publisher: keyof typeof PUBLISHERS, slug: string) =>
+  node.call('store.show', { publisher: PUBLISHERS[publisher].did, slug }) as AppPage
+const page = show('workshop', 'wordpress')
+const refused = show('twofaced', 'syncthing')
+const cards = (node.call('store.search', {}) as SearchResult).apps
+const { instances } = node.call('package.list', {}) as InstanceList
+const past = node.call('job.list', {}) as Job[]
+const [first] = past
+const sick = instances.find((instance) => instance.state === 'unhealthy')
+const service = instances.find((instance) => instance.state === 'failed')
+const well = instances.find((instance) => instance.state === 'running')
+if (!first || !sick || !service || !well) throw new Error('the mock lacks a state')
+
+const fetching: Job = {
+  ...first,
+  kind: 'install',
+  state: 'running',
+  phase: 'fetching',
+  percent: 42,
+  cancellable: true,
+  transfer: {
+    doneBytes: 38_000_000,
+    totalBytes: 412_000_000,
+    bytesPerSecond: 12_000_000,
+    secondsLeft: 31,
+    providers: [{ id: '3f9a1c7be20d44c05d', kind: 'lan', bytes: 38_000_000 }],
+  },
+}
+const choices = [
+  { value: 'one', label: 'One', hint: 'The first' },
+  { value: 'two', label: 'Two', hint: 'The second' },
+]
+const text = { default: () => 'Some text' }
+
+type Case = { props?: Record<string, unknown>; slots?: Record<string, () => unknown> }
+const CASES: Record<string, Case[]> = {
+  AppCardLink: [{ props: { card: cards[0] } }],
+  AppCardMark: cards.slice(0, 6).map((card) => ({ props: { card } })),
+  AppGrid: [{ props: { cards } }, { props: { cards: [], loading: true } }],
+  AppIcon: [{ props: { icon: null, name: 'Home Assistant', publisher: 'did:key:z6Mk', size: 64 } }],
+  BrandMark: [{ props: { word: true } }],
+  CategoryFilter: [{ props: { categories: [{ category: 'media', apps: 2 }], modelValue: 'media' } }],
+  ConnectionBanner: [{ props: { node: 'attic' } }],
+  EntryLayout: [{ props: { title: 'Welcome', lead: 'Log in.' }, slots: text }],
+  FailedNote: [{ props: { title: 'Not read', error: new Error('gone'), busy: false } }],
+  InstallPanel: [
+    { props: { page } },
+    { props: { page: refused } },
+    { props: { page: show('harbour', 'jellyfin') } },
+  ],
+  InstanceCard: [
+    { props: { instance: sick, job: null } },
+    { props: { instance: service, job: null, compact: true } },
+    { props: { instance: well, job: fetching } },
+  ],
+  InstanceMenu: [{ props: { instance: well } }],
+  JobProgress: [
+    { props: { job: fetching, steps: true } },
+    { props: { job: { ...fetching, cancellable: false } } },
+  ],
+  JobRow: past.map((job) => ({ props: { job, icon: null, now: NOW } })),
+  LogLines: [
+    {
+      props: {
+        lines: [{ at: '2026-11-21T10:00:00Z', container: 'web', text: 'ready' }],
+        wrap: true,
+        showContainer: true,
+      },
+    },
+  ],
+  NavRail: [{ props: { node: 'attic' } }],
+  NeedsList: [{ props: { needs: page.needs } }],
+  NodeHealth: [{ props: { name: 'attic' } }, { props: { name: 'attic', compact: true } }],
+  OpenButton: [{ props: { instance: well } }],
+  PageHeader: [{ props: { title: 'Network', lead: 'Whom this node hears' } }],
+  ProblemNote: [
+    { props: { problem: refused.problem } },
+    { props: { problem: refused.problem, title: 'No' } },
+  ],
+  PublisherHtml: [{ props: { html: page.descriptionHtml } }],
+  PublisherName: [{ props: { did: page.publisher.did } }],
+  PublisherPanel: [{ props: { publisher: page.publisher } }],
+  RightsList: [{ props: { rights: refused.rights } }, { props: { rights: [] } }],
+  ScreenshotStrip: [{ props: { screenshots: page.screenshots, name: 'WordPress' } }],
+  SearchField: [{ props: { modelValue: '' } }, { props: { modelValue: 'photo' } }],
+  ToastHost: [{}],
+  TrustDialog: [{ props: { publisher: page.publisher, open: true } }],
+  TrustReasons: [{ props: { reasons: page.publisher.reasons } }],
+  TrustRing: [{ props: { trust: page.publisher.trust } }, { props: { trust: refused.publisher.trust } }],
+  TrustWord: [{ props: { trust: page.publisher.trust } }],
+  UiBadge: [{ slots: text }],
+  UiBanner: [{ props: { icon: Package, title: 'Careful', hint: 'Read this', tone: 'warn' } }],
+  UiButton: [{ slots: text }, { props: { busy: true }, slots: text }, { props: { href: '/x' }, slots: text }],
+  UiCard: [{ slots: text }],
+  UiChoices: [{ props: { label: 'Choose', options: choices, modelValue: 'one' } }],
+  UiCopy: [{ props: { text: 'abc', label: 'Copy', doneLabel: 'Copied' } }],
+  UiDialog: [
+    { props: { title: 'Sure?', description: 'Think', closeLabel: 'Close', open: true }, slots: text },
+    { props: { title: 'Sure?', closeLabel: 'Close', open: true }, slots: text },
+  ],
+  UiDisclosure: [{ props: { label: 'Details' }, slots: text }],
+  UiEmpty: [{ props: { icon: Package, title: 'Nothing', hint: 'Yet' } }],
+  UiField: [
+    { props: { label: 'Code', modelValue: '', hint: 'In the log' } },
+    {
+      props: {
+        label: 'Key',
+        modelValue: 'x',
+        type: 'password',
+        error: 'Too short',
+        showLabel: 'Show',
+        hideLabel: 'Hide',
+      },
+    },
+  ],
+  UiMenu: [{ props: { label: 'More', entries: [{ key: 'a', label: 'A', icon: Package }] } }],
+  UiProgress: [{ props: { value: 42, label: 'Progress' } }],
+  UiSection: [{ props: { title: 'About' }, slots: text }],
+  UiSegmented: [{ props: { label: 'Theme', options: choices, modelValue: 'one' } }],
+  UiSkeleton: [{}],
+  UiStatus: [{ props: { tone: 'good' }, slots: text }],
+  UiSwitch: [{ props: { label: 'Follow', modelValue: true } }],
+  UninstallDialog: [{ props: { instance: well, open: true } }],
+  VersionList: [{ props: { versions: page.versions, installed: page.card.version } }],
+}
+
+describe('every component', () => {
+  it('is tested here', () => {
+    expect(Object.keys(CASES).toSorted()).toEqual([...parts.keys()].toSorted())
+  })
+
+  for (const [name, cases] of Object.entries(CASES)) {
+    it.each(cases.map((one, index) => [index + 1, one] as const))(
+      `${name} has no barrier (%i)`,
+      async (_, one) => {
+        const part = parts.get(name)
+        if (!part) throw new Error(`there is no ${name}.vue`)
+        const wrapper = await mountPart(part, one.props, one.slots)
+        await expectAccessible()
+        wrapper.unmount()
+      },
+    )
+  }
+})

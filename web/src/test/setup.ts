@@ -1,0 +1,42 @@
+/** What jsdom lacks, and a network that answers only what a test has mocked. */
+
+import { afterEach, beforeEach, expect, vi } from 'vitest'
+
+class ResizeObserverStub {
+  observe() {}
+  unobserve() {}
+  disconnect() {}
+}
+vi.stubGlobal('ResizeObserver', ResizeObserverStub)
+Element.prototype.scrollIntoView = () => {}
+vi.stubGlobal('scrollTo', () => {})
+HTMLCanvasElement.prototype.getContext = () => null
+Element.prototype.hasPointerCapture = () => false
+Element.prototype.setPointerCapture = () => {}
+Element.prototype.releasePointerCapture = () => {}
+
+let warnings: string[] = []
+
+beforeEach(() => {
+  warnings = []
+  vi.spyOn(console, 'warn').mockImplementation((...words: unknown[]) => {
+    warnings.push(words.map(String).join(' ').split('\n')[0] ?? '')
+  })
+  vi.stubGlobal('fetch', (input: unknown) => {
+    throw new Error(`unmocked request: ${String(input)}`)
+  })
+  vi.stubGlobal(
+    'EventSource',
+    class {
+      constructor(url: string) {
+        throw new Error(`unmocked event stream: ${url}`)
+      }
+    },
+  )
+})
+
+afterEach(() => {
+  document.body.innerHTML = ''
+  // What Vue, the router or the catalogue warn of is a mistake in a part.
+  expect(warnings).toEqual([])
+})
