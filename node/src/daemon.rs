@@ -27,6 +27,7 @@ use crate::jobs::JobStore;
 use crate::machine::Machine;
 use crate::node::Node;
 use crate::slot::Slot;
+use crate::wellbeing;
 
 pub(crate) use parts::host_config;
 use stage::Stage;
@@ -199,6 +200,13 @@ impl Daemon {
             "events",
             parts::events(node.clone(), hub, job_events.subscribe(), work.token()),
         );
+        let (watched, evidence, stop) = (machine.clone(), store.clone(), work.token());
+        work.spawn("evidence", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                machine = watched.ready() => wellbeing::watch(&*machine, &evidence, &stop).await,
+            }
+        });
         let (fetcher, stop) = (Arc::clone(&follow), work.token());
         work.spawn("fetch", async move { fetcher.fetch_missing(&stop).await });
         work.spawn(

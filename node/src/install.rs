@@ -111,6 +111,11 @@ impl Installer {
         if suspended {
             return Err(stop);
         }
+        if known.is_none() && context.resumed() {
+            // An earlier run may have brought things here that this one did not come to.
+            let entry = self.entry(app).await.ok();
+            known = entry.and_then(|entry| entry.release);
+        }
         if let Some(release) = &known {
             self.clean_up(&*machine, release, &stop).await;
         }
@@ -417,11 +422,6 @@ impl Installer {
         };
         context.enter(phase, message).await;
         let machine = self.machine(context).await?;
-        let release = machine
-            .observed()
-            .borrow()
-            .find(slug)
-            .map(|app| (app.app.clone(), app.release));
         let (phases, mut reported) = mpsc::channel::<(JobPhase, String)>(PHASES);
         let report = move |phase, message| {
             let _ = phases.try_send((phase, message));
@@ -448,14 +448,13 @@ impl Installer {
         let (worked, ()) = tokio::join!(working, reporting);
         worked?;
         if matches!(kind, JobKind::Uninstall | JobKind::Purge) {
-            self.stop_seeding(&wish.app, release.map(|(_, release)| release))
-                .await;
+            self.stop_seeding(&wish.app).await;
         }
         Ok(())
     }
 
     /// Lets the blobs of a removed app go; what the catalog shows stays.
-    async fn stop_seeding(&self, app: &AppId, _release: Option<Blake3Hash>) {
+    async fn stop_seeding(&self, app: &AppId) {
         let Some(swarm) = self.swarm.now() else {
             return;
         };

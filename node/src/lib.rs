@@ -17,3 +17,4 @@ pub mod refusals;
 pub mod setup;
 pub mod slot;
 mod view;
+mod wellbeing;

@@ -40,9 +40,9 @@ impl Context {
         self.record.borrow().id.clone()
     }
 
-    /// Returns whether this is not the first attempt.
+    /// Returns whether an earlier run may have done some of it.
     pub fn resumed(&self) -> bool {
-        self.record.borrow().attempts > 1
+        self.record.borrow().runs > 1
     }
 
     /// Returns the token that ends at the owner's wish and at the daemon's end alike.

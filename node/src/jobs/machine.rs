@@ -43,7 +43,9 @@ pub struct Record {
     pub problem: Option<Problem>,
     /// Whether the owner wants it to end.
     pub cancelling: bool,
-    /// How often it was begun.
+    /// How often it was taken up.
+    pub runs: u32,
+    /// How often the daemon died under it, this run counted until it ends.
     pub attempts: u32,
     /// When it was asked for.
     pub created: Timestamp,
@@ -60,6 +62,8 @@ pub enum Step {
     Enter(JobPhase, String),
     /// The phase has come so far (0–1).
     Progress(f64, Option<String>, Option<Transfer>),
+    /// The daemon ends in good order; the job goes on at the next start.
+    Suspend,
     /// The owner wants it to end.
     Cancel,
     /// It is done.
@@ -83,6 +87,7 @@ impl Record {
             transfer: None,
             problem: None,
             cancelling: false,
+            runs: 0,
             attempts: 0,
             created: now,
             updated: now,
@@ -105,8 +110,9 @@ impl Record {
         match step {
             Step::Begin => {
                 self.state = JobState::Running;
+                self.runs += 1;
                 self.attempts += 1;
-                if self.attempts > 1 {
+                if self.runs > 1 {
                     self.message = "Going on after a restart".to_owned();
                 }
             }
@@ -125,6 +131,7 @@ impl Record {
                 }
                 self.raise(fraction);
             }
+            Step::Suspend => self.attempts = self.attempts.saturating_sub(1),
             Step::Cancel => {
                 if self.cancelling {
                     return false;

@@ -275,7 +275,7 @@ async fn drive(inner: &Inner, context: &Context, before: Option<watch::Receiver<
         inner.slots.acquire().await
     };
     // A job that never began has nothing to undo.
-    let begun_before = context.record.borrow().attempts > 0;
+    let begun_before = context.record.borrow().runs > 0;
     let _slot = tokio::select! {
         biased;
         () = context.cancel.cancelled(), if !begun_before => {
@@ -295,7 +295,7 @@ async fn drive(inner: &Inner, context: &Context, before: Option<watch::Receiver<
     }
     let outcome = inner.worker.run(context.clone()).await;
     let step = match outcome {
-        Outcome::Suspended => return,
+        Outcome::Suspended => Step::Suspend,
         Outcome::Done => Step::Succeed,
         Outcome::Failed(problem) => Step::Fail(problem),
         Outcome::Cancelled if too_often => Step::Fail(interrupted(context.wish.kind)),

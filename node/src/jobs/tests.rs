@@ -45,6 +45,7 @@ fn steps() -> impl Strategy<Value = Step> {
         6 => phase.prop_map(|phase| Step::Enter(phase, String::new())),
         6 => any::<f64>().prop_map(|fraction| Step::Progress(fraction, None, None)),
         1 => Just(Step::Cancel),
+        1 => Just(Step::Suspend),
         1 => Just(Step::Succeed),
         1 => Just(Step::Fail(problem())),
         1 => Just(Step::Cancelled),
@@ -322,6 +323,27 @@ async fn a_job_that_kills_the_daemon_ends_after_some_attempts() {
     let job = jobs.show(&record.id).await.unwrap();
     assert_eq!(job.state, JobState::Failed);
     assert_eq!(job.problem.unwrap().kind, "interrupted");
+}
+
+#[tokio::test]
+async fn orderly_restarts_do_not_wear_a_job_out() {
+    let bed = Bed::new().await;
+    let mut events = bed.events.subscribe();
+    let mut id = None;
+    for _ in 0..ATTEMPTS_MAX + 2 {
+        let (jobs, stop) = bed.start(Script::new(true, || Outcome::Done), 1).await;
+        if id.is_none() {
+            id = Some(jobs.submit(wish("one", JobKind::Install)).await.unwrap().id);
+        }
+        event(&mut events, |job| job.phase == JobPhase::Fetching).await;
+        stop.cancel();
+        jobs.stopped().await;
+        while events.try_recv().is_ok() {}
+    }
+    let (jobs, _stop) = bed.start(Script::new(false, || Outcome::Done), 1).await;
+    jobs.stopped().await;
+    let job = jobs.show(&id.unwrap()).await.unwrap();
+    assert_eq!(job.state, JobState::Succeeded);
 }
 
 #[tokio::test]
