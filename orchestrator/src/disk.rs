@@ -18,11 +18,24 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<(
     file.sync_all()
 }
 
+/// How the name of a file starts that [`replace`] has not finished.
+const UNFINISHED: &str = ".new-";
+
+/// Removes what a killed process left of its [`replace`]. Nobody may be writing in the directory.
+pub(crate) fn sweep(directory: &Path) {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    for entry in entries {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Replaces a file as a whole: written beside it under a name of its own, then renamed.
 pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
     let mut file = tempfile::Builder::new()
-        .prefix(".new-")
+        .prefix(UNFINISHED)
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
         .tempfile_in(directory)?;
     file.write_all(bytes)?;
@@ -90,6 +103,16 @@ mod tests {
             assert_eq!(names, [round]);
             assert!(!new.exists());
         }
+    }
+
+    #[test]
+    fn unfinished_files_are_swept() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join(".new-abc"), "half").unwrap();
+        fs::write(root.path().join("whole"), "all").unwrap();
+        sweep(root.path());
+        sweep(&root.path().join("missing"));
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::desired::{Desired, Stage, Wish};
+use crate::disk;
 use crate::install::MachineError;
 use crate::instance::Instance;
 use crate::names;
@@ -237,6 +238,7 @@ impl Orchestrator {
     pub async fn recover(&self) -> Result<Vec<Slug>, ChangeError> {
         let mut undone = Vec::new();
         let mut first_error = None;
+        self.sweep();
         let found = self.inner.store.load_all().map_err(MachineError::from)?;
         for desired in found
             .desired
@@ -261,6 +263,19 @@ impl Orchestrator {
             }
         }
         first_error.map_or(Ok(undone), Err)
+    }
+
+    /// Removes files that a killed node was writing.
+    fn sweep(&self) {
+        let config = &self.inner.config;
+        for directory in ["bin", "loading"] {
+            disk::sweep(&config.data_dir.join(directory));
+        }
+        let apps = std::fs::read_dir(&self.inner.facts.apps_dir);
+        for app in apps.into_iter().flatten().flatten() {
+            disk::sweep(&app.path());
+            disk::sweep(&app.path().join("secrets"));
+        }
     }
 
     fn half_purged(&self) -> Vec<(Slug, PathBuf)> {
