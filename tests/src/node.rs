@@ -136,16 +136,40 @@ impl Bed {
         &self,
         names: [&str; N],
     ) -> Result<[TestNode; N], NodeError> {
+        self.boot(&names).await?;
+        Ok(names.map(|name| self.named(name)))
+    }
+
+    /// Boots one node and several others, all at the same time.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Bed::node`]; one failed node fails the call.
+    pub async fn node_and<const N: usize>(
+        &self,
+        first: &str,
+        others: [&str; N],
+    ) -> Result<(TestNode, [TestNode; N]), NodeError> {
+        let mut names = vec![first];
+        names.extend(others);
+        self.boot(&names).await?;
+        Ok((self.named(first), others.map(|name| self.named(name))))
+    }
+
+    async fn boot(&self, names: &[&str]) -> Result<(), NodeError> {
         let mut command = node_command(&self.name, "up");
+        command.args(names);
         if !self.kept {
             command.env("ARCHY_BED_OWNER", std::process::id().to_string());
         }
-        command.args(names);
-        succeed(command).await?;
-        Ok(names.map(|name| TestNode {
+        succeed(command).await.map(drop)
+    }
+
+    fn named(&self, name: &str) -> TestNode {
+        TestNode {
             bed: Arc::clone(&self.name),
             name: name.to_owned(),
-        }))
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl<const STORES: usize> Stage<STORES> {
         programs: &Programs,
         stores: [&str; STORES],
     ) -> anyhow::Result<Self> {
-        let (first, others) = tokio::try_join!(bed.node("a"), bed.nodes(stores))?;
+        let (first, others) = bed.node_and("a", stores).await?;
         let relay = format!("ws://{}:{RELAY_PORT}", first.ip().await?);
         let own_relay = format!("[relay]\nlisten = \"0.0.0.0:{RELAY_PORT}\"\n");
         let publisher = Archyd::set_up(first, programs, &config("", &own_relay)).await?;
