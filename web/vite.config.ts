@@ -43,6 +43,8 @@ export default defineConfig(({ mode }) => {
     },
     build: {
       target: ['chrome123', 'firefox121', 'safari17.5'],
+      // /assets is where a node serves the icons and screenshots of apps.
+      assetsDir: 'ui',
       assetsInlineLimit: 0,
       modulePreload: { polyfill: false },
     },

@@ -52,7 +52,7 @@ pub(super) async fn serve(request: Request) -> Response {
         return missing();
     }
     let is_api = API_PREFIXES.iter().any(|prefix| path.starts_with(prefix));
-    if last.contains('.') || is_api || path.starts_with("assets/") {
+    if last.contains('.') || is_api || path.starts_with("ui/") {
         return missing();
     }
     match Files::get("index.html") {
@@ -73,8 +73,8 @@ fn answer(request: &Request, path: &str, file: EmbeddedFile) -> Response {
     } else {
         file.data.into_owned().into_response()
     };
-    // Vite puts a hash of the content into the names below assets/.
-    let cache = if path.starts_with("assets/") {
+    // Vite puts a hash of the content into the names below ui/.
+    let cache = if path.starts_with("ui/") {
         "public, max-age=31536000, immutable"
     } else {
         "no-cache"
