@@ -7,6 +7,7 @@
 
 mod backend;
 mod bed;
+mod cli;
 mod contract;
 mod guard;
 mod http;
