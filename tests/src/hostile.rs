@@ -158,8 +158,13 @@ impl HostilePublisher {
         let verified = announcement::verify(&signed.bytes, &KeyState::implicit(self.did()), now)?;
         let event = EventDraft::announcement(&verified, &signed.bytes)?;
         let options = PublishOptions::default();
-        let report =
-            archy_nostr::publish(&[self.relay.clone()], &self.nostr, &event, &options).await?;
+        let report = archy_nostr::publish(
+            std::slice::from_ref(&self.relay),
+            &self.nostr,
+            &event,
+            &options,
+        )
+        .await?;
         ensure!(
             report.accepted.len() == 1,
             "the relay did not take the announcement: {report:?}"
