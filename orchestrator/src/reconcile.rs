@@ -68,11 +68,17 @@ impl Orchestrator {
     pub async fn run(&self, cancel: CancellationToken) {
         let looks = async {
             loop {
-                if let Err(error) = self.reconcile_once().await {
-                    tracing::warn!(
+                let began = std::time::Instant::now();
+                match self.reconcile_once().await {
+                    Ok(plan) => tracing::debug!(
+                        apps_changed = plan.apps.len(),
+                        duration_us = began.elapsed().as_micros() as u64,
+                        "reconciled"
+                    ),
+                    Err(error) => tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "cannot see the machine; what was last seen stays"
-                    );
+                    ),
                 }
                 tokio::select! {
                     () = tokio::time::sleep(self.inner.config.reconcile_interval) => {}
