@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-#[path = "../tests/shared/injection.rs"]
+#[path = "../tests/attacks/injection.rs"]
 mod injection;
 
 const USAGE: &str = "usage: drive setup | doctor | recover | reconcile | watch | status | inject

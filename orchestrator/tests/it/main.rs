@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod injection;
-#[path = "../shared/injection.rs"]
+#[path = "../attacks/injection.rs"]
 mod injection_table;
 mod render;
 mod support;

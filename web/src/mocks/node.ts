@@ -554,6 +554,7 @@ export class MockNode {
         { name: 'catalog', state: 'running', lastError: null },
       ],
       catalogApps: this.apps.length,
+      refused: [],
       diskFreeBytes: 184_000 * MB,
     }
   }
