@@ -129,6 +129,10 @@ async fn uninstall_keeps_data_and_purge_removes_it(
         .instance(RADICALE.slug)
         .await?
         .context("the app is not installed")?;
+    ensure!(
+        store.left_of(RADICALE.slug).await?.len() >= 4,
+        "the look for leftovers does not see the running app's unit file, units, container and network"
+    );
     let marker = format!("{}/marker", instance.data_dir);
     store.node.exec_root(&["touch", &marker]).await?;
 

@@ -570,7 +570,7 @@ impl Archyd {
         Ok(())
     }
 
-    /// Checks that no unit and no container of `slug` is left.
+    /// Checks that no unit file, unit, container or network of `slug` is left.
     ///
     /// # Errors
     ///
@@ -580,50 +580,26 @@ impl Archyd {
             self.instance(slug).await?.is_none(),
             "{slug} is still listed"
         );
-        let units = format!("/home/archy/.config/containers/systemd/archy/{slug}");
-        let left = self.node.exec(&["test", "-e", &units]).await?;
-        ensure!(!left.status.success(), "{units} is left");
-        let named = format!("name=^{slug}(-|$)");
-        for listed in [
-            [
-                "podman",
-                "ps",
-                "--all",
-                "--filter",
-                &named,
-                "--format",
-                "{{.Names}}",
-            ]
-            .as_slice(),
-            [
-                "podman",
-                "network",
-                "ls",
-                "--filter",
-                &named,
-                "--format",
-                "{{.Name}}",
-            ]
-            .as_slice(),
-        ] {
-            let left = self.node.exec_ok(listed).await?;
-            ensure!(left.trim().is_empty(), "left of {slug}: {left}");
-        }
-        let pattern = format!("{slug}*");
-        let units = self
-            .node
-            .exec_ok(&[
-                "systemctl",
-                "--user",
-                "list-units",
-                "--all",
-                "--plain",
-                "--no-legend",
-                &pattern,
-            ])
-            .await?;
-        ensure!(units.trim().is_empty(), "left of {slug}: {units}");
+        let left = self.left_of(slug).await?;
+        ensure!(left.is_empty(), "left of {slug}: {left:?}");
         Ok(())
+    }
+
+    /// Lists what the node still has of an app besides its data, by the names that the orchestrator gives.
+    ///
+    /// # Errors
+    ///
+    /// When systemd or podman do not answer.
+    pub async fn left_of(&self, slug: &str) -> anyhow::Result<Vec<String>> {
+        let script = format!(
+            "set -e; \
+             ls -d .config/containers/systemd/archy/{slug} 2>/dev/null || true; \
+             systemctl --user list-units --all --plain --no-legend 'archy.{slug}.*' 'archy.{slug}-*'; \
+             podman ps --all --format '{{{{.Names}}}}' --filter 'name=^{slug}(-|$)'; \
+             podman network ls --format '{{{{.Name}}}}' --filter 'name=^archy.{slug}$'"
+        );
+        let left = self.node.exec_ok(&["sh", "-c", &script]).await?;
+        Ok(left.lines().map(str::to_owned).collect())
     }
 }
 
