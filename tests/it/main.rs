@@ -6,3 +6,4 @@ mod journey;
 mod kill;
 mod node;
 mod refusals;
+mod stack;
