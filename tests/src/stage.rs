@@ -191,9 +191,18 @@ impl Archyd {
     ///
     /// When a command on the node fails or the daemon does not answer.
     pub async fn set_up(node: TestNode, programs: &Programs, config: &str) -> anyhow::Result<Self> {
-        node.push_root(&programs.archy, "/usr/local/bin/archy")
-            .await?;
-        node.push_root(&programs.archyd, "/usr/local/bin/archyd")
+        let folder = "/home/archy/programs";
+        node.exec_ok(&["mkdir", "-p", folder]).await?;
+        let installer = repository().join("scripts/install.sh");
+        for file in [&programs.archy, &programs.archyd, &installer] {
+            let name = file
+                .file_name()
+                .context("a program without a name")?
+                .to_string_lossy();
+            node.push(file, &format!("{folder}/{name}")).await?;
+        }
+        // What `make install` runs.
+        node.exec_root(&["bash", &format!("{folder}/install.sh"), folder])
             .await?;
         let local = tempfile::NamedTempFile::new().context("writing the configuration")?;
         std::fs::write(local.path(), config).context("writing the configuration")?;
