@@ -137,7 +137,8 @@ set_owner() {
   case ${owner:-} in
     "") ;;
     nobody) rm -f "$(bed_dir)/owner" ;;
-    *) owner_mark "$owner" >"$(bed_dir)/owner" ;;
+    # Replaced in one step: another `up` that read it half written would take the bed for an orphan.
+    *) owner_mark "$owner" >"$(bed_dir)/.owner.$BASHPID" && mv "$(bed_dir)/.owner.$BASHPID" "$(bed_dir)/owner" ;;
   esac
 }
 
@@ -335,7 +336,8 @@ remove_orphaned_beds() {
   local file mark
   for file in "$STATE"/*/owner; do
     [[ -s $file ]] || continue
-    mark=$(cat "$file")
+    mark=$(cat "$file" 2>/dev/null) || continue
+    [[ -n $mark ]] || continue
     [[ $mark != "$(owner_mark "${mark%% *}")" ]] || continue
     say "removing the bed '$(basename "$(dirname "$file")")': the process that it belonged to has ended"
     ARCHY_BED=$(basename "$(dirname "$file")") "$HERE/node" rm --all || true
