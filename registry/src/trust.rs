@@ -13,6 +13,7 @@ use crate::id::{Blake3Hash, Slug};
 
 mod experience;
 mod fixed;
+pub mod opinion;
 mod reasons;
 
 /// Micro-points per point.

@@ -1,0 +1,111 @@
+//! What other people say of publishers, and whom they trust to say it.
+//!
+//! Raters are Nostr pubkeys. Whether a rater said something is checked where Nostr events are read; what it is
+//! worth is decided here, seen from the owner's own choice of reviewers.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+
+use crate::did::Did;
+use crate::id::Slug;
+
+/// A person who rates: an x-only secp256k1 public key, written as 64 lower-case hexadecimal digits (NIP-01).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Rater([u8; 32]);
+
+impl Rater {
+    /// Names a rater by the bytes of its public key; whether it is a point of the curve is not asked.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the bytes of the public key.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// A text is not a rater's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a rater is named by 64 lower-case hexadecimal digits")]
+pub struct RaterError;
+
+impl FromStr for Rater {
+    type Err = RaterError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let lower = text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let mut bytes = [0; 32];
+        if !lower || hex::decode_to_slice(text, &mut bytes).is_err() {
+            return Err(RaterError);
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Rater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Rater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Whom a rater trusts as reviewers: its whole list, which replaces its earlier ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReviewerList {
+    /// Who says it.
+    pub rater: Rater,
+    /// Whom it trusts, each once, without itself; at most [`REVIEWERS_MAX`].
+    pub trusts: Vec<Rater>,
+    /// Id of the Nostr event, 64 hexadecimal digits.
+    pub event_id: String,
+    /// When the rater dated it.
+    pub created: Timestamp,
+}
+
+/// Most reviewers on one list.
+pub const REVIEWERS_MAX: usize = 1000;
+
+/// What a rater says of a publisher; its newest word replaces its earlier ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vote {
+    /// Who says it.
+    pub rater: Rater,
+    /// Of whom.
+    pub publisher: Did,
+    /// About which of the publisher's apps, if not about all.
+    pub app: Option<Slug>,
+    /// What it says.
+    pub opinion: Opinion,
+    /// In the rater's words, at most [`WORDS_BYTES_MAX`] bytes; untrusted text.
+    pub words: String,
+    /// Id of the Nostr event, 64 hexadecimal digits.
+    pub event_id: String,
+    /// When the rater dated it.
+    pub created: Timestamp,
+}
+
+/// Most bytes of a rater's words.
+pub const WORDS_BYTES_MAX: usize = 1000;
+
+/// What a rater says of a publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Opinion {
+    /// The publisher's apps are good.
+    Recommend,
+    /// The publisher's apps are not good.
+    Caution,
+    /// The publisher spreads malware.
+    Malware,
+    /// Takes back what the rater said before.
+    Withdrawn,
+}
