@@ -257,7 +257,7 @@ impl Installer {
                 "expired",
                 format!(
                     "There has been no news of this app since {}",
-                    announcement.created
+                    entry.news_since()
                 ),
                 "Wait until the publisher announces it again",
             )

@@ -48,6 +48,7 @@ pub fn of_store(error: &StoreError) -> Problem {
         | StoreError::Query(_)
         | StoreError::KeyState { .. }
         | StoreError::Corrupt { .. }
+        | StoreError::Write(_)
         | StoreError::OtherBytes(_) => internal("use its database", error),
     }
 }

@@ -212,6 +212,39 @@ pub fn verify(
     Ok(Verified::new(announcement, hash))
 }
 
+/// The `type` of a card that this node made of a listed release.
+const LISTED_TYPE: &str = "archy/listed-release/v1";
+
+/// Makes the card of a release that a catalog lists and nobody announced here.
+///
+/// It says what the publisher signed in the release and nothing more, so it is no less verified. It is
+/// dated a second before the release: whatever its publisher announces of the release is younger.
+pub(crate) fn listed(
+    release: &Verified<Release>,
+    size_bytes: u64,
+) -> Result<(Verified<Announcement>, Vec<u8>), crate::json::JsonError> {
+    let created = release
+        .created
+        .checked_sub(SignedDuration::from_secs(1))
+        .unwrap_or(release.created);
+    let card = Announcement {
+        r#type: LISTED_TYPE.to_owned(),
+        ..Announcement::of(release, size_bytes, created)
+    };
+    let bytes = crate::json::canonical(&card)?;
+    let hash = Blake3Hash::of(&bytes);
+    Ok((Verified::new(card, hash), bytes))
+}
+
+/// Tells whether stored bytes are a card that [`listed`] made, so that the release is what proves it.
+pub(crate) fn is_listed(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Typed {
+        r#type: String,
+    }
+    serde_json::from_slice::<Typed>(bytes).is_ok_and(|typed| typed.r#type == LISTED_TYPE)
+}
+
 fn check_fields(announcement: &Announcement) -> Result<(), (String, String)> {
     let card = &announcement.card;
     let named = |field: &'static str| move |complaint: String| (field.to_owned(), complaint);

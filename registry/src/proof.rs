@@ -153,6 +153,24 @@ pub(crate) fn open(
     let Some(proof @ Value::Object(_)) = document.remove("proof") else {
         return Err(ProofError::NotOneProof);
     };
+    let signer = check(
+        proof,
+        &Sha256::digest(json::canonical(&document)?).into(),
+        now,
+    )?;
+    Ok(Opened {
+        document,
+        signer,
+        hash: Blake3Hash::of(bytes),
+    })
+}
+
+/// Checks a proof over a document of which only the SHA-256 of its canonical form is at hand; returns who signed.
+pub(crate) fn check(
+    proof: Value,
+    document_sha256: &[u8; 32],
+    now: Timestamp,
+) -> Result<Did, ProofError> {
     let mut proof: Proof = serde_json::from_value(proof).map_err(|_| {
         ProofError::Profile(
             "its members must be type, cryptosuite, created, verificationMethod, proofPurpose and \
@@ -172,16 +190,14 @@ pub(crate) fn open(
         .ok_or(ProofError::Profile(
             "proofValue must be z and the base58btc form of 64 bytes",
         ))?;
-    let signed = hash_data(&document, &proof)?;
+    let mut signed = [0; 64];
+    signed[..32].copy_from_slice(&Sha256::digest(json::canonical(&proof)?));
+    signed[32..].copy_from_slice(document_sha256);
     signer
         .key()
         .verify_strict(&signed, &signature)
         .map_err(|_| ProofError::Signature { signer })?;
-    Ok(Opened {
-        document,
-        signer,
-        hash: Blake3Hash::of(bytes),
-    })
+    Ok(signer)
 }
 
 /// Returns the latest date that a statement may carry at `now`.

@@ -20,11 +20,13 @@ mod catalog;
 mod cursors;
 mod evidence;
 mod key_states;
+mod listings;
 mod releases;
 
 pub use announcements::{Admission, Source};
 pub use catalog::{CATALOG_LIMIT_MAX, CatalogEntry, CatalogPage, CatalogQuery};
 pub use key_states::{AdmitKeyStateError, KeyStateAdmission};
+pub use listings::{CatalogAdmission, Listed, Listing};
 
 /// How far ahead of the highest known `seq` a new one may be.
 pub const SEQ_STEP_MAX: u64 = 1000;
@@ -88,6 +90,9 @@ pub enum StoreError {
         /// What it is.
         value: String,
     },
+    /// A value cannot be written.
+    #[error("cannot write a listing")]
+    Write(#[from] crate::json::JsonError),
     /// The bytes handed in are not those of the verified statement.
     #[error("the bytes handed to the store are not those of statement {0}")]
     OtherBytes(Blake3Hash),

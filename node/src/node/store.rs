@@ -147,7 +147,7 @@ impl Node {
                 "expired",
                 format!(
                     "There has been no news of this app since {}",
-                    entry.announcement.created
+                    entry.news_since()
                 ),
                 "Wait until the publisher announces it again",
             ));

@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 
 use super::key_states::{chain, epoch, frozen_since, record_equivocation};
 use super::{BEGIN_WRITE, SEQ_STEP_MAX, Store, StoreError, from_db, hash, to_db, to_ms};
-use crate::announcement::Announcement;
+use crate::announcement::{Announcement, is_listed};
 use crate::id::Blake3Hash;
 use crate::verified::Verified;
 
@@ -81,7 +81,7 @@ impl Store {
 }
 
 /// Stores the announcement unless it is known; returns its row and whether it was known.
-async fn keep(
+pub(super) async fn keep(
     connection: &mut SqliteConnection,
     announcement: &Verified<Announcement>,
     bytes: &[u8],
@@ -125,10 +125,11 @@ async fn keep(
     Ok((id, known.is_some()))
 }
 
-async fn decide(
+/// Judges an announcement that is kept; `proof` is what its publisher signed, should it be a contradiction.
+pub(super) async fn decide(
     connection: &mut SqliteConnection,
     announcement: &Verified<Announcement>,
-    bytes: &[u8],
+    proof: &[u8],
     known: bool,
     now: Timestamp,
 ) -> Result<Admission, StoreError> {
@@ -141,14 +142,14 @@ async fn decide(
         announcement.release.blake3,
     );
     if first != second {
-        let proof = earliest(&mut *connection, announcement, first).await?;
+        let earliest = earliest(&mut *connection, announcement, first).await?;
         record_equivocation(
             &mut *connection,
             &publisher,
             "release",
             seq,
-            &proof,
-            bytes,
+            &earliest,
+            proof,
             now,
         )
         .await?;
@@ -221,13 +222,13 @@ async fn meaning(
     hash(&meant)
 }
 
-/// Returns the bytes of the first announcement that gave the announced `seq` to `release`.
+/// Returns what its publisher signed when it first gave the announced `seq` to `release`.
 async fn earliest(
     connection: &mut SqliteConnection,
     announcement: &Verified<Announcement>,
     release: Blake3Hash,
 ) -> Result<Vec<u8>, StoreError> {
-    Ok(sqlx::query_scalar(
+    let heard: Vec<u8> = sqlx::query_scalar(
         "SELECT bytes FROM announcements
          WHERE publisher = ? AND slug = ? AND seq = ? AND release_hash = ? ORDER BY id LIMIT 1",
     )
@@ -235,8 +236,17 @@ async fn earliest(
     .bind(announcement.slug.as_str())
     .bind(to_db(announcement.seq))
     .bind(release.as_bytes().as_slice())
-    .fetch_one(connection)
-    .await?)
+    .fetch_one(&mut *connection)
+    .await?;
+    if !is_listed(&heard) {
+        return Ok(heard);
+    }
+    Ok(
+        sqlx::query_scalar("SELECT bytes FROM releases WHERE hash = ?")
+            .bind(release.as_bytes().as_slice())
+            .fetch_one(connection)
+            .await?,
+    )
 }
 
 /// Tells whether an announcement of the same release is younger than the one that is followed.
@@ -262,7 +272,7 @@ async fn renews(
 }
 
 /// Makes an announcement the one that the catalog shows.
-async fn follow(
+pub(super) async fn follow(
     connection: &mut SqliteConnection,
     announcement: &Verified<Announcement>,
     id: i64,

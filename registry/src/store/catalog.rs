@@ -4,10 +4,12 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::key_states::{frozen_since, newest};
+use super::listings::{Listed, freshest};
 use super::{Store, StoreError, app_id, from_ms, parse};
 use crate::announcement::{self, Announcement};
 use crate::did::Did;
 use crate::id::AppId;
+use crate::key_state::KeyState;
 use crate::manifest::Category;
 use crate::release::{self, Release};
 use crate::verified::Verified;
@@ -46,8 +48,10 @@ pub struct CatalogPage {
 /// An app that this node knows of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogEntry {
-    /// The newest announcement.
+    /// The newest announcement; of an app that was only listed, the card of its release.
     pub announcement: Verified<Announcement>,
+    /// The registry that has the freshest news of the release.
+    pub listed: Option<Listed>,
     /// The announced release, once it was fetched, is acceptable now and is what was announced.
     pub release: Option<Verified<Release>>,
     /// When this node first heard of the app.
@@ -66,9 +70,19 @@ impl CatalogEntry {
         self.announcement.app()
     }
 
-    /// Tells whether there is no news of the app since its announcement expired.
+    /// Tells whether there is no news of the app: its announcement expired, and so did every catalog that
+    /// lists the release.
     pub fn is_stale(&self, now: Timestamp) -> bool {
-        self.announcement.expires <= now
+        let listed = self.listed.as_ref().map(|listed| listed.expires);
+        listed.max(Some(self.announcement.expires)) <= Some(now)
+    }
+
+    /// Returns the date of the last news of the app.
+    pub fn news_since(&self) -> Timestamp {
+        let listed = self.listed.as_ref().map(|listed| listed.created);
+        listed.map_or(self.announcement.created, |listed| {
+            listed.max(self.announcement.created)
+        })
     }
 }
 
@@ -165,32 +179,58 @@ async fn entry(
     now: Timestamp,
 ) -> Result<Option<CatalogEntry>, StoreError> {
     let app = app_id(&publisher, &slug)?;
-    let (bytes, heard_at): (Vec<u8>, i64) =
-        sqlx::query_as("SELECT bytes, first_seen_at FROM announcements WHERE id = ?")
+    let (bytes, release_hash, heard_at): (Vec<u8>, Vec<u8>, i64) =
+        sqlx::query_as("SELECT bytes, release_hash, first_seen_at FROM announcements WHERE id = ?")
             .bind(id)
             .fetch_one(&mut *connection)
             .await?;
     let state = newest(&mut *connection, &app.publisher).await?;
     let announced = from_ms(heard_at)?;
-    // Verified as of the day it was heard: an old announcement is shown, marked with its age.
-    let Ok(announcement) = announcement::verify(&bytes, &state, announced) else {
-        return Ok(None);
-    };
-    let release: Option<Vec<u8>> = sqlx::query_scalar("SELECT bytes FROM releases WHERE hash = ?")
-        .bind(announcement.release.blake3.as_bytes().as_slice())
+    let kept: Option<Vec<u8>> = sqlx::query_scalar("SELECT bytes FROM releases WHERE hash = ?")
+        .bind(&release_hash)
         .fetch_optional(&mut *connection)
         .await?;
-    let release = release
+    // Verified as of the day it was heard: an old announcement is shown, marked with its age.
+    let Some(announcement) = card(&bytes, kept.as_deref(), &state, announced)? else {
+        return Ok(None);
+    };
+    let release = kept
         .and_then(|bytes| release::verify(&bytes, &state, now).ok())
         .filter(|release| announcement.names(release).is_ok());
+    let listed = freshest(&mut *connection, &app, announcement.release.blake3).await?;
     Ok(Some(CatalogEntry {
         release,
+        listed,
         first_seen: from_ms(first_seen_at)?,
         announced,
         same_name_as: same_name(&mut *connection, &app).await?,
         frozen_since: frozen_since(&mut *connection, &app.publisher).await?,
         announcement,
     }))
+}
+
+/// Verifies what stands behind an app's row: an announcement, or the release that a catalog listed.
+fn card(
+    bytes: &[u8],
+    release: Option<&[u8]>,
+    state: &Verified<KeyState>,
+    heard: Timestamp,
+) -> Result<Option<Verified<Announcement>>, StoreError> {
+    if !announcement::is_listed(bytes) {
+        return Ok(announcement::verify(bytes, state, heard).ok());
+    }
+    let Some(release_bytes) = release else {
+        return Ok(None);
+    };
+    let Ok(release) = release::verify(release_bytes, state, heard) else {
+        return Ok(None);
+    };
+    let floor = state.floors.get(&release.manifest.app.id);
+    if floor.is_some_and(|floor| release.seq < *floor) {
+        return Ok(None);
+    }
+    let (card, _) = announcement::listed(&release, release_bytes.len() as u64)?;
+    Ok(Some(card))
 }
 
 async fn same_name(connection: &mut SqliteConnection, app: &AppId) -> Result<Vec<Did>, StoreError> {

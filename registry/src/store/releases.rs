@@ -1,6 +1,7 @@
 //! Release blobs: kept as bytes, verified again on every reading.
 
 use jiff::Timestamp;
+use sqlx::SqliteConnection;
 
 use super::key_states::{newest, of_seq};
 use super::{Store, StoreError, from_db, from_ms, parse, to_db, to_ms};
@@ -29,20 +30,7 @@ impl Store {
         }
         let mut connection = self.pool.acquire().await?;
         let state = newest(&mut connection, &release.publisher).await?;
-        sqlx::query(
-            "INSERT INTO releases (hash, publisher, slug, seq, bytes, key_state_seq, admitted_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING",
-        )
-        .bind(release.hash().as_bytes().as_slice())
-        .bind(release.publisher.to_string())
-        .bind(release.manifest.app.id.as_str())
-        .bind(to_db(release.seq))
-        .bind(bytes)
-        .bind(to_db(state.seq))
-        .bind(to_ms(now))
-        .execute(&mut *connection)
-        .await?;
-        Ok(())
+        insert(&mut connection, release, bytes, state.seq, now).await
     }
 
     /// Returns a release for installing: verified against the publisher's key state of now.
@@ -126,4 +114,28 @@ fn open(
         hash: *hash,
         source: Box::new(source),
     })
+}
+
+/// Keeps a release that state `key_state_seq` of its publisher vouches for.
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    release: &Verified<Release>,
+    bytes: &[u8],
+    key_state_seq: u64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO releases (hash, publisher, slug, seq, bytes, key_state_seq, admitted_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING",
+    )
+    .bind(release.hash().as_bytes().as_slice())
+    .bind(release.publisher.to_string())
+    .bind(release.manifest.app.id.as_str())
+    .bind(to_db(release.seq))
+    .bind(bytes)
+    .bind(to_db(key_state_seq))
+    .bind(to_ms(now))
+    .execute(connection)
+    .await?;
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Integration tests of archy-registry, through its public API only.
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+mod catalog;
 mod common;
 mod ed25519;
 mod manifest;
@@ -8,5 +9,6 @@ mod manifest_roundtrip;
 mod statement;
 mod store;
 mod store_catalog;
+mod store_listings;
 mod trust;
 mod vectors_published;
