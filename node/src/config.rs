@@ -45,6 +45,8 @@ pub struct Config {
     pub nostr: Nostr,
     /// The iroh endpoint.
     pub swarm: Swarm,
+    /// Registries of apps.
+    pub registries: Registries,
     /// Jobs.
     pub jobs: Jobs,
     /// Logging.
@@ -115,6 +117,15 @@ pub enum IrohRelays {
     N0,
     /// These.
     Custom(Vec<url::Url>),
+}
+
+/// Registries of apps. Which ones there are is the owner's list, not configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registries {
+    /// Certificates of the owner's own authority, PEM.
+    #[serde(deserialize_with = "empty_is_no_file")]
+    pub authority: Option<PathBuf>,
 }
 
 /// Jobs.
@@ -202,6 +213,13 @@ fn empty_is_none<'de, D: serde::Deserializer<'de>>(
     text.parse()
         .map(Some)
         .map_err(|_| serde::de::Error::custom(format!("{text:?} is not an address: write IP:PORT")))
+}
+
+fn empty_is_no_file<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<PathBuf>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty()))
 }
 
 fn iroh_relays<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<IrohRelays, D::Error> {

@@ -26,6 +26,7 @@ use crate::install::Installer;
 use crate::jobs::JobStore;
 use crate::machine::Machine;
 use crate::node::Node;
+use crate::registries::{self, Registries};
 use crate::slot::Slot;
 use crate::wellbeing;
 
@@ -133,6 +134,20 @@ impl Daemon {
         let machine: Slot<Arc<dyn Machine>> = Slot::default();
         let platform = Platform::host();
         let follow = Arc::new(Follow::new(store.clone(), swarm.clone(), hub.clone()));
+        let components = Components::default();
+        let registries = Arc::new(Registries::open(
+            registries::Settings {
+                file: paths.registries_file(),
+                folder: paths.manifests_dir(),
+                work_dir: paths.work_dir(),
+                authority: config.registries.authority.clone(),
+                peers: config.swarm.peers.clone(),
+            },
+            store.clone(),
+            Arc::clone(&follow),
+            swarm.clone(),
+            components.clone(),
+        ));
         let publish_on = watch::Sender::new(config.nostr.relays.clone());
         let node = Node {
             name: name.clone(),
@@ -145,7 +160,8 @@ impl Daemon {
             relays: Slot::default(),
             publish_on: publish_on.subscribe(),
             own_relay: Slot::default(),
-            components: Components::default(),
+            registries: Arc::clone(&registries),
+            components,
         };
         for part in ["apps", "follower", "jobs", "swarm"] {
             node.components.set(part, State::Starting);
@@ -182,6 +198,7 @@ impl Daemon {
             swarm: swarm.clone(),
             machine: machine.clone(),
             follow: Arc::clone(&follow),
+            registries: Arc::clone(&registries),
             platform,
         };
         let job_events = broadcast::Sender::new(JOB_EVENTS);
@@ -207,6 +224,8 @@ impl Daemon {
                 machine = watched.ready() => wellbeing::watch(&*machine, &evidence, &stop).await,
             }
         });
+        let stop = work.token();
+        work.spawn("registries", async move { registries.run(&stop).await });
         let (fetcher, stop) = (Arc::clone(&follow), work.token());
         work.spawn("fetch", async move { fetcher.fetch_missing(&stop).await });
         work.spawn(

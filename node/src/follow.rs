@@ -185,37 +185,24 @@ impl Follow {
             .admit_announcement(&announcement, &heard.content, &source, now)
             .await
             .map_err(|error| explain::of_store(&error))?;
-        match admitted {
-            Admission::Newest => {
-                tracing::info!(
-                    %app, seq = announcement.seq, version = %announcement.version,
-                    release.hash = %announcement.release.blake3, relay = %heard.relay,
-                    "heard of a release"
-                );
-                self.wanted.notify_one();
-                self.hub.send(Event::Catalog);
-                Ok(())
-            }
-            Admission::Known => Ok(()),
-            Admission::Older { highest_seq } => Err(rollback(announcement.seq, highest_seq)),
-            Admission::FastForward { highest_seq } => Err(problem(
-                "fastForward",
-                format!(
-                    "Release {} of the app jumps too far ahead of release {highest_seq}",
-                    announcement.seq
-                ),
-                "Nothing to do: the newest believable release stays",
-            )),
-            Admission::Equivocation { seq, first, second } => {
-                self.hub.send(Event::Catalog);
-                Err(contradiction("releases", seq, first, second))
-            }
-            Admission::Frozen { since } => Err(problem(
-                "frozen",
-                format!("The publisher contradicted itself on {since}; nothing of it is followed"),
-                "Look for news of the publisher; what runs already goes on running",
-            )),
+        if matches!(admitted, Admission::Equivocation { .. }) {
+            self.hub.send(Event::Catalog);
         }
+        if judge(admitted, announcement.seq)? {
+            tracing::info!(
+                %app, seq = announcement.seq, version = %announcement.version,
+                release.hash = %announcement.release.blake3, relay = %heard.relay,
+                "heard of a release"
+            );
+            self.catalog_changed();
+        }
+        Ok(())
+    }
+
+    /// Looks for what the catalog names and this node lacks, and tells clients.
+    pub fn catalog_changed(&self) {
+        self.wanted.notify_one();
+        self.hub.send(Event::Catalog);
     }
 
     /// Returns why an announced release can never be installed as it is.
@@ -240,6 +227,32 @@ impl Follow {
         self.bad
             .lock()
             .expect("nothing panics while it holds the lock")
+    }
+}
+
+/// Says whether what was heard of a release is news, or why it is refused.
+///
+/// # Errors
+///
+/// Says why the release is not followed.
+pub fn judge(admitted: Admission, seq: u64) -> Result<bool, Problem> {
+    match admitted {
+        Admission::Newest => Ok(true),
+        Admission::Known => Ok(false),
+        Admission::Older { highest_seq } => Err(rollback(seq, highest_seq)),
+        Admission::FastForward { highest_seq } => Err(problem(
+            "fastForward",
+            format!("Release {seq} of the app jumps too far ahead of release {highest_seq}"),
+            "Nothing to do: the newest believable release stays",
+        )),
+        Admission::Equivocation { seq, first, second } => {
+            Err(contradiction("releases", seq, first, second))
+        }
+        Admission::Frozen { since } => Err(problem(
+            "frozen",
+            format!("The publisher contradicted itself on {since}; nothing of it is followed"),
+            "Look for news of the publisher; what runs already goes on running",
+        )),
     }
 }
 

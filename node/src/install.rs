@@ -21,6 +21,7 @@ use crate::follow::{self, Follow};
 use crate::jobs::{Context, Ending, Outcome, Worker};
 use crate::machine::{Machine, MachineError, Progress};
 use crate::problem as explain;
+use crate::registries::Registries;
 use crate::slot::Slot;
 
 /// Phases that the machine may report before the job has stored the first.
@@ -36,6 +37,8 @@ pub struct Installer {
     pub machine: Slot<Arc<dyn Machine>>,
     /// Fetches releases.
     pub follow: Arc<Follow>,
+    /// Where images are looked for last.
+    pub registries: Arc<Registries>,
     /// Whose images are fetched.
     pub platform: Platform,
 }
@@ -137,7 +140,7 @@ impl Installer {
         machine.preflight(&release).await?;
         stop_if_asked(context)?;
 
-        self.fetch(context, &swarm, &release).await?;
+        self.fetch_or_pull(context, &swarm, &release).await?;
         self.hold_statement(&swarm, &release).await?;
         self.load(context, &swarm, machine, &release).await?;
 
@@ -297,6 +300,39 @@ impl Installer {
                 "Install the newest release",
             ),
             Err(error) => explain::of_store(&error),
+        }
+    }
+
+    /// Fetches from the swarm and the origin; what they lack, from the owner's registries of images.
+    async fn fetch_or_pull(
+        &self,
+        context: &Context,
+        swarm: &Swarm,
+        release: &Verified<Release>,
+    ) -> Result<(), Stop> {
+        let mut problem = match self.fetch(context, swarm, release).await {
+            Err(Stop::Failed { problem, .. }) if problem.kind == "noProvider" => problem,
+            fetched => return fetched,
+        };
+        context
+            .enter(
+                JobPhase::Fetching,
+                "No node has the app; asking your registries of images",
+            )
+            .await;
+        let tag = app_tag(release);
+        let pulled = self
+            .registries
+            .pull_images(release, &self.platform, swarm, &tag, context.token())
+            .await;
+        match pulled {
+            // All of it is here now, so this asks nobody; it checks that nothing is missing.
+            Ok(()) => self.fetch(context, swarm, release).await,
+            Err(_) if context.token().is_cancelled() => Err(Stop::Asked),
+            Err(reasons) => {
+                problem.details.extend(reasons);
+                Err(problem.into())
+            }
         }
     }
 

@@ -14,6 +14,7 @@ pub mod markdown;
 pub mod node;
 pub mod problem;
 pub mod refusals;
+pub mod registries;
 pub mod setup;
 pub mod slot;
 mod view;

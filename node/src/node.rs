@@ -18,8 +18,9 @@ use tokio_util::io::StreamReader;
 use crate::api::types::{
     AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, Health, InstallParams, Instance,
     InstanceList, InstanceParams, InstanceState, Job, JobKind, JobListParams, JobRef, Logs,
-    LogsParams, NodeStatus, Problem, PublishState, RelayInfo, SearchParams, SearchResult,
-    UninstallParams,
+    LogsParams, NodeStatus, Problem, PublishState, RegistryAddParams, RegistryList,
+    RegistryMoveParams, RegistryRemoveParams, RegistryTest, RegistryTestParams, RelayInfo,
+    SearchParams, SearchResult, UninstallParams,
 };
 use crate::api::{AssetBody, Backend, BlobStream, ProvideError, problem};
 use crate::components::Components;
@@ -27,6 +28,7 @@ use crate::follow::Follow;
 use crate::jobs::{Jobs, SubmitError, Wish};
 use crate::machine::{Machine, Observed};
 use crate::problem as explain;
+use crate::registries::Registries;
 use crate::slot::Slot;
 use crate::view;
 
@@ -71,6 +73,8 @@ pub struct Node {
     pub publish_on: watch::Receiver<Vec<RelayUrl>>,
     /// This node's own relay, once it runs.
     pub own_relay: Slot<RelayUrl>,
+    /// Where apps and images are looked for besides.
+    pub registries: Arc<Registries>,
     /// How the parts are.
     pub components: Components,
 }
@@ -348,6 +352,26 @@ impl Backend for Node {
             }
         }
         Ok(BlobsMissing { missing })
+    }
+
+    async fn registries(&self) -> Result<RegistryList, Problem> {
+        Ok(self.registries.list())
+    }
+
+    async fn add_registry(&self, params: RegistryAddParams) -> Result<RegistryList, Problem> {
+        self.registries.add(params).await
+    }
+
+    async fn remove_registry(&self, params: RegistryRemoveParams) -> Result<RegistryList, Problem> {
+        self.registries.remove(params).await
+    }
+
+    async fn move_registry(&self, params: RegistryMoveParams) -> Result<RegistryList, Problem> {
+        self.registries.move_to(&params)
+    }
+
+    async fn test_registry(&self, params: RegistryTestParams) -> Result<RegistryTest, Problem> {
+        self.registries.test(params).await
     }
 
     async fn asset(&self, hash: Blake3Hash) -> Option<AssetBody> {

@@ -10,7 +10,9 @@ use futures_util::Stream;
 use super::types::{
     AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, Health, InstallParams, Instance,
     InstanceList, InstanceParams, Job, JobKind, JobListParams, JobRef, Logs, LogsParams,
-    NodeStatus, Problem, PublishState, SearchParams, SearchResult, UninstallParams,
+    NodeStatus, Problem, PublishState, RegistryAddParams, RegistryList, RegistryMoveParams,
+    RegistryRemoveParams, RegistryTest, RegistryTestParams, SearchParams, SearchResult,
+    UninstallParams,
 };
 
 /// Bytes of a blob as they arrive.
@@ -92,6 +94,28 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         params: BlobsParams,
     ) -> impl Future<Output = Result<BlobsMissing, Problem>> + Send;
+    /// `registry.list`.
+    fn registries(&self) -> impl Future<Output = Result<RegistryList, Problem>> + Send;
+    /// `registry.add`.
+    fn add_registry(
+        &self,
+        params: RegistryAddParams,
+    ) -> impl Future<Output = Result<RegistryList, Problem>> + Send;
+    /// `registry.remove`.
+    fn remove_registry(
+        &self,
+        params: RegistryRemoveParams,
+    ) -> impl Future<Output = Result<RegistryList, Problem>> + Send;
+    /// `registry.move`.
+    fn move_registry(
+        &self,
+        params: RegistryMoveParams,
+    ) -> impl Future<Output = Result<RegistryList, Problem>> + Send;
+    /// `registry.test`.
+    fn test_registry(
+        &self,
+        params: RegistryTestParams,
+    ) -> impl Future<Output = Result<RegistryTest, Problem>> + Send;
     /// `GET /assets/<blake3>`; only what a verified release or announcement names.
     fn asset(&self, hash: Blake3Hash) -> impl Future<Output = Option<AssetBody>> + Send;
     /// `PUT /blobs/<blake3>`.

@@ -77,6 +77,21 @@ pub(super) fn module<B: Backend>(api: Weak<Api<B>>) -> RpcModule<()> {
     methods.add("publish.missing", |b, p| async move {
         b.backend.missing(p).await
     });
+    methods.add("registry.list", |b, Nothing {}| async move {
+        b.backend.registries().await
+    });
+    methods.add("registry.add", |b, p| async move {
+        b.backend.add_registry(p).await
+    });
+    methods.add("registry.remove", |b, p| async move {
+        b.backend.remove_registry(p).await
+    });
+    methods.add("registry.move", |b, p| async move {
+        b.backend.move_registry(p).await
+    });
+    methods.add("registry.test", |b, p| async move {
+        b.backend.test_registry(p).await
+    });
     methods.module
 }
 

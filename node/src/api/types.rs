@@ -18,6 +18,10 @@ macro_rules! wire {
     };
 }
 
+mod registries;
+
+pub use registries::*;
+
 wire! {
     /// Names an app: the publisher's DID and its slug.
     #[derive(Eq, Hash)]

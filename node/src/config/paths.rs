@@ -87,6 +87,21 @@ impl Paths {
         self.data_dir.join("archy.db")
     }
 
+    /// The owner's lists of registries.
+    pub fn registries_file(&self) -> PathBuf {
+        self.data_dir.join("registries.json")
+    }
+
+    /// Signed releases that were put on this machine by hand.
+    pub fn manifests_dir(&self) -> PathBuf {
+        self.data_dir.join("manifests")
+    }
+
+    /// For images on their way.
+    pub fn work_dir(&self) -> PathBuf {
+        self.data_dir.join("work")
+    }
+
     /// Keys and the password's hash.
     pub fn keys_dir(&self) -> PathBuf {
         self.data_dir.join("keys")

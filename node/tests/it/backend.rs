@@ -138,6 +138,28 @@ impl Backend for Fixed {
             missing: params.blobs,
         })
     }
+    async fn registries(&self) -> Result<RegistryList, Problem> {
+        Ok(RegistryList {
+            registries: Vec::new(),
+            oci: vec![OciRegistryInfo {
+                name: "hub".to_owned(),
+                host: "docker.io".to_owned(),
+                credentials: true,
+            }],
+        })
+    }
+    async fn add_registry(&self, params: RegistryAddParams) -> Result<RegistryList, Problem> {
+        Err(api::problem("invalid", format!("not {}", params.url), ""))
+    }
+    async fn remove_registry(&self, _: RegistryRemoveParams) -> Result<RegistryList, Problem> {
+        Err(no_such("registry of that name"))
+    }
+    async fn move_registry(&self, _: RegistryMoveParams) -> Result<RegistryList, Problem> {
+        Err(no_such("registry of that name"))
+    }
+    async fn test_registry(&self, _: RegistryTestParams) -> Result<RegistryTest, Problem> {
+        Err(no_such("registry of that name"))
+    }
     async fn asset(&self, hash: Blake3Hash) -> Option<AssetBody> {
         let asset = |media_type: &str| AssetBody {
             media_type: media_type.to_owned(),

@@ -252,6 +252,11 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a daemon that follows `relay` and knows `peers`.
     pub(crate) async fn start(relay: &Relay, peers: &[Endpoint]) -> Self {
+        Self::start_with(relay, peers, &[]).await
+    }
+
+    /// Starts it with further settings, `section.key=value`.
+    pub(crate) async fn start_with(relay: &Relay, peers: &[Endpoint], more: &[String]) -> Self {
         let peers: Vec<String> = peers
             .iter()
             .map(|peer| {
@@ -260,13 +265,14 @@ impl Node {
                 format!("{}@{}", peer.id, addresses.join("+"))
             })
             .collect();
-        let settings = vec![
+        let mut settings = vec![
             "api.listen=127.0.0.1:0".to_owned(),
             "swarm.listen=127.0.0.1:0".to_owned(),
             "swarm.mdns=false".to_owned(),
             format!("nostr.relays={}", relay.url()),
             format!("swarm.peers={}", peers.join(",")),
         ];
+        settings.extend_from_slice(more);
         let dir = Arc::new(tempfile::tempdir().unwrap());
         Self::boot(dir, Arc::new(Fake::new()), settings).await
     }
@@ -274,6 +280,13 @@ impl Node {
     /// Stops it in order and starts it again on the same disk.
     pub(crate) async fn restart(self) -> Self {
         self.daemon.stop().await;
+        Self::boot(self.dir, self.machine, self.settings).await
+    }
+
+    /// Stops it, changes something on its disk, and starts it again.
+    pub(crate) async fn restart_after(self, change: impl FnOnce(&Path)) -> Self {
+        self.daemon.stop().await;
+        change(self.dir.path());
         Self::boot(self.dir, self.machine, self.settings).await
     }
 

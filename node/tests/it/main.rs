@@ -14,5 +14,6 @@ mod http;
 mod journey;
 mod machine;
 mod refusals;
+mod registries;
 mod rpc;
 mod streams;

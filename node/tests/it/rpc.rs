@@ -41,6 +41,11 @@ async fn methods_answer() {
         ("node.status", json!({})),
         ("publish.state", app),
         ("publish.missing", json!({"blobs": ["00"]})),
+        ("registry.list", json!({})),
+        ("registry.add", json!({"url": "/srv/catalog.json"})),
+        ("registry.remove", json!({"name": "home"})),
+        ("registry.move", json!({"name": "home", "position": 1})),
+        ("registry.test", json!({"name": "home"})),
     ];
     let mut answers = Vec::new();
     for (method, params) in calls {

@@ -1,0 +1,503 @@
+//! Registries of container images: the last resort for bytes that neither the swarm nor the origin has.
+//!
+//! An image is always asked for by the digest that its publisher signed, and every blob is compared with the
+//! release before it is kept; a registry of images can be slow or lack one, and cannot change any.
+
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use archy_registry::manifest::{Container, Source};
+use archy_registry::release::{Descriptor, Image, Release};
+use archy_registry::{OciDigest, Slug};
+use archy_swarm::image::{self, ImageSource, Login, PackError, Packed};
+use archy_swarm::{ProvideError, Swarm, Tag};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+
+use super::list::Named;
+use crate::api::problem;
+use crate::api::types::Problem;
+use crate::problem as explain;
+
+/// Largest file of credentials, in bytes.
+const CREDENTIALS_BYTES_MAX: u64 = 8 * 1024;
+
+/// A registry of images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct OciRegistry {
+    /// This node's name for it.
+    pub(super) name: Slug,
+    /// `HOST[:PORT][/PATH]`, put before an image's repository.
+    pub(super) host: OciHost,
+    /// A file with `USER:PASSWORD` in one line, readable for its owner only.
+    #[serde(default)]
+    pub(super) credentials_file: Option<PathBuf>,
+}
+
+impl Named for OciRegistry {
+    fn name(&self) -> &Slug {
+        &self.name
+    }
+
+    fn place(&self) -> String {
+        self.host.0.clone()
+    }
+}
+
+/// `HOST[:PORT][/PATH]` of a registry of images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct OciHost(String);
+
+impl OciHost {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `HOST[:PORT]`
+    fn authority(&self) -> &str {
+        self.0.split('/').next().unwrap_or_default()
+    }
+
+    /// A registry on this machine speaks HTTP, as for podman and docker.
+    fn is_plain_http(&self) -> bool {
+        let authority = self.authority();
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+            Some(_) | None => authority,
+        };
+        ["localhost", "127.0.0.1", "[::1]"].contains(&host)
+    }
+}
+
+/// A text is no registry of images.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no registry of images: write HOST, HOST:PORT or HOST/PATH, without https://")]
+pub(super) struct OciHostError(String);
+
+impl std::str::FromStr for OciHost {
+    type Err = OciHostError;
+
+    fn from_str(text: &str) -> Result<Self, OciHostError> {
+        let error = || OciHostError(text.chars().take(200).collect());
+        let (authority, path) = match text.split_once('/') {
+            Some((authority, path)) => (authority, Some(path)),
+            None => (text, None),
+        };
+        let parsed: url::Url = format!("https://{authority}/")
+            .parse()
+            .map_err(|_| error())?;
+        let plain = text.len() <= 255
+            && text.is_ascii()
+            && parsed.username().is_empty()
+            && parsed.password().is_none()
+            && parsed.path() == "/"
+            && parsed.query().is_none()
+            && parsed.fragment().is_none()
+            && parsed
+                .host_str()
+                .is_some_and(|host| authority.starts_with(host))
+            && (authority.contains(['.', ':']) || authority == "localhost");
+        if !plain || !path.is_none_or(is_repository) {
+            return Err(error());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for OciHost {
+    type Error = OciHostError;
+
+    fn try_from(text: String) -> Result<Self, OciHostError> {
+        text.parse()
+    }
+}
+
+impl From<OciHost> for String {
+    fn from(host: OciHost) -> Self {
+        host.0
+    }
+}
+
+/// OCI distribution-spec `name`: lower-case words between slashes.
+fn is_repository(path: &str) -> bool {
+    path.split('/').all(|word| {
+        let alphanumeric =
+            |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let bytes = word.as_bytes();
+        alphanumeric(bytes.first())
+            && alphanumeric(bytes.last())
+            && bytes
+                .iter()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(b))
+    })
+}
+
+/// The file of credentials cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CredentialsError {
+    /// It cannot be read.
+    #[error("cannot read the credentials in {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Others can read it, or it belongs to somebody else.
+    #[error("others can read {0}; run: chmod 600 {0}")]
+    Open(PathBuf),
+    /// It holds something else.
+    #[error("{0} must hold one line, USER:PASSWORD")]
+    Form(PathBuf),
+}
+
+/// Reads `USER:PASSWORD` from a file that only its owner can read.
+pub(super) fn login(path: &Path) -> Result<Login, CredentialsError> {
+    let read = |source| CredentialsError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+        .open(path)
+        .map_err(read)?;
+    let metadata = file.metadata().map_err(read)?;
+    if metadata.mode() & 0o077 != 0 || metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(CredentialsError::Open(path.to_owned()));
+    }
+    let form = || CredentialsError::Form(path.to_owned());
+    if !metadata.is_file() || metadata.len() > CREDENTIALS_BYTES_MAX {
+        return Err(form());
+    }
+    let mut text = String::new();
+    file.take(CREDENTIALS_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(read)?;
+    let (user, password) = text.trim_end().split_once(':').ok_or_else(form)?;
+    if user.is_empty() || password.is_empty() || text.trim_end().contains('\n') {
+        return Err(form());
+    }
+    Ok(Login {
+        user: user.to_owned(),
+        password: password.to_owned(),
+    })
+}
+
+/// One registry's copy of an image, by digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OciSource {
+    /// The registry.
+    pub(super) registry: Slug,
+    /// `HOST/REPOSITORY@DIGEST`.
+    pub(super) reference: String,
+    /// Whether it speaks HTTP.
+    pub(super) plain_http: bool,
+    /// Where the credentials are.
+    pub(super) credentials_file: Option<PathBuf>,
+}
+
+/// Lists where an image may be, in the owner's order of registries.
+pub(super) fn sources(
+    registries: &[OciRegistry],
+    container: &Container,
+    digest: &OciDigest,
+) -> Vec<OciSource> {
+    let Some(repository) = repository(container) else {
+        return Vec::new();
+    };
+    registries
+        .iter()
+        .map(|registry| OciSource {
+            registry: registry.name.clone(),
+            reference: format!("{}/{repository}@{digest}", registry.host.0),
+            plain_http: registry.host.is_plain_http(),
+            credentials_file: registry.credentials_file.clone(),
+        })
+        .collect()
+}
+
+/// Returns the repository that a container's manifest names, without registry, tag and digest.
+fn repository(container: &Container) -> Option<String> {
+    let named = match &container.source {
+        Source::Pull { image, .. } => image,
+        Source::Build { tag, .. } => tag.as_ref()?,
+    };
+    let named = named.split('@').next().unwrap_or_default();
+    let (first, rest) = named.split_once('/').unwrap_or(("", named));
+    let is_host = first.contains(['.', ':']) || first == "localhost";
+    let path = match (is_host, first) {
+        (true, _) => rest.to_owned(),
+        // As podman and docker read it: a bare name is an official image.
+        (false, "") => format!("library/{rest}"),
+        (false, first) => format!("{first}/{rest}"),
+    };
+    let last = path.rfind('/').map_or(0, |slash| slash + 1);
+    let end = path[last..]
+        .find(':')
+        .map_or(path.len(), |colon| last + colon);
+    Some(path[..end].to_owned()).filter(|path| is_repository(path))
+}
+
+/// An image was not taken from a registry.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PullError {
+    /// The credentials.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The registry, or what it sent.
+    #[error("{reference} was not taken")]
+    Pull {
+        /// The image.
+        reference: String,
+        /// Why.
+        #[source]
+        source: Box<PackError>,
+    },
+    /// Under the right digest, a blob that the release does not name.
+    #[error("{reference} does not have the blobs that the publisher signed")]
+    Other {
+        /// The image.
+        reference: String,
+    },
+    /// It could not be kept.
+    #[error("a blob of {reference} could not be kept")]
+    Keep {
+        /// The image.
+        reference: String,
+        /// Why.
+        #[source]
+        source: ProvideError,
+    },
+}
+
+/// Pulls one image by digest and keeps its blobs under `tag`; each is what the release names.
+pub(super) async fn pull(
+    source: &OciSource,
+    image: &Image,
+    swarm: &Swarm,
+    tag: &Tag,
+    work_dir: &Path,
+) -> Result<(), PullError> {
+    let login = source.credentials_file.as_deref().map(login).transpose()?;
+    let from = ImageSource::Registry {
+        reference: source.reference.clone(),
+        login,
+        plain_http: source.plain_http,
+    };
+    let packed = image::pack(&from, &image.platform, work_dir)
+        .await
+        .map_err(|error| PullError::Pull {
+            reference: source.reference.clone(),
+            source: Box::new(error),
+        })?;
+    if !is_same(&packed, image) {
+        return Err(PullError::Other {
+            reference: source.reference.clone(),
+        });
+    }
+    for blob in image.descriptors() {
+        let keep = |source_error| PullError::Keep {
+            reference: source.reference.clone(),
+            source: source_error,
+        };
+        let bytes = packed
+            .open(blob)
+            .await
+            .map_err(|error| keep(ProvideError::Read(error)))?;
+        swarm
+            .provide(tag, bytes, Some(blob.blake3))
+            .await
+            .map_err(keep)?;
+    }
+    Ok(())
+}
+
+fn is_same(packed: &Packed, image: &Image) -> bool {
+    let names = |blob: &Descriptor| (blob.digest, blob.blake3, blob.size_bytes);
+    packed
+        .descriptors()
+        .map(names)
+        .eq(image.descriptors().map(names))
+}
+
+/// Checks a registry's credentials and that something answers at its address.
+pub(super) async fn test(registry: &OciRegistry, time_max: Duration) -> Result<(), Problem> {
+    if let Some(path) = &registry.credentials_file {
+        login(path).map_err(|error| of_credentials(&error))?;
+    }
+    let authority = registry.host.authority();
+    let has_port = authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+    let address = if has_port {
+        authority.to_owned()
+    } else if registry.host.is_plain_http() {
+        format!("{authority}:80")
+    } else {
+        format!("{authority}:443")
+    };
+    let connected = tokio::time::timeout(time_max, TcpStream::connect(&address)).await;
+    let why = match connected {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    let mut refusal = problem(
+        "unreachable",
+        format!("The registry of images {authority} cannot be reached"),
+        "Check the address and the network",
+    );
+    refusal.details.push(why);
+    Err(refusal)
+}
+
+/// Says what to do about credentials.
+pub(super) fn of_credentials(error: &CredentialsError) -> Problem {
+    let mut refusal = problem(
+        "credentials",
+        error.to_string(),
+        "Write USER:PASSWORD into a file of the daemon's user, with mode 0600",
+    );
+    refusal.details = explain::causes(error);
+    refusal
+}
+
+/// Finds the container whose image this is.
+pub(super) fn container<'a>(release: &'a Release, image: &Image) -> Option<&'a Container> {
+    release
+        .manifest
+        .containers
+        .iter()
+        .find(|container| container.name == image.container)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn container(image: &str) -> Container {
+        let manifest = format!(
+            "app: {{id: a, name: A, version: 1.0.0, tagline: T, category: other}}\ncontainer: {{image: '{image}'}}\n"
+        );
+        archy_registry::manifest::parse(&manifest)
+            .unwrap_or_else(|error| panic!("{error}"))
+            .manifest
+            .containers
+            .remove(0)
+    }
+
+    fn registry(name: &str, host: &str) -> OciRegistry {
+        OciRegistry {
+            name: name.parse().unwrap(),
+            host: host.parse().unwrap(),
+            credentials_file: None,
+        }
+    }
+
+    #[test]
+    fn images_are_looked_for_by_digest_in_the_owners_order() {
+        let registries = [
+            registry("lan", "10.0.0.5:5000/mirror"),
+            registry("hub", "docker.io"),
+            registry("own", "localhost:5000"),
+        ];
+        let digest = OciDigest::from_sha256([7; 32]);
+        let references = |image: &str| -> Vec<String> {
+            sources(&registries, &container(image), &digest)
+                .into_iter()
+                .map(|source| source.reference)
+                .collect()
+        };
+        assert_eq!(
+            references("docker.io/library/busybox:1.37"),
+            ["10.0.0.5:5000/mirror", "docker.io", "localhost:5000"]
+                .map(|host| format!("{host}/library/busybox@{digest}"))
+        );
+        assert_eq!(
+            references("busybox")[1],
+            format!("docker.io/library/busybox@{digest}")
+        );
+        assert_eq!(
+            references("localhost/hello-web:latest")[2],
+            format!("localhost:5000/hello-web@{digest}")
+        );
+        assert_eq!(
+            references("ghcr.io/a/b:1")[0],
+            format!("10.0.0.5:5000/mirror/a/b@{digest}")
+        );
+        let plain: Vec<bool> = sources(&registries, &container("busybox"), &digest)
+            .iter()
+            .map(|source| source.plain_http)
+            .collect();
+        assert_eq!(plain, [false, false, true]);
+    }
+
+    #[test]
+    fn hosts_are_hosts() {
+        for text in [
+            "docker.io",
+            "10.0.0.5:5000",
+            "[::1]:5000",
+            "localhost",
+            "reg.lan/team/mirror",
+        ] {
+            assert_eq!(text.parse::<OciHost>().unwrap().as_str(), text);
+        }
+        for text in [
+            "",
+            "https://docker.io",
+            "docker.io/",
+            "a b.io",
+            "user@host.io",
+            "u:p@host.io",
+            "host.io/UP",
+            "host.io/../x",
+            "host.io?x=1",
+            "host.io#x",
+            "word",
+        ] {
+            assert!(text.parse::<OciHost>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn credentials_that_others_can_read_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hub");
+        let write = |text: &str, mode| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            login(&path)
+        };
+        let taken = write("ann:s:ecret\n", 0o600).unwrap();
+        assert_eq!(
+            (taken.user.as_str(), taken.password.as_str()),
+            ("ann", "s:ecret")
+        );
+        assert!(!format!("{taken:?}").contains("ecret"));
+        for mode in [0o640, 0o604, 0o660] {
+            assert!(matches!(
+                write("ann:secret", mode),
+                Err(CredentialsError::Open(_))
+            ));
+        }
+        for text in ["", "ann", ":x", "ann:", "a:b\nc:d"] {
+            let error = write(text, 0o600).unwrap_err();
+            assert!(
+                matches!(error, CredentialsError::Form(_)) && !error.to_string().contains("b\n")
+            );
+        }
+        assert!(matches!(
+            login(&dir.path().join("none")),
+            Err(CredentialsError::Read { .. })
+        ));
+    }
+}
