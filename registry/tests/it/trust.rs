@@ -1,7 +1,8 @@
 //! Scores: the numbers that were meant, and the properties that must hold for any evidence.
 
 use archy_registry::trust::{
-    self, Band, CAP_UNPROVEN, Contradiction, Event, Evidence, POINT, Recorded, Score, Sighting,
+    self, Band, CAP_UNPROVEN, Contradiction, Event, Evidence, POINT, ReasonCode, Recorded, Score,
+    Sighting,
 };
 use jiff::civil::Date;
 use proptest::prelude::*;
@@ -20,6 +21,8 @@ fn nobody() -> Evidence {
         sightings: Vec::new(),
         events: Vec::new(),
         contradictions: Vec::new(),
+        seeds: 0,
+        voices: Vec::new(),
     }
 }
 
@@ -126,7 +129,12 @@ fn every_part_has_a_reason_and_every_reason_its_rows() {
 
 #[test]
 fn a_link_counts_while_the_key_state_binds_the_account() {
-    let linked = |score: &Score| score.reasons.iter().any(|reason| reason.code == "linked");
+    let linked = |score: &Score| {
+        score
+            .reasons
+            .iter()
+            .any(|reason| reason.code == ReasonCode::Linked)
+    };
     let mut evidence = known();
     assert!(linked(&score(&evidence)));
     evidence.nostr[0].1 = now();
@@ -186,9 +194,9 @@ fn what_voids_a_score_leaves_nothing_and_says_why() {
     });
     record(&mut contradicted, Event::Pinned);
     for (evidence, code) in [
-        (&blocked, "blocked"),
-        (&revoked, "revoked"),
-        (&contradicted, "contradiction"),
+        (&blocked, ReasonCode::Blocked),
+        (&revoked, ReasonCode::Revoked),
+        (&contradicted, ReasonCode::Contradiction),
     ] {
         let score = score(evidence);
         assert_eq!((score.micro_points, score.band), (0, Band::Refused));
