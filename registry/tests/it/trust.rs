@@ -11,7 +11,7 @@ use crate::common::{hours_later, key, now};
 
 const PUBKEY: &str = "abababababababababababababababababababababababababababababababab";
 
-fn nobody() -> Evidence {
+pub(crate) fn nobody() -> Evidence {
     Evidence {
         publisher: key(1).did(),
         key_state_seq: 0,
@@ -26,7 +26,7 @@ fn nobody() -> Evidence {
     }
 }
 
-fn record(evidence: &mut Evidence, event: Event) {
+pub(crate) fn record(evidence: &mut Evidence, event: Event) {
     let id = i64::try_from(evidence.events.len()).unwrap() + 1;
     evidence.events.push(Recorded {
         id,
@@ -40,7 +40,7 @@ fn day(days_ago: i64) -> Date {
     today.saturating_sub(jiff::Span::new().days(days_ago))
 }
 
-fn healthy(evidence: &mut Evidence, days: std::ops::Range<i64>) {
+pub(crate) fn healthy(evidence: &mut Evidence, days: std::ops::Range<i64>) {
     for days_ago in days {
         let app = "site".parse().unwrap();
         record(
@@ -85,7 +85,7 @@ fn known() -> Evidence {
     evidence
 }
 
-fn score(evidence: &Evidence) -> Score {
+pub(crate) fn score(evidence: &Evidence) -> Score {
     let score = trust::score(evidence, now());
     let sum: i64 = score.reasons.iter().map(|reason| reason.micro_points).sum();
     assert_eq!(sum, score.micro_points, "{score:#?}");
