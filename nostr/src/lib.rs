@@ -10,6 +10,8 @@ mod bucket;
 mod clock;
 mod cursor;
 pub mod event;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod filter;
 mod follower;
 mod key;

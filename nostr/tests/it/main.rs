@@ -5,8 +5,9 @@
 )]
 
 mod client_and_relay;
-mod hostile;
+mod corpus;
 mod interop;
 mod lies;
+mod properties;
 mod relay;
 mod support;
