@@ -2,7 +2,7 @@
 //! is the registry's to verify.
 
 use archy_registry::announcement::{self, Announcement};
-use archy_registry::key_state::{self, KeyState};
+use archy_registry::key_state::chain;
 use archy_registry::{Did, Slug, Verified};
 use jiff::Timestamp;
 
@@ -26,7 +26,7 @@ pub const D_APP_PREFIX: &str = "archy:app:";
 pub enum Subject {
     /// An announcement of the app with this slug.
     Announcement(Slug),
-    /// A key state.
+    /// A publisher's key states.
     KeyState,
 }
 
@@ -52,7 +52,7 @@ impl Subject {
     pub fn content_bytes_max(&self) -> usize {
         match self {
             Self::Announcement(_) => announcement::SIZE_BYTES_MAX,
-            Self::KeyState => key_state::SIZE_BYTES_MAX,
+            Self::KeyState => chain::SIZE_BYTES_MAX,
         }
     }
 }
@@ -216,15 +216,16 @@ impl Draft {
         )
     }
 
-    /// Drafts the event of a key state. `bytes` are those that were verified.
+    /// Drafts the event of a publisher's key states: the whole chain ([`chain`]), because relays keep only the
+    /// newest event and whoever was away must be able to check every step.
     ///
     /// It gets no expiry for relays: an outdated key state still tells a rotation or a revocation.
     ///
     /// # Errors
     ///
     /// See [`Draft::new`].
-    pub fn key_state(state: &Verified<KeyState>, bytes: &[u8]) -> Result<Self, DraftError> {
-        Self::new(Subject::KeyState, state.publisher, bytes, None)
+    pub fn key_states(publisher: Did, chain: &[u8]) -> Result<Self, DraftError> {
+        Self::new(Subject::KeyState, publisher, chain, None)
     }
 
     /// Returns what the statement is about.

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use super::key_states::{chain, epoch, frozen_since, record_equivocation};
+use super::key_states::{Equivocation, frozen_since, history, record_equivocation};
 use super::{BEGIN_WRITE, SEQ_STEP_MAX, Store, StoreError, from_db, hash, to_db, to_ms};
 use crate::announcement::Announcement;
 use crate::id::Blake3Hash;
@@ -133,8 +133,8 @@ async fn decide(
     now: Timestamp,
 ) -> Result<Admission, StoreError> {
     let publisher = announcement.publisher;
-    let chain = chain(&mut *connection, &publisher).await?;
-    let epoch = epoch(&chain, &announcement.slug);
+    let history = history(&mut *connection, &publisher).await?;
+    let epoch = history.epoch(&announcement.slug);
     let seq = announcement.seq;
     let (first, second) = (
         meaning(&mut *connection, announcement, epoch, now).await?,
@@ -142,19 +142,17 @@ async fn decide(
     );
     if first != second {
         let proof = earliest(&mut *connection, announcement, first).await?;
-        record_equivocation(
-            &mut *connection,
-            &publisher,
-            "release",
+        let equivocation = Equivocation {
+            subject: "release",
             seq,
-            &proof,
-            bytes,
-            now,
-        )
-        .await?;
+            app: Some((&announcement.slug, epoch)),
+            first: &proof,
+            second: bytes,
+        };
+        record_equivocation(&mut *connection, &publisher, &equivocation, now).await?;
         return Ok(Admission::Equivocation { seq, first, second });
     }
-    if let Some(since) = frozen_since(&mut *connection, &publisher).await? {
+    if let Some(since) = frozen_since(&mut *connection, &history).await? {
         return Ok(Admission::Frozen { since });
     }
     let highest: Option<i64> = sqlx::query_scalar(

@@ -2,10 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::key_states::chain;
+use super::key_states::{contradictions, history};
 use super::{Store, StoreError, from_db, from_ms, parse, to_ms};
 use crate::did::Did;
-use crate::key_state::KeyState;
 use crate::trust::{Contradiction, Event, Evidence, Recorded, Sighting};
 
 /// Most events of one publisher that are read; the newest ones count.
@@ -50,10 +49,8 @@ impl Store {
     pub async fn evidence(&self, publisher: &Did) -> Result<Evidence, StoreError> {
         let mut transaction = self.pool.begin().await?;
         let name = publisher.to_string();
-        let state = chain(&mut transaction, publisher)
-            .await?
-            .pop()
-            .unwrap_or_else(|| KeyState::implicit(*publisher));
+        let history = history(&mut transaction, publisher).await?;
+        let state = history.newest();
         let sightings: Vec<(String, i64, i64)> = sqlx::query_as(
             "SELECT slug, seq, first_seen_at FROM first_seen WHERE publisher = ?
              ORDER BY first_seen_at, slug, seq",
@@ -68,12 +65,7 @@ impl Store {
         .bind(EVENTS_MAX)
         .fetch_all(&mut *transaction)
         .await?;
-        let contradictions: Vec<(i64, String, i64, i64)> = sqlx::query_as(
-            "SELECT id, subject, seq, found_at FROM equivocations WHERE publisher = ? ORDER BY id",
-        )
-        .bind(&name)
-        .fetch_all(&mut *transaction)
-        .await?;
+        let contradictions = contradictions(&mut transaction, &history).await?;
         Ok(Evidence {
             publisher: *publisher,
             key_state_seq: state.seq,
@@ -107,15 +99,13 @@ impl Store {
                 .collect::<Result<_, StoreError>>()?,
             contradictions: contradictions
                 .into_iter()
-                .map(|(id, subject, seq, at)| {
-                    Ok(Contradiction {
-                        id,
-                        subject,
-                        seq: from_db(seq)?,
-                        at: from_ms(at)?,
-                    })
+                .map(|standing| Contradiction {
+                    id: standing.id,
+                    subject: standing.subject,
+                    seq: standing.seq,
+                    at: standing.found,
                 })
-                .collect::<Result<_, StoreError>>()?,
+                .collect(),
         })
     }
 

@@ -3,10 +3,13 @@
 
 mod common;
 mod ed25519;
+mod key_history;
+mod key_properties;
 mod manifest;
 mod manifest_roundtrip;
 mod statement;
 mod store;
 mod store_catalog;
+mod store_keys;
 mod trust;
 mod vectors_published;
