@@ -92,6 +92,14 @@ impl Worker for Installer {
     }
 }
 
+/// Refuses what was signed by keys that no longer count.
+fn check_standing(entry: &CatalogEntry) -> Result<(), Problem> {
+    if entry.standing.is_acceptable() {
+        return Ok(());
+    }
+    explain::of_standing(entry.standing).map_or(Ok(()), Err)
+}
+
 impl Installer {
     async fn install(&self, context: &Context) -> Result<(), Stop> {
         let app = &context.wish().app;
@@ -135,6 +143,7 @@ impl Installer {
         let app = &context.wish().app;
         let swarm = wait(context, self.swarm.ready()).await?;
         let entry = self.entry(app).await?;
+        check_standing(&entry)?;
         self.check_trust(app).await?;
         let release = self.release(context, &swarm, &entry).await?;
         *known = Some(release.clone());

@@ -148,7 +148,17 @@ impl Node {
             .jobs
             .now()
             .and_then(|jobs| jobs.on(&installed.app.slug));
-        view::instance(installed, entry.as_ref(), has_icon, job.map(|job| job.id))
+        let mut instance =
+            view::instance(installed, entry.as_ref(), has_icon, job.map(|job| job.id));
+        if instance.problem.is_none() {
+            // What runs goes on running; its owner should know whose key it rests on.
+            let standing = self
+                .store
+                .release_standing(&installed.release, Timestamp::now())
+                .await;
+            instance.problem = standing.ok().flatten().and_then(explain::of_standing);
+        }
+        instance
     }
 
     /// Describes the node.

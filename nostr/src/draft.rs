@@ -1,7 +1,6 @@
 //! Events on their way to the relays: what is to be signed, and which earlier events it replaces.
 
 use archy_registry::announcement::Announcement;
-use archy_registry::key_state::KeyState;
 use archy_registry::trust::opinion::{REVIEWERS_MAX, WORDS_BYTES_MAX};
 use archy_registry::{AppId, Did, Slug, Verified};
 use jiff::Timestamp;
@@ -115,15 +114,18 @@ impl Draft {
         )
     }
 
-    /// Drafts the event of a key state. `bytes` are those that were verified.
+    /// Drafts the event of a publisher's key states: the whole chain ([`chain`]), because relays keep only the
+    /// newest event and whoever was away must be able to check every step.
     ///
     /// It gets no expiry for relays: an outdated key state still tells a rotation or a revocation.
     ///
     /// # Errors
     ///
     /// See [`Draft::new`].
-    pub fn key_state(state: &Verified<KeyState>, bytes: &[u8]) -> Result<Self, DraftError> {
-        Self::new(Subject::KeyState, state.publisher, bytes, None)
+    ///
+    /// [`chain`]: archy_registry::key_state::chain
+    pub fn key_states(publisher: Did, chain: &[u8]) -> Result<Self, DraftError> {
+        Self::new(Subject::KeyState, publisher, chain, None)
     }
 
     /// Drafts a reviewer list (NIP-51): all whom its author trusts as reviewers, none to trust nobody any more.

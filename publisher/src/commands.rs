@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::cli::{Cli, Command};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::identity::passphrase::Passphrases;
 use crate::node::Node;
 use crate::output::Output;
 
@@ -24,6 +25,7 @@ struct Context<'a> {
     output: &'a Output,
     node: Option<PathBuf>,
     identity: Option<PathBuf>,
+    passphrases: Passphrases,
 }
 
 impl Context<'_> {
@@ -53,9 +55,10 @@ pub(crate) async fn run(
         output,
         node: cli.node,
         identity: cli.identity,
+        passphrases: Passphrases::new(cli.passphrase_file),
     };
     match cli.command {
-        Command::Identity(command) => identity::run(&context, &command),
+        Command::Identity(command) => identity::run(&context, &command).await,
         Command::App(command) => app::run(&context, &command),
         Command::Publish(arguments) => publish::run(&context, &arguments).await,
         Command::Announce(arguments) => announce::run(&context, &arguments).await,

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::failure::Failure;
 use crate::identity::Identity;
+use crate::identity::passphrase::Passphrases;
 use crate::node::Node;
 use crate::node::types::{AppRef, PublishState};
 use crate::output::Output;
@@ -48,6 +49,8 @@ pub struct Request<'a> {
     pub origin_addresses: &'a [std::net::SocketAddr],
     /// The folder of the publisher's keys.
     pub identity_dir: &'a Path,
+    /// Where the passphrases of the keys come from.
+    pub passphrases: &'a Passphrases,
     /// Podman's REST socket.
     pub podman_socket: PathBuf,
     /// For images on their way.
@@ -106,7 +109,7 @@ pub async fn prepare(
         output.warning(warning);
     }
     quadlet::preview(&app.manifest)?;
-    let identity = Identity::load(request.identity_dir, Timestamp::now())?;
+    let identity = Identity::load(request.identity_dir, request.passphrases, Timestamp::now())?;
     let slug = app.manifest.app.id.clone();
     let sources = source::assign(&app.manifest, request.images)?;
 
@@ -175,6 +178,12 @@ impl Prepared {
             .keep(&self.app.manifest.app.id, &self.signed.bytes)?;
         let (announcement, bytes) = self.announcement()?;
         let announced = announce::announce(&self.identity, &announcement, &bytes, &relays).await?;
+        ledger::Ledger::new(request.identity_dir).note(&ledger::Noted {
+            slug: self.release.manifest.app.id.clone(),
+            seq: self.release.seq,
+            release: self.release.hash(),
+            signed: self.release.created,
+        })?;
         Ok(self.report(blobs.len(), Some(announced)))
     }
 

@@ -129,7 +129,7 @@ impl Follow {
                         self.index(&entry.announcement, Some(release));
                         pictured.insert(hash)
                     }
-                    None => self.is_bad(&hash).is_none(),
+                    None => entry.standing.is_acceptable() && self.is_bad(&hash).is_none(),
                 };
                 if lacks_pictures {
                     missing.push(entry);
@@ -238,13 +238,18 @@ impl Follow {
         bytes: &[u8],
     ) -> Result<Verified<Release>, Problem> {
         let now = Timestamp::now();
-        let state = self
+        let keys = self
             .store
-            .key_state(&announcement.publisher)
+            .key_history(&announcement.publisher)
             .await
             .map_err(|error| explain::of_store(&error))?;
-        let release =
-            release::verify(bytes, &state, now).map_err(|error| explain::of_release(&error))?;
+        let announced = self
+            .store
+            .release_first_announced(&announcement.release.blake3)
+            .await
+            .map_err(|error| explain::of_store(&error))?;
+        let (release, _) = release::verify_seen(bytes, &keys, announced, now)
+            .map_err(|error| explain::of_release(&error))?;
         announcement
             .names(&release)
             .map_err(|error| explain::of_mismatch(&error))?;

@@ -132,6 +132,9 @@ impl Node {
         score: &Score,
         now: Timestamp,
     ) -> Option<Problem> {
+        if !entry.standing.is_acceptable() {
+            return explain::of_standing(entry.standing);
+        }
         if score.band == trust::Band::Refused {
             return Some(problem(
                 "refused",

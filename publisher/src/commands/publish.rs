@@ -23,6 +23,7 @@ pub(super) async fn run(context: &Context<'_>, arguments: &PublishArgs) -> Resul
         relays: &arguments.relays,
         origin_addresses: &arguments.origin_addresses,
         identity_dir: &identity_dir,
+        passphrases: &context.passphrases,
         podman_socket: context.environment.podman_socket()?,
         work_dir: work.path().to_owned(),
     };

@@ -45,7 +45,7 @@ impl From<AnnouncementError> for Failure {
 impl From<KeyStateError> for Failure {
     fn from(error: KeyStateError) -> Self {
         Self::refused("keyState", chain(&error))
-            .hint("Put key-state.json of this identity back from your backup; a second first state cannot be made")
+            .hint("If key-state.json is damaged, put it back from your backup; a second first state cannot be made")
     }
 }
 
@@ -57,7 +57,15 @@ impl From<SignError> for Failure {
 
 impl From<KeyFileError> for Failure {
     fn from(error: KeyFileError) -> Self {
-        Self::failed("key", chain(&error))
+        match &error {
+            KeyFileError::Passphrase { .. } => Self::refused("passphrase", chain(&error)),
+            KeyFileError::Random(_)
+            | KeyFileError::Create { .. }
+            | KeyFileError::Read { .. }
+            | KeyFileError::Exposed { .. }
+            | KeyFileError::Encrypted { .. }
+            | KeyFileError::Content { .. } => Self::failed("key", chain(&error)),
+        }
     }
 }
 
@@ -136,9 +144,11 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let class = match problem.kind.as_str() {
             "notFound" | "notInstalled" => Class::NotFound,
-            "signature" | "wrongPublisher" | "wrongApp" | "rollback" | "revoked" | "keyState"
-            | "expired" | "future" | "malformed" | "content" | "refused" | "architecture"
-            | "slugTaken" => Class::Refused,
+            "signature" | "keyChanged" | "keysExpired" | "frozen" | "equivocation"
+            | "wrongPublisher" | "wrongApp" | "rollback" | "revoked" | "keyState" | "expired"
+            | "future" | "malformed" | "content" | "refused" | "architecture" | "slugTaken" => {
+                Class::Refused
+            }
             _ => Class::Failed,
         };
         Self {

@@ -4,12 +4,15 @@
 mod common;
 mod corpus;
 mod ed25519;
+mod key_history;
+mod key_properties;
 mod manifest;
 mod manifest_roundtrip;
 mod properties;
 mod statement;
 mod store;
 mod store_catalog;
+mod store_keys;
 mod store_trust;
 mod trust;
 mod trust_network;
