@@ -4,10 +4,13 @@
     reason = "what tests share fails like the tests themselves"
 )]
 
+mod bunker;
 mod client_and_relay;
+mod example;
 mod hostile;
 mod interop;
 mod lies;
+mod listing;
 mod opinions;
 mod relay;
 mod support;
