@@ -12,5 +12,6 @@ mod interop;
 mod lies;
 mod listing;
 mod opinions;
+mod protocol;
 mod relay;
 mod support;
