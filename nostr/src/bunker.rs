@@ -4,8 +4,7 @@
 //! the one that it was asked for, and its signature is checked.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -49,7 +48,7 @@ pub enum BunkerError {
         method: &'static str,
         /// How long it had.
         patience: Duration,
-        /// Its relays, each with what went wrong there.
+        /// Its relays, each with what went wrong there, and where it waits for the user to agree.
         said: Vec<String>,
     },
     /// It said no.
@@ -248,7 +247,7 @@ impl Channel {
         let text = serde_json::to_string(&request).expect("a request is plain data");
         let event = self.seal(&text)?;
         let deadline = Instant::now() + self.options.patience;
-        let told = AtomicBool::new(false);
+        let told = OnceLock::new();
         let (event, id, told) = (&event, id.as_str(), &told);
         let mut asked: FuturesUnordered<_> = self
             .relays
@@ -266,6 +265,10 @@ impl Channel {
                 Err(why) => said.push(format!("{relay} ({why})")),
             }
         }
+        said.extend(
+            told.get()
+                .map(|address| format!("it waits for you at {address}")),
+        );
         Err(BunkerError::NoAnswer {
             method,
             patience: self.options.patience,
@@ -305,7 +308,7 @@ impl Channel {
         relay: &RelayUrl,
         request: &Event,
         id: &str,
-        told: &AtomicBool,
+        told: &OnceLock<String>,
         deadline: Instant,
     ) -> Result<Result<String, String>, String> {
         const LATE: &str = "no answer in time";
@@ -323,7 +326,7 @@ impl Channel {
         link: &mut Link,
         request: &Event,
         id: &str,
-        told: &AtomicBool,
+        told: &OnceLock<String>,
     ) -> Result<Result<String, String>, String> {
         let filter = Filter {
             kinds: Some(vec![KIND_REMOTE_SIGNING]),
@@ -378,7 +381,12 @@ impl Channel {
     }
 
     /// Reads an answer; `None` when it is to another request, or only tells where the user is to agree.
-    fn open(&self, event: Event, id: &str, told: &AtomicBool) -> Option<Result<String, String>> {
+    fn open(
+        &self,
+        event: Event,
+        id: &str,
+        told: &OnceLock<String>,
+    ) -> Option<Result<String, String>> {
         let event = authenticate(event).ok()?;
         let text = self.client.unseal(&self.signer, &event.content)?;
         let answer: Answer = serde_json::from_str(&text).ok()?;
@@ -387,8 +395,9 @@ impl Channel {
         }
         match (answer.result, answer.error) {
             (Some(result), Some(address)) if result == "auth_url" => {
-                if !told.swap(true, Ordering::Relaxed) {
-                    (self.options.approve_at)(&clean(&address));
+                let address = clean(&address);
+                if told.set(address.clone()).is_ok() {
+                    (self.options.approve_at)(&address);
                 }
                 None
             }

@@ -194,6 +194,24 @@ async fn who_has_to_agree_in_a_browser_is_told_where_once() {
 }
 
 #[tokio::test]
+async fn who_did_not_agree_in_time_is_told_where_again() {
+    let bed = Bed::start(Box::new(|_, _, _| {
+        vec![json!({"result": "auth_url", "error": "https://signer.example/agree"})]
+    }))
+    .await;
+    let mut options = BunkerOptions::new(|_| {});
+    options.patience = Duration::from_millis(300);
+    let error = Bunker::connect(&bed.url(), NostrKey::generate(), options)
+        .await
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("it waits for you at https://signer.example/agree"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn an_event_that_the_signer_changed_is_not_taken() {
     let changes: [fn(&mut Unsigned); 4] = [
         |event| event.content.push('!'),
