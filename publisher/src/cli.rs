@@ -149,6 +149,18 @@ pub struct PublishArgs {
     /// An address at which the node's peer port is reached from outside, instead of those it knows
     #[arg(long = "origin-address", value_name = "IP:PORT")]
     pub origin_addresses: Vec<SocketAddr>,
+    // Text, because the parser of the command line would show a malformed address with its secret.
+    /// Have the Nostr events signed by this remote signer, bunker://… (NIP-46)
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "ARCHY_NOSTR_SIGNER",
+        hide_env_values = true
+    )]
+    pub nostr_signer: Option<String>,
+    /// List the app in other Nostr app stores too (NIP-82)
+    #[arg(long)]
+    pub nip82: bool,
     /// Do everything up to signing, send nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use archy_nostr::RelayUrl;
+use archy_nostr::{BunkerUrl, RelayUrl};
 use archy_orchestrator::quadlet;
 use archy_registry::announcement::{self, Announcement};
 use archy_registry::release::{self, Draft, Endpoint, Origin, Platform, Release};
@@ -22,12 +22,15 @@ use crate::text::{count, size};
 
 pub mod announce;
 pub mod ledger;
+pub mod list;
 pub mod origin;
 pub mod pack;
 pub mod serve;
+pub mod signer;
 pub mod source;
 
 use announce::Announced;
+use list::Listed;
 use pack::PackedImage;
 use source::ImageArgument;
 
@@ -46,6 +49,10 @@ pub struct Request<'a> {
     pub origin_addresses: &'a [std::net::SocketAddr],
     /// The folder of the publisher's keys.
     pub identity_dir: &'a Path,
+    /// The remote signer of Nostr events, instead of the identity's Nostr key.
+    pub nostr_signer: Option<&'a BunkerUrl>,
+    /// Lists the release in other Nostr app stores too.
+    pub nip82: bool,
     /// Podman's REST socket.
     pub podman_socket: PathBuf,
     /// For images on their way.
@@ -86,6 +93,9 @@ pub struct Published {
     /// What the relays answered; absent after `--dry-run`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub announced: Option<Announced>,
+    /// The events for other Nostr app stores, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listed: Option<Listed>,
 }
 
 /// Parses, renders, packs, assembles and signs. Sends nothing.
@@ -153,6 +163,14 @@ impl Prepared {
         output: &Output,
     ) -> Result<Published, Failure> {
         let relays = announce::relays(request.relays, &self.state.relays)?;
+        // First of all, because a person may have to agree.
+        let signer = signer::choose(
+            request.nostr_signer,
+            &self.identity,
+            request.identity_dir,
+            output,
+        )
+        .await?;
         let blobs = serve::blobs(&self.images, &self.app, &self.signed, &self.identity);
         let total: u64 = blobs.iter().map(serve::Blob::size_bytes).sum();
         output.progress(format_args!(
@@ -169,8 +187,19 @@ impl Prepared {
         ));
 
         let (announcement, bytes) = self.announcement()?;
-        let announced = announce::announce(&self.identity, &announcement, &bytes, &relays).await?;
-        Ok(self.report(blobs.len(), Some(announced)))
+        let announced =
+            announce::announce(&self.identity, &signer, &announcement, &bytes, &relays).await?;
+        let mut published = self.report(blobs.len(), Some(announced));
+        if request.nip82 {
+            match list::list(&signer, &self.release, &relays).await {
+                Ok(listed) => published.listed = Some(listed),
+                Err(failure) => output.warning(format_args!(
+                    "the release is announced, but not listed in other stores: {}",
+                    failure.error
+                )),
+            }
+        }
+        Ok(published)
     }
 
     /// Says what would be published.
@@ -216,6 +245,7 @@ impl Prepared {
                 .cloned()
                 .expect("a prepared release names its origin"),
             announced,
+            listed: None,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `archy publish`.
 
+use archy_nostr::BunkerUrl;
+
 use super::Context;
 use crate::cli::PublishArgs;
 use crate::failure::Failure;
@@ -7,6 +9,12 @@ use crate::publish::{Published, Request, prepare};
 use crate::text::{count, size};
 
 pub(super) async fn run(context: &Context<'_>, arguments: &PublishArgs) -> Result<(), Failure> {
+    let nostr_signer = arguments
+        .nostr_signer
+        .as_deref()
+        .map(str::parse::<BunkerUrl>)
+        .transpose()
+        .map_err(|error| Failure::usage(format!("--nostr-signer: {error}")))?;
     let node = context.node()?;
     let identity_dir = context.identity_dir()?;
     let work_dir = context.environment.work_dir();
@@ -23,6 +31,8 @@ pub(super) async fn run(context: &Context<'_>, arguments: &PublishArgs) -> Resul
         relays: &arguments.relays,
         origin_addresses: &arguments.origin_addresses,
         identity_dir: &identity_dir,
+        nostr_signer: nostr_signer.as_ref(),
+        nip82: arguments.nip82,
         podman_socket: context.environment.podman_socket()?,
         work_dir: work.path().to_owned(),
     };
@@ -36,6 +46,7 @@ pub(super) async fn run(context: &Context<'_>, arguments: &PublishArgs) -> Resul
         .announced
         .iter()
         .flat_map(|announced| &announced.failed)
+        .chain(published.listed.iter().flat_map(|listed| &listed.failed))
     {
         context
             .output
@@ -63,8 +74,12 @@ fn words(published: &Published) -> String {
     );
     match &published.announced {
         Some(announced) => {
+            let listed = match &published.listed {
+                Some(listed) => format!("\nlisted   as application {}", listed.application),
+                None => String::new(),
+            };
             format!(
-                "published {what}\nannounced on {}: {}",
+                "published {what}\nannounced on {}: {}{listed}",
                 count(announced.accepted.len(), "relay"),
                 announced.accepted.join(", ")
             )

@@ -1,6 +1,6 @@
 //! Tells the relays: first which keys speak for the publisher, then what the newest release is.
 
-use archy_nostr::{Draft, PublishOptions, PublishReport, RelayUrl};
+use archy_nostr::{Draft, NostrSigner, PublishOptions, PublishReport, RelayUrl};
 use archy_registry::Verified;
 use archy_registry::announcement::Announcement;
 use serde::Serialize;
@@ -62,6 +62,7 @@ pub fn relays(given: &[RelayUrl], of_node: &[String]) -> Result<Vec<RelayUrl>, F
 /// When no relay took the announcement.
 pub async fn announce(
     identity: &Identity,
+    signer: &NostrSigner,
     announcement: &Verified<Announcement>,
     bytes: &[u8],
     relays: &[RelayUrl],
@@ -70,13 +71,14 @@ pub async fn announce(
     let state = Draft::key_state(&identity.state, &identity.state_bytes)?;
     let announcement = Draft::announcement(announcement, bytes)?;
     // A node that hears of the keys first believes the announcement at once; the other order works later.
-    archy_nostr::publish(relays, &identity.nostr, &state, &options).await?;
-    let report = archy_nostr::publish(relays, &identity.nostr, &announcement, &options).await?;
+    archy_nostr::publish(relays, signer, &state, &options).await?;
+    let report = archy_nostr::publish(relays, signer, &announcement, &options).await?;
     judge(&report)
 }
 
-fn judge(report: &PublishReport) -> Result<Announced, Failure> {
-    let failed: Vec<RelayFailure> = report
+/// Lists the relays that did not take an event or did not give it back, and why.
+pub fn failures(report: &PublishReport) -> Vec<RelayFailure> {
+    report
         .refused
         .iter()
         .map(|(relay, words)| (relay, format!("refused: {words}")))
@@ -96,7 +98,11 @@ fn judge(report: &PublishReport) -> Result<Announced, Failure> {
             relay: relay.to_string(),
             reason,
         })
-        .collect();
+        .collect()
+}
+
+fn judge(report: &PublishReport) -> Result<Announced, Failure> {
+    let failed = failures(report);
     if report.accepted.is_empty() {
         let mut failure = Failure::failed("notAnnounced", "no relay took the announcement, so nobody will hear of it")
             .hint("The node serves the release already; publish again, or name another relay with --relay");
