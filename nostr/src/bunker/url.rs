@@ -111,7 +111,7 @@ mod tests {
                 "no relay address",
             ),
             (
-                format!("bunker://abcd?relay=wss://a&secret=hunter2"),
+                "bunker://abcd?relay=wss://a&secret=hunter2".to_owned(),
                 "no pubkey",
             ),
             (format!("bunker://{pubkey}?{many}"), "more than 8"),
