@@ -30,6 +30,8 @@ enum Replaces {
     Slot(String),
     /// Votes on this publisher.
     Votes(Did),
+    /// None.
+    Nothing,
 }
 
 /// Something that no event can carry.
@@ -54,7 +56,7 @@ pub enum DraftError {
     Reviewers(usize),
 }
 
-fn tag<const N: usize>(elements: [&str; N]) -> Vec<String> {
+pub(crate) fn tag<const N: usize>(elements: [&str; N]) -> Vec<String> {
     elements.map(str::to_owned).to_vec()
 }
 
@@ -216,20 +218,35 @@ impl Draft {
         })
     }
 
-    /// Returns the filter that the newest event meets which this one replaces.
-    pub(crate) fn replaced(&self, author: Pubkey) -> Filter {
+    /// Returns the filter that the newest event meets which this one replaces, if it replaces any.
+    pub(crate) fn replaced(&self, author: Pubkey) -> Option<Filter> {
         let (kinds, letter, value) = match &self.replaces {
             Replaces::Slot(d) => (vec![self.kind], 'd', d.clone()),
             Replaces::Votes(publisher) => {
                 (vec![KIND_LABEL, KIND_REPORT], 'r', publisher.to_string())
             }
+            Replaces::Nothing => return None,
         };
-        Filter {
+        Some(Filter {
             authors: Some(vec![author]),
             kinds: Some(kinds),
             tags: [(letter, vec![value])].into(),
             limit: Some(1),
             ..Filter::default()
+        })
+    }
+
+    /// Drafts an event of a kind that relays keep as NIP-01 says.
+    pub(crate) fn of_kind(kind: u16, tags: Vec<Vec<String>>, content: String) -> Self {
+        let d = tags.iter().find_map(|tag| match tag.as_slice() {
+            [name, d, ..] if name == "d" => Some(d.clone()),
+            _ => None,
+        });
+        Self {
+            kind,
+            tags,
+            content,
+            replaces: d.map_or(Replaces::Nothing, Replaces::Slot),
         }
     }
 

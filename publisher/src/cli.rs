@@ -234,9 +234,29 @@ pub struct PublishArgs {
     /// An address at which the node's peer port is reached from outside, instead of those it knows
     #[arg(long = "origin-address", value_name = "IP:PORT")]
     pub origin_addresses: Vec<SocketAddr>,
+    /// Who signs the Nostr events
+    #[command(flatten)]
+    pub signer: SignerArgs,
+    /// List the app in other Nostr app stores too (NIP-82)
+    #[arg(long)]
+    pub nip82: bool,
     /// Do everything up to signing, send nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Who signs the Nostr events.
+#[derive(Debug, Args)]
+pub struct SignerArgs {
+    // Text, because the parser of the command line would show a malformed address with its secret.
+    /// Have the Nostr events signed by this remote signer, bunker://… (NIP-46)
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "ARCHY_NOSTR_SIGNER",
+        hide_env_values = true
+    )]
+    pub nostr_signer: Option<String>,
 }
 
 /// `archy announce`
@@ -250,6 +270,9 @@ pub struct AnnounceArgs {
     /// An address at which the node's peer port is reached from outside, instead of those it knows
     #[arg(long = "origin-address", value_name = "IP:PORT")]
     pub origin_addresses: Vec<SocketAddr>,
+    /// Who signs the Nostr events
+    #[command(flatten)]
+    pub signer: SignerArgs,
 }
 
 /// `archy store …`

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::cli::{Cli, Command};
+use archy_nostr::BunkerUrl;
+
+use crate::cli::{Cli, Command, SignerArgs};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::identity::passphrase::Passphrases;
@@ -42,6 +44,15 @@ impl Context<'_> {
             .clone()
             .map_or_else(|| self.environment.identity_dir(), Ok)
     }
+}
+
+/// Reads the address of a remote signer.
+fn bunker(arguments: &SignerArgs) -> Result<Option<BunkerUrl>, Failure> {
+    let address = arguments.nostr_signer.as_deref();
+    address
+        .map(str::parse)
+        .transpose()
+        .map_err(|error| Failure::usage(format!("--nostr-signer: {error}")))
 }
 
 /// Runs a command.

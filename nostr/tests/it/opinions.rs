@@ -31,14 +31,14 @@ pub(crate) async fn say(relays: &[RelayUrl], key: &NostrKey, draft: &Draft) -> P
 pub(crate) async fn vote(following: &mut Following) -> Vote {
     match soon("a vote", following.heard.recv()).await.unwrap() {
         Message::Vote(vote) => vote,
-        other => panic!("{other:?} is no vote"),
+        other @ (Message::Statement(_) | Message::Reviewers(_)) => panic!("{other:?} is no vote"),
     }
 }
 
 pub(crate) async fn list(following: &mut Following) -> ReviewerList {
     match soon("a list", following.heard.recv()).await.unwrap() {
         Message::Reviewers(list) => list,
-        other => panic!("{other:?} is no list"),
+        other @ (Message::Statement(_) | Message::Vote(_)) => panic!("{other:?} is no list"),
     }
 }
 

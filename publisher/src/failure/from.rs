@@ -1,6 +1,6 @@
 //! What the errors of the other crates mean on the command line.
 
-use archy_nostr::{DraftError, KeyError, PublishError};
+use archy_nostr::{BunkerError, DraftError, KeyError, PublishError};
 use archy_orchestrator::quadlet::RenderError;
 use archy_registry::announcement::AnnouncementError;
 use archy_registry::key_state::KeyStateError;
@@ -79,6 +79,20 @@ impl From<DraftError> for Failure {
     fn from(error: DraftError) -> Self {
         Self::refused("announcement", chain(&error))
             .hint("Name fewer origin addresses with --origin-address")
+    }
+}
+
+impl From<BunkerError> for Failure {
+    fn from(error: BunkerError) -> Self {
+        let class = match error {
+            BunkerError::NoAnswer { .. } => Class::Unreachable,
+            BunkerError::Refused { .. }
+            | BunkerError::Malformed { .. }
+            | BunkerError::Altered
+            | BunkerError::TooLarge(_) => Class::Refused,
+            BunkerError::Random => Class::Failed,
+        };
+        Self::new(class, "signer", chain(&error))
     }
 }
 

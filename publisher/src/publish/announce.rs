@@ -1,6 +1,6 @@
 //! Tells the relays: first which keys speak for the publisher, then what the newest release is.
 
-use archy_nostr::{Draft, NostrKey, PublishOptions, PublishReport, RelayUrl};
+use archy_nostr::{Draft, NostrKey, NostrSigner, PublishOptions, PublishReport, RelayUrl};
 use archy_registry::announcement::Announcement;
 use archy_registry::{Did, Verified};
 use serde::Serialize;
@@ -62,6 +62,7 @@ pub fn relays(given: &[RelayUrl], of_node: &[String]) -> Result<Vec<RelayUrl>, F
 /// When no relay took the announcement.
 pub async fn announce(
     identity: &Identity,
+    signer: &NostrSigner,
     announcement: &Verified<Announcement>,
     bytes: &[u8],
     relays: &[RelayUrl],
@@ -70,8 +71,8 @@ pub async fn announce(
     let states = Draft::key_states(identity.did(), &identity.chain)?;
     let announcement = Draft::announcement(announcement, bytes)?;
     // A node that hears of the keys first believes the announcement at once; the other order works later.
-    archy_nostr::publish(relays, &identity.nostr, &states, &options).await?;
-    let report = archy_nostr::publish(relays, &identity.nostr, &announcement, &options).await?;
+    archy_nostr::publish(relays, signer, &states, &options).await?;
+    let report = archy_nostr::publish(relays, signer, &announcement, &options).await?;
     judge(&report, "announcement")
 }
 
@@ -92,8 +93,9 @@ pub async fn tell_keys(
     judge(&report, "key states")
 }
 
-fn judge(report: &PublishReport, what: &str) -> Result<Announced, Failure> {
-    let failed: Vec<RelayFailure> = report
+/// Lists the relays that did not take an event or did not give it back, and why.
+pub fn failures(report: &PublishReport) -> Vec<RelayFailure> {
+    report
         .refused
         .iter()
         .map(|(relay, words)| (relay, format!("refused: {words}")))
@@ -113,7 +115,11 @@ fn judge(report: &PublishReport, what: &str) -> Result<Announced, Failure> {
             relay: relay.to_string(),
             reason,
         })
-        .collect();
+        .collect()
+}
+
+fn judge(report: &PublishReport, what: &str) -> Result<Announced, Failure> {
+    let failed = failures(report);
     if report.accepted.is_empty() {
         let mut failure = Failure::failed(
             "notAnnounced",

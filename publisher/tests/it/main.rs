@@ -12,4 +12,5 @@ mod owner;
 mod person;
 mod publish;
 mod shipped;
+mod signer;
 mod words;

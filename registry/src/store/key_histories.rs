@@ -71,7 +71,8 @@ impl Store {
             return Ok(history);
         }
         let history = Arc::new(history(connection, publisher).await?);
-        self.key_histories.remember(*publisher, &history, generation);
+        self.key_histories
+            .remember(*publisher, &history, generation);
         Ok(history)
     }
 }

@@ -233,7 +233,13 @@ pub(super) async fn write(
             first: &proof,
             second: heading.arrival.bytes,
         };
-        record_equivocation(&mut *connection, &announcement.publisher, &equivocation, now).await?;
+        record_equivocation(
+            &mut *connection,
+            &announcement.publisher,
+            &equivocation,
+            now,
+        )
+        .await?;
     }
     Ok(())
 }
