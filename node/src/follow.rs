@@ -9,7 +9,7 @@
 mod fetch;
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use archy_nostr::{Heard, Subject};
 use archy_registry::announcement::{self, Announcement};
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::types::{Event, Problem};
 use crate::api::{Hub, problem};
+use crate::machine::Machine;
 use crate::problem as explain;
 use crate::refusals::Refusals;
 use crate::slot::Slot;
@@ -32,6 +33,7 @@ use crate::slot::Slot;
 pub struct Follow {
     store: Store,
     swarm: Slot<Swarm>,
+    machine: Slot<Arc<dyn Machine>>,
     hub: Hub,
     /// What was refused.
     pub refusals: Refusals,
@@ -61,10 +63,16 @@ struct Offer<'a> {
 
 impl Follow {
     /// Follows into `store`.
-    pub fn new(store: Store, swarm: Slot<Swarm>, hub: Hub) -> Self {
+    pub fn new(
+        store: Store,
+        swarm: Slot<Swarm>,
+        machine: Slot<Arc<dyn Machine>>,
+        hub: Hub,
+    ) -> Self {
         Self {
             store,
             swarm,
+            machine,
             hub,
             refusals: Refusals::default(),
             bad: Mutex::default(),

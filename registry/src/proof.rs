@@ -172,7 +172,14 @@ pub(crate) fn open(
         .ok_or(ProofError::Profile(
             "proofValue must be z and the base58btc form of 64 bytes",
         ))?;
-    let signed = hash_data(&document, &proof)?;
+    let document = Value::Object(document);
+    let signed = hash_texts(
+        &json::canonical_value(&document)?,
+        &json::canonical(&proof)?,
+    );
+    let Value::Object(document) = document else {
+        return Err(ProofError::NotAnObject);
+    };
     signer
         .key()
         .verify_strict(&signed, &signature)
@@ -196,10 +203,17 @@ pub fn whole_seconds(date: Timestamp) -> Timestamp {
 
 /// vc-di-eddsa §3.3.4: SHA-256 of the canonical proof options, then SHA-256 of the canonical document.
 fn hash_data<D: Serialize, O: Serialize>(document: &D, options: &O) -> Result<[u8; 64], JsonError> {
+    Ok(hash_texts(
+        &json::canonical(document)?,
+        &json::canonical(options)?,
+    ))
+}
+
+fn hash_texts(document: &[u8], options: &[u8]) -> [u8; 64] {
     let mut data = [0; 64];
-    data[..32].copy_from_slice(&Sha256::digest(json::canonical(options)?));
-    data[32..].copy_from_slice(&Sha256::digest(json::canonical(document)?));
-    Ok(data)
+    data[..32].copy_from_slice(&Sha256::digest(options));
+    data[32..].copy_from_slice(&Sha256::digest(document));
+    data
 }
 
 fn check_profile(proof: &Proof) -> Result<Timestamp, ProofError> {
@@ -227,8 +241,10 @@ fn signer(method: &str) -> Result<Did, ProofError> {
     let Some((did, fragment)) = method.split_once('#') else {
         return Err(shape);
     };
+    // A DID has one spelling, so that the texts can be compared.
+    let multikey = did.strip_prefix("did:key:");
     let did: Did = did.parse().map_err(ProofError::Key)?;
-    if fragment != did.multikey() {
+    if multikey != Some(fragment) {
         return Err(shape);
     }
     Ok(did)
