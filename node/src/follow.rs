@@ -10,7 +10,7 @@ mod fetch;
 mod opinions;
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use archy_nostr::{Heard, Message, Subject};
 use archy_registry::announcement::{self, Announcement};
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::types::{Event, Problem};
 use crate::api::{Hub, problem};
+use crate::machine::Machine;
 use crate::problem as explain;
 use crate::refusals::Refusals;
 use crate::slot::Slot;
@@ -34,6 +35,7 @@ use crate::slot::Slot;
 pub struct Follow {
     store: Store,
     swarm: Slot<Swarm>,
+    machine: Slot<Arc<dyn Machine>>,
     hub: Hub,
     /// What was refused.
     pub refusals: Refusals,
@@ -80,10 +82,16 @@ fn ends_with(chain: &[u8], state: Blake3Hash) -> bool {
 
 impl Follow {
     /// Follows into `store`.
-    pub fn new(store: Store, swarm: Slot<Swarm>, hub: Hub) -> Self {
+    pub fn new(
+        store: Store,
+        swarm: Slot<Swarm>,
+        machine: Slot<Arc<dyn Machine>>,
+        hub: Hub,
+    ) -> Self {
         Self {
             store,
             swarm,
+            machine,
             hub,
             refusals: Refusals::default(),
             bad: Mutex::default(),

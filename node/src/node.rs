@@ -141,7 +141,7 @@ impl Node {
         let entry = self.store.app(&installed.app, Timestamp::now()).await;
         let entry = entry.ok().flatten();
         let has_icon = match &entry {
-            Some(entry) => self.has_icon(entry).await,
+            Some(entry) => self.has_icon(&entry.announcement).await,
             None => false,
         };
         let job = self
