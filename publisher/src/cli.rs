@@ -174,10 +174,14 @@ pub struct RecoverArgs {
 
 /// `archy identity link-nostr`
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false, args = ["add", "remove"])]
 pub struct LinkNostrArgs {
     /// The key to link: 64 hexadecimal digits, or `own` for nostr.key
-    #[arg(long, value_name = "PUBKEY")]
+    #[arg(
+        long,
+        value_name = "PUBKEY",
+        required_unless_present = "remove",
+        conflicts_with = "remove"
+    )]
     pub add: Option<String>,
     /// The key to unlink
     #[arg(long, value_name = "PUBKEY")]
