@@ -133,7 +133,12 @@ impl Daemon {
         let swarm = Slot::default();
         let machine: Slot<Arc<dyn Machine>> = Slot::default();
         let platform = Platform::host();
-        let follow = Arc::new(Follow::new(store.clone(), swarm.clone(), hub.clone()));
+        let follow = Arc::new(Follow::new(
+            store.clone(),
+            swarm.clone(),
+            machine.clone(),
+            hub.clone(),
+        ));
         let components = Components::default();
         let registries = Arc::new(Registries::open(
             registries::Settings {
@@ -217,6 +222,7 @@ impl Daemon {
             "events",
             parts::events(node.clone(), hub, job_events.subscribe(), work.token()),
         );
+        work.spawn("apps-state", parts::apps_state(node.clone(), work.token()));
         let (watched, evidence, stop) = (machine.clone(), store.clone(), work.token());
         work.spawn("evidence", async move {
             tokio::select! {
@@ -243,10 +249,7 @@ impl Daemon {
             swarm::run(node.clone(), config, paths.clone(), base.token()),
         );
         match given {
-            Some(given) => {
-                node.components.set("apps", State::Running);
-                machine.put(given);
-            }
+            Some(given) => machine.put(given),
             None => base.spawn("apps", parts::apps(node.clone(), paths, base.token())),
         }
         Ok(Self {

@@ -17,9 +17,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use archy_registry::key_state::KeyState;
+use archy_registry::key_state::KeyHistory;
 use archy_registry::release::{Endpoint, Platform, Release};
-use archy_registry::{Did, Store, Verified};
+use archy_registry::{Did, Store};
 use archy_swarm::{Swarm, Tag};
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -220,8 +220,8 @@ impl Registries {
         let Found::New { bytes, etag } = found else {
             return Ok(None);
         };
-        let state = self.operator_state(&entry.operator).await?;
-        let catalog = admit::verify(bytes, state, now).await?;
+        let keys = self.operator_keys(&entry.operator).await?;
+        let catalog = admit::verify(bytes, keys, now).await?;
         let (taken, brought) =
             admit::admit(&self.store, &self.follow, registry, &catalog, now).await?;
         for (app, refusal) in &brought.refused {
@@ -230,9 +230,9 @@ impl Registries {
         Ok(Some((etag, taken)))
     }
 
-    async fn operator_state(&self, operator: &Did) -> Result<Verified<KeyState>, Problem> {
-        let state = self.store.key_state(operator).await;
-        state.map_err(|error| explain::of_store(&error))
+    async fn operator_keys(&self, operator: &Did) -> Result<KeyHistory, Problem> {
+        let keys = self.store.key_history(operator).await;
+        keys.map_err(|error| explain::of_store(&error))
     }
 
     async fn look_at_folder(&self, seen: &mut Vec<(PathBuf, std::time::SystemTime)>) {
@@ -366,8 +366,8 @@ impl Registries {
             refusal
         })?;
         let operator = admit::operator(&bytes).await?;
-        let state = self.operator_state(&operator).await?;
-        admit::verify(bytes, state, Timestamp::now()).await?;
+        let keys = self.operator_keys(&operator).await?;
+        admit::verify(bytes, keys, Timestamp::now()).await?;
         Ok(operator)
     }
 
@@ -448,8 +448,8 @@ impl Registries {
         let bytes = self.ask(url).await?;
         let signed_by = admit::operator(&bytes).await?;
         test.operator = Some(signed_by.to_string());
-        let state = self.operator_state(&pinned.unwrap_or(signed_by)).await?;
-        let catalog = admit::verify(bytes, state, now).await?;
+        let keys = self.operator_keys(&pinned.unwrap_or(signed_by)).await?;
+        let catalog = admit::verify(bytes, keys, now).await?;
         let refused = admit::judge(&self.store, &catalog, now).await?;
         test.catalog = Some(catalog_info(&admit::taken(&catalog, refused.len()), now));
         test.refused = refused

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::did::Did;
 use crate::id::{AppId, Blake3Hash};
 use crate::json::JsonError;
-use crate::key_state::{self, KeyState, KeyStateError};
+use crate::key_state::{KeyHistory, KeyState, KeyStateError, Standing};
 use crate::release::{self, Release, ReleaseError};
 use crate::statement::{self, StatementError};
 use crate::text;
@@ -86,17 +86,19 @@ impl EmbeddedRelease {
         Blake3Hash::of(&self.bytes)
     }
 
-    /// Checks the release against the key state of its own publisher.
+    /// Checks the release against all that is known of its own publisher's keys; `first_seen` is when this
+    /// node first saw the release.
     ///
     /// # Errors
     ///
-    /// [`ReleaseError`], as of [`release::verify`].
+    /// [`ReleaseError`], as of [`release::verify_seen`].
     pub fn verify(
         &self,
-        state: &Verified<KeyState>,
+        keys: &KeyHistory,
+        first_seen: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<Verified<Release>, ReleaseError> {
-        release::verify(&self.bytes, state, now)
+    ) -> Result<(Verified<Release>, Standing), ReleaseError> {
+        release::verify_seen(&self.bytes, keys, first_seen, now)
     }
 }
 
@@ -111,16 +113,16 @@ impl Catalog {
         states_of(&self.key_states, publisher)
     }
 
-    /// Continues a publisher's key state with the states that the catalog carries of it.
+    /// Continues what is known of a publisher's keys with the states that the catalog carries of it.
     ///
     /// # Errors
     ///
-    /// [`KeyStateError`] of the first state that is newer than `known` and does not follow.
-    pub fn key_state(
+    /// [`KeyStateError`] of the first state that does not hold or does not follow.
+    pub fn key_history(
         &self,
-        known: Verified<KeyState>,
+        known: KeyHistory,
         now: Timestamp,
-    ) -> Result<Verified<KeyState>, KeyStateError> {
+    ) -> Result<KeyHistory, KeyStateError> {
         walk(&self.key_states, known, now)
     }
 }
@@ -192,8 +194,9 @@ impl Unverified<'_> {
         states_of(&self.catalog.key_states, self.catalog.publisher)
     }
 
-    /// Checks the operator's signature, the counter and the dates. A catalog whose time is over is
-    /// accepted: its releases prove themselves, it is merely no news ([`Catalog::is_stale`]).
+    /// Checks the operator's signature, the counter and the dates. One of the operator's keys signs, whatever
+    /// the threshold: a catalog is signed anew every week, and what is in it installs only with the proofs of
+    /// its publishers. A catalog whose time is over is accepted: it is merely no news ([`Catalog::is_stale`]).
     ///
     /// # Errors
     ///
@@ -203,10 +206,11 @@ impl Unverified<'_> {
         operator: &Verified<KeyState>,
         now: Timestamp,
     ) -> Result<Verified<Catalog>, CatalogError> {
-        let signer = crate::proof::check(self.proof, &self.document_sha256, now)
+        let signers = crate::proof::check(self.proof, &self.document_sha256, now)
             .map_err(StatementError::from)?;
         let catalog = self.catalog;
-        statement::authorise(signer, catalog.publisher, operator)?;
+        statement::authorise(&signers, 1, catalog.publisher, operator)?;
+        statement::check_keys_unexpired(operator, now)?;
         statement::check_seq(catalog.seq)?;
         statement::check_dates(catalog.created, catalog.expires, VALIDITY_MAX, now)?;
         text::check_line(&catalog.name, NAME_CHARS_MAX).map_err(|complaint| {
@@ -219,20 +223,20 @@ impl Unverified<'_> {
     }
 }
 
-/// Checks a catalog against its operator's key state, which the catalog's own key states may continue.
+/// Checks a catalog against what is known of its operator's keys, which the catalog's own key states may continue.
 ///
 /// # Errors
 ///
 /// [`CatalogError`]. Expiry is no error, see [`Unverified::verify`].
 pub fn verify(
     bytes: &[u8],
-    operator: &Verified<KeyState>,
+    operator: &KeyHistory,
     now: Timestamp,
 ) -> Result<Verified<Catalog>, CatalogError> {
     let unverified = read(bytes)?;
-    let state = walk(&unverified.catalog.key_states, operator.clone(), now)
+    let keys = walk(&unverified.catalog.key_states, operator.clone(), now)
         .map_err(CatalogError::Operator)?;
-    unverified.verify(&state, now)
+    unverified.verify(keys.newest(), now)
 }
 
 fn states_of(
@@ -246,14 +250,12 @@ fn states_of(
 
 fn walk(
     states: &[EmbeddedKeyState],
-    known: Verified<KeyState>,
+    mut known: KeyHistory,
     now: Timestamp,
-) -> Result<Verified<KeyState>, KeyStateError> {
-    let mut newest = known;
-    for state in states_of(states, newest.publisher) {
-        if state.seq > newest.seq {
-            newest = key_state::verify(&state.bytes, Some(&newest), now)?;
-        }
-    }
-    Ok(newest)
+) -> Result<KeyHistory, KeyStateError> {
+    let chain: Vec<&[u8]> = states_of(states, known.publisher())
+        .map(|state| state.bytes.as_slice())
+        .collect();
+    known.admit(&chain, now)?;
+    Ok(known)
 }

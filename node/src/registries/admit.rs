@@ -1,15 +1,15 @@
 //! From a catalog's bytes to apps in the store: the operator's signature first, then each release by its own
 //! publisher's. What is refused is refused alone.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use archy_registry::catalog::{self, Catalog, CatalogError};
-use archy_registry::key_state::KeyState;
+use archy_registry::key_state::{KeyHistory, chain};
 use archy_registry::release::{self, Release};
 use archy_registry::statement::StatementError;
 use archy_registry::store::{CatalogAdmission, Listing};
-use archy_registry::{AppId, Did, Store, Verified};
+use archy_registry::{AppId, Blake3Hash, Did, Store, Verified};
 use jiff::Timestamp;
 
 use super::list::Taken;
@@ -30,11 +30,12 @@ pub(super) struct Brought {
 /// Checks a catalog against the operator that its registry is pinned to.
 pub(super) async fn verify(
     bytes: Vec<u8>,
-    state: Verified<KeyState>,
+    operator: KeyHistory,
     now: Timestamp,
 ) -> Result<Verified<Catalog>, Problem> {
     // Megabytes of JSON and hundreds of signatures do not belong between other tasks.
-    let checked = tokio::task::spawn_blocking(move || catalog::verify(&bytes, &state, now)).await;
+    let checked =
+        tokio::task::spawn_blocking(move || catalog::verify(&bytes, &operator, now)).await;
     checked
         .map_err(|error| explain::internal("check a catalog", &error))?
         .map_err(|error| of_catalog(&error))
@@ -64,23 +65,14 @@ pub(super) async fn admit(
         .map_err(|error| explain::of_store(&error))?;
     check_news(catalog, admitted)?;
     let mut brought = Brought::default();
-    let mut states = HashMap::new();
-    for state in &catalog.key_states {
-        let admitted = store.admit_key_state(&state.publisher, &state.bytes, now);
-        if let Err(error) = admitted.await {
-            // The states that this node knows stay; the releases are judged by those.
-            tracing::info!(registry, publisher = %state.publisher, %error, "refused a key state of a catalog");
-        }
-    }
+    admit_key_states(store, registry, catalog, now).await;
     let listing = Listing::of(registry, catalog);
     for embedded in &catalog.releases {
-        let publisher = embedded.app.publisher;
-        if let std::collections::hash_map::Entry::Vacant(vacant) = states.entry(publisher) {
-            let state = store.key_state(&publisher).await;
-            vacant.insert(state.map_err(|error| explain::of_store(&error))?);
-        }
-        let judged = match embedded.verify(&states[&publisher], now) {
-            Ok(release) => list(store, &listing, &release, &embedded.bytes, now).await,
+        let keys = store.key_history(&embedded.app.publisher).await;
+        let keys = keys.map_err(|error| explain::of_store(&error))?;
+        let first_seen = first_seen(store, &embedded.hash()).await?;
+        let judged = match embedded.verify(&keys, first_seen, now) {
+            Ok((release, _)) => list(store, &listing, &release, &embedded.bytes, now).await,
             Err(error) => Err(explain::of_release(&error)),
         };
         match judged {
@@ -99,6 +91,36 @@ pub(super) async fn admit(
         .map_err(|error| explain::of_store(&error))?;
     follow.catalog_changed();
     Ok((taken(catalog, brought.refused.len()), brought))
+}
+
+/// Admits the key states of each publisher, as one chain.
+async fn admit_key_states(
+    store: &Store,
+    registry: &str,
+    catalog: &Verified<Catalog>,
+    now: Timestamp,
+) {
+    let publishers: BTreeSet<Did> = catalog
+        .key_states
+        .iter()
+        .map(|state| state.publisher)
+        .collect();
+    for publisher in publishers {
+        let states: Vec<&[u8]> = catalog
+            .key_states_of(publisher)
+            .map(|state| state.bytes.as_slice())
+            .collect();
+        let states = chain::join(&states);
+        if let Err(error) = store.admit_key_state(&publisher, &states, now).await {
+            // The states that this node knows stay; the releases are judged by those.
+            tracing::info!(registry, %publisher, details = ?explain::causes(&error), "refused the key states of a publisher in a catalog");
+        }
+    }
+}
+
+async fn first_seen(store: &Store, release: &Blake3Hash) -> Result<Option<Timestamp>, Problem> {
+    let seen = store.release_first_announced(release).await;
+    seen.map_err(|error| explain::of_store(&error))
 }
 
 /// Describes a catalog of which `refused` releases were not accepted.
@@ -122,10 +144,11 @@ pub(super) async fn judge(
 ) -> Result<Vec<(AppId, Problem)>, Problem> {
     let mut refused = Vec::new();
     for embedded in &catalog.releases {
-        let known = store.key_state(&embedded.app.publisher).await;
+        let known = store.key_history(&embedded.app.publisher).await;
         let known = known.map_err(|error| explain::of_store(&error))?;
-        let state = catalog.key_state(known.clone(), now).unwrap_or(known);
-        if let Err(error) = embedded.verify(&state, now) {
+        let keys = catalog.key_history(known.clone(), now).unwrap_or(known);
+        let first_seen = first_seen(store, &embedded.hash()).await?;
+        if let Err(error) = embedded.verify(&keys, first_seen, now) {
             refused.push((embedded.app.clone(), explain::of_release(&error)));
         }
     }
@@ -171,12 +194,13 @@ async fn admit_file(
     }
     let claimed: Claimed = serde_json::from_slice(bytes)
         .map_err(|error| explain::internal("read a release on disk", &error))?;
-    let state = store
-        .key_state(&claimed.publisher)
+    let keys = store
+        .key_history(&claimed.publisher)
         .await
         .map_err(|error| explain::of_store(&error))?;
-    let release =
-        release::verify(bytes, &state, now).map_err(|error| explain::of_release(&error))?;
+    let first_seen = first_seen(store, &Blake3Hash::of(bytes)).await?;
+    let (release, _) = release::verify_seen(bytes, &keys, first_seen, now)
+        .map_err(|error| explain::of_release(&error))?;
     let known = store
         .app(&release.app(), now)
         .await
@@ -283,6 +307,11 @@ fn of_catalog(error: &CatalogError) -> Problem {
             "signature",
             "The catalog's signature is not its operator's".to_owned(),
             "Somebody changed it on its way, or the operator's keys changed; what is known stays",
+        ),
+        CatalogError::Statement(StatementError::KeysExpired { .. }) => (
+            "keysExpired",
+            "The registry's operator has not renewed its keys".to_owned(),
+            "Tell the operator; what is known stays",
         ),
         CatalogError::Statement(StatementError::Revoked { .. }) => (
             "revoked",

@@ -125,12 +125,8 @@ impl<'a> Raw<'a> {
     pub(super) fn proof(&self) -> Result<Value, CatalogError> {
         let proof = self
             .proof
-            .ok_or(StatementError::Proof(ProofError::NotOneProof))?;
-        let proof = parse(proof)?;
-        if !proof.is_object() {
-            return Err(StatementError::Proof(ProofError::NotOneProof).into());
-        }
-        Ok(proof)
+            .ok_or(StatementError::Proof(ProofError::NoProof))?;
+        parse(proof)
     }
 
     /// Hashes the canonical form without the proof; only valid once every piece was found canonical.

@@ -6,18 +6,19 @@
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use super::announcements::{decide, follow, keep};
-use super::key_states::newest;
+use super::announcements::{Arrival, admit};
+use super::index::describe;
 use super::releases::insert;
 use super::{
     Admission, BEGIN_WRITE, SEQ_STEP_MAX, Source, Store, StoreError, from_db, from_ms, hash, to_db,
     to_ms,
 };
-use crate::announcement;
+use crate::announcement::{self, Announcement};
 use crate::catalog::Catalog;
 use crate::did::Did;
 use crate::id::{AppId, Blake3Hash};
-use crate::release::Release;
+use crate::key_state::{KeyHistory, Standing};
+use crate::release::{self, Release, ReleaseError};
 use crate::verified::Verified;
 
 /// What became of a valid catalog.
@@ -155,9 +156,10 @@ impl Store {
             return Err(StoreError::OtherBytes(release.hash()));
         }
         let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
-        let state = newest(&mut transaction, &release.publisher).await?;
-        let floor = state.floors.get(&release.manifest.app.id).copied();
-        if let Some(highest_seq) = floor.filter(|floor| release.seq < *floor) {
+        let keys = self
+            .known_keys(&mut transaction, &release.publisher)
+            .await?;
+        if let Some(highest_seq) = below_floor(&keys, release) {
             return Ok(Admission::Older { highest_seq });
         }
         let (card, card_bytes) = announcement::listed(release, bytes.len() as u64)?;
@@ -165,13 +167,17 @@ impl Store {
             relay: listing.registry.clone(),
             event_id: String::new(),
         };
-        insert(&mut transaction, release, bytes, state.seq, now).await?;
-        let (id, known) = keep(&mut transaction, &card, &card_bytes, &source, now).await?;
-        // What proves a contradiction is what the publisher signed: the release itself.
-        let admission = decide(&mut transaction, &card, bytes, known, now).await?;
-        if admission == Admission::Newest {
-            follow(&mut transaction, &card, id, now).await?;
-        }
+        insert(&mut transaction, release, bytes, keys.newest().seq, now).await?;
+        let arrival = Arrival {
+            announcement: &card,
+            bytes: &card_bytes,
+            source: &source,
+            pubkey: None,
+        };
+        let admission = admit(self, &mut transaction, &[arrival], now)
+            .await?
+            .remove(0);
+        describe(&mut transaction, release, release.hash()).await?;
         if matches!(admission, Admission::Newest | Admission::Known) {
             list(&mut transaction, listing, &card.app(), release.hash()).await?;
         }
@@ -238,6 +244,39 @@ async fn list(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Verifies the release behind a card that a catalog brought, as of the day it was listed, and makes the card
+/// again; tells how the release stands with the keys of now. `None` when it never held.
+pub(super) fn read_listed(
+    bytes: &[u8],
+    history: &KeyHistory,
+    listed: Timestamp,
+) -> Result<Option<(Verified<Announcement>, Standing)>, StoreError> {
+    let (release, standing) = match release::verify_seen(bytes, history, Some(listed), listed) {
+        Ok(read) => read,
+        Err(ReleaseError::Statement(error)) => {
+            let then = history
+                .known_states()
+                .find_map(|state| release::verify(bytes, state, listed).ok());
+            match then.zip(Standing::of_refusal(&error)) {
+                Some(read) => read,
+                None => return Ok(None),
+            }
+        }
+        Err(_) => return Ok(None),
+    };
+    if standing.is_acceptable() && below_floor(history, &release).is_some() {
+        return Ok(None);
+    }
+    let (card, _) = announcement::listed(&release, bytes.len() as u64)?;
+    Ok(Some((card, standing)))
+}
+
+/// Returns the lowest `seq` that the publisher still stands for, when the release is below it.
+fn below_floor(history: &KeyHistory, release: &Release) -> Option<u64> {
+    let floor = history.newest().floors.get(&release.manifest.app.id)?;
+    Some(*floor).filter(|floor| release.seq < *floor)
 }
 
 /// Returns which registry has the freshest news of an app's release.

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use archy_registry::catalog::{self, Catalog, CatalogError, Draft};
-use archy_registry::key_state::KeyState;
+use archy_registry::key_state::{KeyHistory, KeyState};
 use archy_registry::release::ReleaseError;
 use archy_registry::statement::StatementError;
 use archy_registry::{Blake3Hash, Signed, SigningKey, Verified, sign};
@@ -42,7 +42,7 @@ pub(crate) fn verify(
     operator: &SigningKey,
     at: Timestamp,
 ) -> Result<Verified<Catalog>, CatalogError> {
-    catalog::verify(bytes, &KeyState::implicit(operator.did()), at)
+    catalog::verify(bytes, &KeyHistory::new(operator.did()), at)
 }
 
 fn words(error: &dyn Error) -> String {
@@ -77,8 +77,8 @@ fn what_is_embedded_comes_out_as_it_was_signed() {
             .find(|embedded| embedded.hash() == release.hash)
             .unwrap();
         assert_eq!(embedded.bytes, release.bytes);
-        let state = KeyState::implicit(embedded.app.publisher);
-        let verified = embedded.verify(&state, now()).unwrap();
+        let keys = KeyHistory::new(embedded.app.publisher);
+        let (verified, _) = embedded.verify(&keys, None, now()).unwrap();
         assert_eq!(
             (verified.app(), verified.seq),
             (embedded.app.clone(), embedded.seq)
@@ -105,13 +105,13 @@ fn a_foreign_release_needs_its_own_publishers_signature() {
     let forged = sign(&release, &operator, now()).unwrap();
     let bytes = signed(&operator, draft(&operator, 1, &[&forged]));
     let catalog = verify(&bytes, &operator, now()).unwrap();
-    let refused = catalog.releases[0].verify(&KeyState::implicit(victim.did()), now());
+    let refused = catalog.releases[0].verify(&KeyHistory::new(victim.did()), None, now());
     assert!(matches!(
         refused,
         Err(ReleaseError::Statement(StatementError::Unauthorised { signer, .. })) if signer == operator.did()
     ));
     // Nor does the operator's own key state help.
-    let refused = catalog.releases[0].verify(&KeyState::implicit(operator.did()), now());
+    let refused = catalog.releases[0].verify(&KeyHistory::new(operator.did()), None, now());
     assert!(matches!(
         refused,
         Err(ReleaseError::Statement(StatementError::Publisher { .. }))
@@ -139,10 +139,10 @@ fn the_operators_keys_may_rotate_inside_the_catalog() {
     };
     let bytes = signed(&next, rotated.clone());
     let catalog = verify(&bytes, &operator, now()).unwrap();
-    let state = catalog
-        .key_state(KeyState::implicit(operator.did()), now())
+    let keys = catalog
+        .key_history(KeyHistory::new(operator.did()), now())
         .unwrap();
-    assert_eq!(state.keys, [next.did()]);
+    assert_eq!(keys.newest().keys, [next.did()]);
     // The key that was left behind signs no more, and nobody else begins.
     for other in [&operator, &thief] {
         let bytes = signed(other, rotated.clone());

@@ -1,14 +1,16 @@
 //! What registries list becomes known by the rules that announcements follow.
 
-use archy_registry::key_state::KeyState;
-use archy_registry::release::Release;
+use archy_registry::key_state::{KeyHistory, KeyState, Standing};
+use archy_registry::release::{Release, ReleaseError};
+use archy_registry::statement::StatementError;
 use archy_registry::store::{
-    Admission, CatalogAdmission, CatalogEntry, CatalogQuery, Listing, Source,
+    Admission, CatalogAdmission, CatalogEntry, CatalogQuery, KeyStateAdmission, Listing, Source,
 };
-use archy_registry::{Signed, SigningKey, Store, Verified, release, sign};
+use archy_registry::{Signed, SigningKey, Store, Verified, release};
 
 use crate::catalog::{draft, signed, verify};
 use crate::common::{self, announce, hours_later, key, now, signed_release};
+use crate::key_history::{first_state, rotation, signed_by};
 
 fn listing(registry: &str, catalog_seq: u64) -> Listing {
     Listing {
@@ -142,26 +144,93 @@ async fn announcement_and_listing_of_one_release_agree_in_any_order() {
 }
 
 #[tokio::test]
-async fn revoked_keys_take_a_listed_app_away() {
+async fn what_was_listed_before_keys_changed_stays_and_what_is_listed_later_does_not() {
+    let (publisher, spare, last) = (key(1), key(2), key(3));
+    let first = first_state(&publisher, &[&spare]);
+    let first = signed_by(&first, &[&publisher]);
+    let mut keys = KeyHistory::new(publisher.did());
+    keys.admit(&[&first.bytes], now()).unwrap();
+    let plain = rotation(keys.newest(), &[&spare], &[&last], 1);
+    let recovery = KeyState {
+        floors: [("site".parse().unwrap(), 2)].into(),
+        ..plain.clone()
+    };
+    let revoked = KeyState {
+        keys: Vec::new(),
+        next: Vec::new(),
+        ..plain.clone()
+    };
+    let since = now();
+    let seen = common::release(&publisher, 1);
+    let late = common::release(&publisher, 2);
+    for (change, standing) in [
+        (plain, Standing::SeenBeforeChange { since }),
+        (recovery, Standing::KeyChanged { since }),
+        (revoked, Standing::SeenBeforeRevocation { since }),
+    ] {
+        let store = Store::in_memory().await.unwrap();
+        let did = publisher.did();
+        let hear = async |state: &[u8], hour| {
+            let heard = store.admit_key_state(&did, state, hours_later(hour)).await;
+            assert!(matches!(heard.unwrap(), KeyStateAdmission::Newest(_)));
+        };
+        hear(&first.bytes, 0).await;
+        list(&store, "home", &seen).await;
+        hear(&signed_by(&change, &[&spare]).bytes, 1).await;
+
+        let shown = entry(&store, &publisher, 2).await.unwrap();
+        assert_eq!(shown.standing, standing);
+        assert_eq!(shown.release.is_some(), standing.is_acceptable());
+        let query = CatalogQuery::default();
+        let page = store.catalog(&query, hours_later(2)).await.unwrap();
+        let in_catalog = page.entries.len() == 1;
+        assert_eq!(in_catalog, standing.is_acceptable(), "{standing:?}");
+
+        let bytes = signed(&key(9), draft(&key(9), 1, &[&late.1]));
+        let catalog = verify(&bytes, &key(9), now()).unwrap();
+        let keys = store.key_history(&did).await.unwrap();
+        let refused = catalog.releases[0].verify(&keys, None, hours_later(2));
+        assert!(matches!(
+            refused,
+            Err(ReleaseError::Statement(
+                StatementError::KeyChanged { .. } | StatementError::Revoked { .. }
+            ))
+        ));
+    }
+}
+
+#[tokio::test]
+async fn a_release_below_its_publishers_floor_is_not_listed() {
     let store = Store::in_memory().await.unwrap();
     let publisher = key(1);
-    list(&store, "home", &common::release(&publisher, 1)).await;
-    let gone = KeyState {
-        keys: Vec::new(),
-        ..KeyState::first(
-            publisher.did(),
-            &[],
-            Vec::new(),
-            now(),
-            hours_later(24 * 365),
-        )
+    let spare = key(2);
+    let first = signed_by(&first_state(&publisher, &[&spare]), &[&publisher]);
+    let mut keys = KeyHistory::new(publisher.did());
+    keys.admit(&[&first.bytes], now()).unwrap();
+    let recovery = KeyState {
+        floors: [("site".parse().unwrap(), 5)].into(),
+        ..rotation(keys.newest(), &[&spare], &[], 1)
     };
-    let gone = sign(&gone, &publisher, now()).unwrap();
-    store
-        .admit_key_state(&publisher.did(), &gone.bytes, now())
-        .await
-        .unwrap();
+    let recovery = signed_by(&recovery, &[&spare]);
+    keys.admit(&[&recovery.bytes], now()).unwrap();
+    for state in [&first, &recovery] {
+        let admitted = store
+            .admit_key_state(&publisher.did(), &state.bytes, now())
+            .await;
+        assert!(matches!(admitted.unwrap(), KeyStateAdmission::Newest(_)));
+    }
+    let release = |seq| {
+        let release = release::assemble(common::draft(publisher.did(), seq)).unwrap();
+        let signed = signed_by(&release, &[&spare]);
+        let verified = release::verify(&signed.bytes, keys.newest(), now()).unwrap();
+        (verified, signed)
+    };
+    assert_eq!(
+        list(&store, "home", &release(4)).await,
+        Admission::Older { highest_seq: 5 }
+    );
     assert!(entry(&store, &publisher, 0).await.is_none());
+    assert_eq!(list(&store, "home", &release(5)).await, Admission::Newest);
 }
 
 #[tokio::test]
