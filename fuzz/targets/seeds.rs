@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use archy_registry::catalog::Draft;
 use archy_registry::key_state::KeyState;
 use archy_registry::{Blake3Hash, Signed, sign};
 use jiff::SignedDuration;
@@ -87,6 +88,33 @@ fn statements(here: &Path) {
     let (_, signed) = announce(&key, &verified, now());
     write(here, "announcement", "seed", &without_proof(&signed));
     key_states(here);
+    catalogs(here);
+}
+
+/// An empty catalog, and one of two apps with a key state.
+fn catalogs(here: &Path) {
+    let (publisher, operator) = (key(1), key(3));
+    let state = KeyState::first(publisher.did(), &[], Vec::new(), now(), now() + SignedDuration::from_hours(24));
+    let state = sign(&state, &publisher, now()).expect("a key state can be signed");
+    let mut other = common::draft(publisher.did(), 9);
+    other.manifest.app.id = "notes".parse().expect("a slug");
+    let other = archy_registry::release::assemble(other).expect("a release");
+    let other = sign(&other, &publisher, now()).expect("a release can be signed");
+    let draft = |key_states, releases| Draft {
+        publisher: operator.did(),
+        seq: 7,
+        created: now(),
+        expires: now() + SignedDuration::from_hours(30 * 24),
+        name: "Home apps".to_owned(),
+        key_states,
+        releases,
+    };
+    let two = draft(vec![state.bytes], vec![release(&publisher, 3).1.bytes, other.bytes]);
+    for (name, draft) in [("seed", two), ("seed-empty", draft(Vec::new(), Vec::new()))] {
+        let statement = archy_registry::catalog::assemble(draft).expect("a catalog");
+        let bytes = serde_json::to_vec(&statement).expect("JSON");
+        write(here, "catalog", name, &bytes);
+    }
 }
 
 fn without_proof(signed: &Signed) -> Vec<u8> {

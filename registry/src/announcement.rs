@@ -77,6 +77,7 @@ impl Announcement {
     }
 
     /// Tells whether this is the card of a release that a catalog lists, which nobody announced.
+    #[cfg(feature = "store")]
     pub(crate) fn is_listed(&self) -> bool {
         self.r#type == LISTED_TYPE
     }
@@ -271,12 +272,14 @@ fn check_whole(
 }
 
 /// The `type` of a card that this node made of a listed release.
+#[cfg(feature = "store")]
 const LISTED_TYPE: &str = "archy/listed-release/v1";
 
 /// Makes the card of a release that a catalog lists and nobody announced here.
 ///
 /// It says what the publisher signed in the release and nothing more, so it is no less verified. It is
 /// dated a second before the release: whatever its publisher announces of the release is younger.
+#[cfg(feature = "store")]
 pub(crate) fn listed(
     release: &Verified<Release>,
     size_bytes: u64,
@@ -295,6 +298,7 @@ pub(crate) fn listed(
 }
 
 /// Tells whether stored bytes are a card that [`listed`] made, so that the release is what proves it.
+#[cfg(feature = "store")]
 pub(crate) fn is_listed(bytes: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Typed {

@@ -2,8 +2,9 @@
 
 use archy_nostr::NostrKey;
 use archy_registry::announcement::{self, Announcement};
+use archy_registry::catalog;
 use archy_registry::id::EndpointId;
-use archy_registry::key_state::{self, KeyState, chain};
+use archy_registry::key_state::{self, KeyHistory, KeyState, chain};
 use archy_registry::manifest;
 use archy_registry::release::{
     self, Descriptor, Draft, Endpoint, Image, Origin, Platform, Release,
@@ -17,6 +18,8 @@ pub(crate) const NOW: &str = "2026-11-21T12:00:00Z";
 pub(crate) const PUBLISHER_SEED: [u8; 32] = [1; 32];
 /// Seed of the key that may replace it.
 const NEXT_SEED: [u8; 32] = [2; 32];
+/// Seed of the key of a registry's operator.
+pub(crate) const OPERATOR_SEED: [u8; 32] = [6; 32];
 
 const MANIFEST: &str = "
 app:
@@ -138,6 +141,26 @@ pub(crate) fn release(architectures: &[&str]) -> (Verified<Release>, Signed) {
     let signed = sign(&release::assemble(draft).unwrap(), &key, now()).unwrap();
     let verified = release::verify(&signed.bytes, &key_state().0, now()).unwrap();
     (verified, signed)
+}
+
+/// A catalog of an operator with the seed `06…` that lists it, and the key state that it needs.
+pub(crate) fn catalog() -> Signed {
+    let operator = SigningKey::from_seed(&OPERATOR_SEED);
+    let statement = catalog::assemble(catalog::Draft {
+        publisher: operator.did(),
+        seq: 1,
+        created: now(),
+        expires: "2026-12-21T12:00:00Z".parse().unwrap(),
+        name: "Home apps".to_owned(),
+        key_states: vec![key_state().1.bytes],
+        releases: vec![release(&["amd64"]).1.bytes],
+    });
+    let signed = sign(&statement.unwrap(), &operator, now()).unwrap();
+    let keys = KeyHistory::new(operator.did());
+    let catalog = catalog::verify(&signed.bytes, &keys, now()).unwrap();
+    let publisher = catalog.key_history(KeyHistory::new(did()), now()).unwrap();
+    catalog.releases[0].verify(&publisher, None, now()).unwrap();
+    signed
 }
 
 /// Its announcement.

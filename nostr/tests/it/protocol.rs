@@ -112,6 +112,12 @@ fn keys(page: &mut Page) {
         ),
         ("the same as npub", npub(&author)),
         ("a rater's Nostr key, secret `04…`", rater.to_string()),
+        (
+            "a registry's operator, Ed25519 seed `06…`",
+            archy_registry::SigningKey::from_seed(&example::OPERATOR_SEED)
+                .did()
+                .to_string(),
+        ),
     ];
     page.text.push_str("| what | value |\n|---|---|\n");
     for (what, value) in rows {
@@ -137,6 +143,10 @@ fn statements(page: &mut Page) {
     page.say("Of that release.");
     let (_, signed) = example::announcement();
     page.statement(&signed);
+
+    page.say("## Catalog");
+    page.say("It holds the key state and the release of above, byte for byte.");
+    page.statement(&example::catalog());
 }
 
 fn statement_events(page: &mut Page) {

@@ -4,15 +4,16 @@
 use std::sync::LazyLock;
 
 use archy_registry::announcement::{self, Announcement, AnnouncementError};
+use archy_registry::catalog::{self, Catalog};
 use archy_registry::id::EndpointId;
 use archy_registry::json::{self, JsonError};
-use archy_registry::key_state::{self, KeyState, commitment};
+use archy_registry::key_state::{self, KeyHistory, KeyState, commitment};
 use archy_registry::manifest::{self, Manifest, ManifestError};
 use archy_registry::proof::ProofError;
 use archy_registry::release::{self, Release};
 use archy_registry::statement::StatementError;
 use archy_registry::{AppId, Blake3Hash, Did, OciDigest, Signed, SigningKey, Slug, Verified, sign};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::common::{key, now};
@@ -21,13 +22,14 @@ use crate::common::{key, now};
 pub(crate) type Property = fn(&[u8]);
 
 /// Every target that the fuzzer knows, by the name of its corpus.
-pub(crate) const ALL: [(&str, Property); 6] = [
+pub(crate) const ALL: [(&str, Property); 7] = [
     ("names", names),
     ("json", json),
     ("manifest", manifest),
     ("key_state", key_state),
     ("announcement", announcement),
     ("release", release),
+    ("catalog", catalog),
 ];
 
 /// Whose keys sign what the fuzzer makes up: a proof cannot be guessed, and behind it most of the code lies.
@@ -180,6 +182,84 @@ pub(crate) fn release(input: &[u8]) {
         again.into_inner()
     });
     can_be_announced(&release, signed.bytes.len(), &state);
+}
+
+/// A catalog behind its operator's proof, its releases behind the first key's: what is embedded comes out as it was
+/// signed, and the catalog can be made again of what it holds.
+pub(crate) fn catalog(input: &[u8]) {
+    let keys = KeyHistory::new(KEYS[2].did());
+    let verify = |bytes: &[u8]| catalog::verify(bytes, &keys, now());
+    let _ = verify(input);
+    let Some(document) = with_signed_releases(input) else {
+        return;
+    };
+    let Some(signed) = resigned(&document, &KEYS[2], None) else {
+        return;
+    };
+    let Ok(catalog) = verify(&signed.bytes) else {
+        return;
+    };
+    assert_eq!(catalog.publisher, KEYS[2].did());
+    assert_eq!(catalog.hash(), signed.hash);
+    let other = KeyHistory::new(KEYS[1].did());
+    assert!(catalog::verify(&signed.bytes, &other, now()).is_err());
+    let publisher = KeyHistory::new(KEYS[0].did());
+    for embedded in &catalog.releases {
+        let alone = release::verify(&embedded.bytes, publisher.newest(), now());
+        let inside = embedded.verify(&publisher, None, now());
+        assert_eq!(
+            alone.is_ok(),
+            inside.is_ok(),
+            "embedding changes the verdict"
+        );
+        if let Ok((release, _)) = inside {
+            assert_eq!(release.hash(), embedded.hash());
+            assert_eq!(
+                (release.app(), release.seq),
+                (embedded.app.clone(), embedded.seq)
+            );
+        }
+    }
+    let bytes = made_again(&catalog);
+    let again = verify(&bytes).expect("a catalog made again is accepted");
+    assert_eq!((&again.name, again.seq), (&catalog.name, catalog.seq));
+    assert_eq!(again.key_states, catalog.key_states);
+    assert_eq!(again.releases, catalog.releases);
+}
+
+fn made_again(catalog: &Catalog) -> Vec<u8> {
+    let draft = catalog::Draft {
+        publisher: catalog.publisher,
+        seq: catalog.seq,
+        created: now(),
+        expires: now() + SignedDuration::from_hours(24),
+        name: catalog.name.clone(),
+        key_states: catalog
+            .key_states
+            .iter()
+            .map(|one| one.bytes.clone())
+            .collect(),
+        releases: catalog
+            .releases
+            .iter()
+            .map(|one| one.bytes.clone())
+            .collect(),
+    };
+    let statement = catalog::assemble(draft).expect("an accepted catalog can be made");
+    let signed = sign(&statement, &KEYS[2], now()).expect("a catalog can be signed");
+    signed.bytes
+}
+
+/// Signs the releases inside a catalog that the fuzzer made up.
+fn with_signed_releases(document: &[u8]) -> Option<Vec<u8>> {
+    let mut value = json::parse(document, release::SIZE_BYTES_MAX).ok()?;
+    for release in value.get_mut("releases")?.as_array_mut()? {
+        let bytes = serde_json::to_vec(release).ok()?;
+        if let Some(signed) = resigned(&bytes, &KEYS[0], None) {
+            *release = serde_json::from_slice(&signed.bytes).ok()?;
+        }
+    }
+    serde_json::to_vec(&value).ok()
 }
 
 fn can_be_announced(release: &Verified<Release>, size_bytes: usize, state: &Verified<KeyState>) {
