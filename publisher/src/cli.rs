@@ -12,6 +12,10 @@ use jiff::Timestamp;
 use crate::app::AppName;
 use crate::publish::source::ImageArgument;
 
+pub mod registry;
+
+use registry::{CatalogCommand, RegistryCommand};
+
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done
@@ -81,6 +85,12 @@ pub enum Command {
     /// Find apps
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Choose where the node looks for apps and images besides its relays and peers
+    #[command(subcommand)]
+    Registry(RegistryCommand),
+    /// Make a signed catalog of apps, for others to add as a registry
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// Install an app
     Install(InstallArgs),
     /// Remove an app; its data stays unless --purge

@@ -13,11 +13,13 @@ use crate::output::Output;
 
 mod announce;
 mod app;
+mod catalog;
 mod identity;
 mod instance;
 mod job;
 mod node;
 mod publish;
+mod registry;
 mod status;
 mod store;
 
@@ -74,6 +76,8 @@ pub(crate) async fn run(
         Command::Publish(arguments) => publish::run(&context, &arguments).await,
         Command::Announce(arguments) => announce::run(&context, &arguments).await,
         Command::Store(command) => store::run(&context, &command).await,
+        Command::Registry(command) => registry::run(&context, &command).await,
+        Command::Catalog(command) => catalog::run(&context, &command).await,
         Command::Install(arguments) => instance::install(&context, &arguments).await,
         Command::Uninstall(arguments) => instance::uninstall(&context, &arguments).await,
         Command::Status { app: None } => status::node(&context).await,

@@ -6,6 +6,7 @@
 //! them in order and says what happened.
 
 pub mod app;
+pub mod catalog;
 pub mod cli;
 mod commands;
 pub mod environment;

@@ -128,7 +128,9 @@ pub async fn prepare(
         slug: slug.to_string(),
     };
     let state: PublishState = node.call("publish.state", &asked).await?;
-    let origin = origin::endpoint(&state.endpoint, request.origin_addresses)?;
+    let origin = Origin {
+        endpoints: vec![origin::endpoint(&state.endpoint, request.origin_addresses)?],
+    };
 
     let images = pack::all(request, &sources, output).await?;
     let ledger = ledger::Ledger::new(request.identity_dir);
@@ -286,18 +288,15 @@ fn app_ref(publisher: Did, slug: &Slug) -> AppRef {
 }
 
 /// Assembles and signs a release, and verifies it as every node will.
-fn make(
+pub(crate) fn make(
     identity: &Identity,
     app: &App,
     images: &[PackedImage],
     seq: u64,
-    origin: Endpoint,
+    origin: Origin,
 ) -> Result<(Verified<Release>, Signed), Failure> {
     let now = Timestamp::now();
     let images = images.iter().map(PackedImage::image).collect();
-    let origin = Origin {
-        endpoints: vec![origin],
-    };
     let mut draft = Draft::new(
         identity.did(),
         seq,

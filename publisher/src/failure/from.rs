@@ -3,6 +3,7 @@
 use archy_nostr::{BunkerError, DraftError, KeyError, PublishError};
 use archy_orchestrator::quadlet::RenderError;
 use archy_registry::announcement::AnnouncementError;
+use archy_registry::catalog::CatalogError;
 use archy_registry::key_state::KeyStateError;
 use archy_registry::manifest::ManifestError;
 use archy_registry::proof::{KeyFileError, SignError};
@@ -39,6 +40,12 @@ impl From<AnnouncementError> for Failure {
     fn from(error: AnnouncementError) -> Self {
         Self::refused("announcement", chain(&error))
             .hint("No node would accept this announcement, so nothing was announced")
+    }
+}
+
+impl From<CatalogError> for Failure {
+    fn from(error: CatalogError) -> Self {
+        Self::refused("catalog", chain(&error)).hint("No node would take this catalog as it is")
     }
 }
 
@@ -160,9 +167,8 @@ impl From<Problem> for Failure {
             "notFound" | "notInstalled" => Class::NotFound,
             "signature" | "keyChanged" | "keysExpired" | "frozen" | "equivocation"
             | "wrongPublisher" | "wrongApp" | "rollback" | "revoked" | "keyState" | "expired"
-            | "future" | "malformed" | "content" | "refused" | "architecture" | "slugTaken" => {
-                Class::Refused
-            }
+            | "future" | "fastForward" | "wrongOperator" | "malformed" | "content" | "refused"
+            | "architecture" | "slugTaken" => Class::Refused,
             _ => Class::Failed,
         };
         Self {

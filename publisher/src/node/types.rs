@@ -29,6 +29,8 @@ macro_rules! copies {
     };
 }
 
+pub mod registry;
+
 copies! {
     /// Something wrong, in the node's words.
     #[derive(PartialEq, Eq)]

@@ -44,7 +44,7 @@ pub fn platform_text(platform: &Platform) -> String {
 /// # Errors
 ///
 /// When an image cannot be packed, or the containers have no platform in common.
-pub(super) async fn all(
+pub(crate) async fn all(
     request: &Request<'_>,
     places: &[(Slug, Vec<Place>)],
     output: &Output,
