@@ -61,7 +61,8 @@ fn statements(here: &Path) {
     write(here, "release", "seed", &without_proof(&signed));
     let mut two = common::draft(key.did(), 4);
     two.images.push(image("web", "arm64"));
-    let asset = json!({"blake3": Blake3Hash::of(b"icon"), "size_bytes": 900, "media_type": "image/png"});
+    let asset =
+        json!({"blake3": Blake3Hash::of(b"icon"), "size_bytes": 900, "media_type": "image/png"});
     two.icon = serde_json::from_value(asset).expect("an asset");
     two.screenshots.extend(two.icon.clone());
     two.origin.endpoints.extend(origin().endpoints);
@@ -72,7 +73,9 @@ fn statements(here: &Path) {
         let file = here.join("../apps").join(app).join("manifest.yml");
         let yaml = std::fs::read_to_string(file).expect("the apps are here");
         let mut draft = common::draft(key.did(), 1);
-        draft.manifest = archy_registry::manifest::parse(&yaml).expect("it ships").manifest;
+        draft.manifest = archy_registry::manifest::parse(&yaml)
+            .expect("it ships")
+            .manifest;
         draft.manifest.app.icon = None;
         draft.manifest.app.screenshots.clear();
         draft.manifest.app.description.truncate(60);
@@ -81,7 +84,12 @@ fn statements(here: &Path) {
         let signed = archy_registry::release::assemble(draft)
             .map(|release| sign(&release, &key, now()).expect("a release can be signed"));
         if let Ok(signed) = signed {
-            write(here, "release", &format!("seed-{app}"), &without_proof(&signed));
+            write(
+                here,
+                "release",
+                &format!("seed-{app}"),
+                &without_proof(&signed),
+            );
         }
     }
     let (_, signed) = announce(&key, &verified, now());
@@ -122,7 +130,12 @@ fn key_states(here: &Path) {
         line.push(b'\n');
         line
     };
-    let rotation = [line(b'0', &first), line(b'1', &rotated), line(b'1', &revoked)].concat();
+    let rotation = [
+        line(b'0', &first),
+        line(b'1', &rotated),
+        line(b'1', &revoked),
+    ]
+    .concat();
     let renewal = [line(b'0', &first), line(b'0', &renewed)].concat();
     write(here, "key_state", "seed-rotation", &rotation);
     write(here, "key_state", "seed-renewal", &renewal);
@@ -137,7 +150,12 @@ fn messages(here: &Path) {
     write(here, "event", "seed", event.to_string().as_bytes());
     write(here, "event", "seed-subject", b"archy:app:site");
     write(here, "event", "seed-identity", b"archy:identity");
-    write(here, "event", "seed-url", b"wss://relay.example.org:7777/path");
+    write(
+        here,
+        "event",
+        "seed-url",
+        b"wss://relay.example.org:7777/path",
+    );
     let filter = json!({"ids": ["00".repeat(32)], "authors": ["ab".repeat(32)], "kinds": [30_078], "#t": ["archy"], "since": 1, "until": 2, "limit": 3});
     let messages = [
         json!(["EVENT", "page-0", event]),

@@ -96,6 +96,8 @@ impl Follow {
                                 retry_s = wait.as_secs(), "could not get a release: {}", problem.message
                             );
                             retries.insert(app, Retry { failures, at: Instant::now() + wait });
+                            // A page that is open shows why.
+                            self.hub.send(Event::Catalog);
                         }
                     }
                 }
