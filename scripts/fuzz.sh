@@ -9,12 +9,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 seconds=${1:-60}
 shift || true
-registry=(names json manifest key_state announcement release)
+registry=(names json manifest key_state key_chain announcement release)
 nostr=(message event)
 targets=("$@")
 ((${#targets[@]})) || targets=("${registry[@]}" "${nostr[@]}")
 
-# What is committed of each target's corpus: 8 targets, 200 files, 1 MiB.
+# What is committed of each target's corpus: 9 targets, 200 files, 1 MiB.
 files_max=20
 bytes_max=$((96 * 1024))
 

@@ -137,6 +137,38 @@ fn key_states(here: &Path) {
     ]
     .concat();
     let renewal = [line(b'0', &first), line(b'0', &renewed)].concat();
+    let hear = |signers: &str, parent: u8, state: &KeyState| {
+        let mut heard = signers.as_bytes().to_vec();
+        heard.push(b' ');
+        heard.extend(line(parent, state));
+        heard
+    };
+    let mut stolen = renewed.clone();
+    stolen.created = now() + SignedDuration::from_mins(1);
+    let mut stopped = stolen.clone();
+    stopped.keys.clear();
+    let rivals = [
+        hear("0", b'0', &first),
+        hear("0", b'0', &stolen),
+        hear("0", b'0', &stopped),
+        hear("1", b'0', &rotated),
+        hear("1", b'3', &revoked),
+    ];
+    write(here, "key_chain", "seed-rivals", &rivals.concat());
+    let mut shared = first.clone();
+    shared
+        .next
+        .push(archy_registry::key_state::commitment(&key(3).did()));
+    let mut by_two = rotated.clone();
+    by_two.keys.push(key(3).did());
+    by_two.next.clear();
+    by_two.threshold = 2;
+    let together = [hear("0", b'0', &shared), hear("12", b'0', &by_two)].concat();
+    write(here, "key_chain", "seed-two-of-two", &together);
+    let chain = archy_registry::key_state::chain::join(&[sign(&first, &first_key, now())
+        .expect("a state can be signed")
+        .bytes]);
+    write(here, "key_chain", "seed-chain", &chain);
     write(here, "key_state", "seed-rotation", &rotation);
     write(here, "key_state", "seed-renewal", &renewal);
 }
@@ -148,6 +180,48 @@ fn messages(here: &Path) {
         "content": "{}", "sig": "cd".repeat(64),
     });
     write(here, "event", "seed", event.to_string().as_bytes());
+    let did = key(1).did().to_string();
+    let opinions = [
+        (
+            30_000,
+            json!([
+                ["d", "archy:reviewers"],
+                ["t", "archy"],
+                ["p", "ab".repeat(32)],
+                ["p", "cd".repeat(32)]
+            ]),
+        ),
+        (
+            1985,
+            json!([
+                ["t", "archy"],
+                ["L", "archy"],
+                ["l", "caution", "archy"],
+                ["r", did],
+                ["r", format!("{did}/site")]
+            ]),
+        ),
+        (
+            1984,
+            json!([
+                ["t", "archy"],
+                ["p", "ab".repeat(32), "malware"],
+                ["r", did]
+            ]),
+        ),
+    ];
+    for (kind, tags) in opinions {
+        let mut said = event.clone();
+        said["kind"] = kind.into();
+        said["tags"] = tags;
+        said["content"] = "words".into();
+        write(
+            here,
+            "event",
+            &format!("seed-{kind}"),
+            said.to_string().as_bytes(),
+        );
+    }
     write(here, "event", "seed-subject", b"archy:app:site");
     write(here, "event", "seed-identity", b"archy:identity");
     write(

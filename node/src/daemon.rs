@@ -132,7 +132,12 @@ impl Daemon {
         let swarm = Slot::default();
         let machine: Slot<Arc<dyn Machine>> = Slot::default();
         let platform = Platform::host();
-        let follow = Arc::new(Follow::new(store.clone(), swarm.clone(), hub.clone()));
+        let follow = Arc::new(Follow::new(
+            store.clone(),
+            swarm.clone(),
+            machine.clone(),
+            hub.clone(),
+        ));
         let publish_on = watch::Sender::new(config.nostr.relays.clone());
         let node = Node {
             name: name.clone(),
@@ -200,6 +205,7 @@ impl Daemon {
             "events",
             parts::events(node.clone(), hub, job_events.subscribe(), work.token()),
         );
+        work.spawn("apps-state", parts::apps_state(node.clone(), work.token()));
         let (watched, evidence, stop) = (machine.clone(), store.clone(), work.token());
         work.spawn("evidence", async move {
             tokio::select! {
@@ -224,10 +230,7 @@ impl Daemon {
             swarm::run(node.clone(), config, paths.clone(), base.token()),
         );
         match given {
-            Some(given) => {
-                node.components.set("apps", State::Running);
-                machine.put(given);
-            }
+            Some(given) => machine.put(given),
             None => base.spawn("apps", parts::apps(node.clone(), paths, base.token())),
         }
         Ok(Self {

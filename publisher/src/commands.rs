@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
-use crate::cli::{Cli, Command};
+use archy_nostr::BunkerUrl;
+
+use crate::cli::{Cli, Command, SignerArgs};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::identity::passphrase::Passphrases;
 use crate::node::Node;
 use crate::output::Output;
 
+mod announce;
 mod app;
 mod identity;
 mod instance;
@@ -23,6 +27,7 @@ struct Context<'a> {
     output: &'a Output,
     node: Option<PathBuf>,
     identity: Option<PathBuf>,
+    passphrases: Passphrases,
 }
 
 impl Context<'_> {
@@ -41,6 +46,15 @@ impl Context<'_> {
     }
 }
 
+/// Reads the address of a remote signer.
+fn bunker(arguments: &SignerArgs) -> Result<Option<BunkerUrl>, Failure> {
+    let address = arguments.nostr_signer.as_deref();
+    address
+        .map(str::parse)
+        .transpose()
+        .map_err(|error| Failure::usage(format!("--nostr-signer: {error}")))
+}
+
 /// Runs a command.
 pub(crate) async fn run(
     cli: Cli,
@@ -52,11 +66,13 @@ pub(crate) async fn run(
         output,
         node: cli.node,
         identity: cli.identity,
+        passphrases: Passphrases::new(cli.passphrase_file),
     };
     match cli.command {
-        Command::Identity(command) => identity::run(&context, &command),
+        Command::Identity(command) => identity::run(&context, &command).await,
         Command::App(command) => app::run(&context, &command),
         Command::Publish(arguments) => publish::run(&context, &arguments).await,
+        Command::Announce(arguments) => announce::run(&context, &arguments).await,
         Command::Store(command) => store::run(&context, &command).await,
         Command::Install(arguments) => instance::install(&context, &arguments).await,
         Command::Uninstall(arguments) => instance::uninstall(&context, &arguments).await,

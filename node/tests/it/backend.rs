@@ -69,6 +69,8 @@ impl Backend for Fixed {
         Ok(SearchResult {
             apps: Vec::new(),
             total: params.offset,
+            total_is_at_least: false,
+            corrected: None,
             categories: vec![CategoryCount {
                 category: params.query,
                 apps: 1,

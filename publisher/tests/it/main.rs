@@ -5,10 +5,12 @@
     reason = "helpers outside test functions fail the test that called them"
 )]
 
+mod identity;
 mod image;
 mod node;
 mod owner;
 mod person;
 mod publish;
 mod shipped;
+mod signer;
 mod words;

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use archy_nostr::{Config, Follower, Heard, MemoryCursors, Subject};
-use archy_registry::key_state::KeyState;
+use archy_registry::key_state::{KeyState, chain};
 use archy_registry::release::Platform;
-use archy_registry::{Verified, announcement, key_state, release};
+use archy_registry::{Verified, announcement, release};
 use archy_swarm::{Discovery, FetchRequest, Swarm, Wanted};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::person::Person;
 /// A time that only a broken relay or swarm needs.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-async fn publisher(node: &TestNode) -> Person {
+pub(crate) async fn publisher(node: &TestNode) -> Person {
     let person = Person::with_node(&node.socket);
     assert_eq!(person.types(&["identity", "new"]).await.code, 0);
     assert_eq!(person.types(&["app", "new", "notes"]).await.code, 0);
@@ -27,33 +27,36 @@ async fn publisher(node: &TestNode) -> Person {
     person
 }
 
-const PUBLISH: [&str; 5] = ["--json", "publish", "notes", "--image", "oci:image"];
+pub(crate) const PUBLISH: [&str; 5] = ["--json", "publish", "notes", "--image", "oci:image"];
 
 /// What a stranger hears from the relay: everything there is, in order.
-async fn heard(node: &TestNode, count: usize) -> Vec<Heard> {
+pub(crate) async fn heard(node: &TestNode, count: usize) -> Vec<Heard> {
     let config = Config::new(vec![node.relay.url().clone()]);
     let (_follower, mut heard) =
         Follower::start(config, MemoryCursors::default(), &CancellationToken::new());
     let mut all = Vec::new();
     while all.len() < count {
-        all.push(
-            tokio::time::timeout(DEADLINE, heard.recv())
-                .await
-                .expect("the relay has the events")
-                .unwrap(),
-        );
+        let message = tokio::time::timeout(DEADLINE, heard.recv())
+            .await
+            .expect("the relay has the events")
+            .unwrap();
+        all.extend(message.into_statement());
     }
     all
 }
 
 /// Believes what was heard as a node does: the key state first, then announcements against it.
-fn believed(heard: &[Heard]) -> (Verified<KeyState>, Verified<announcement::Announcement>) {
+pub(crate) fn believed(
+    heard: &[Heard],
+) -> (Verified<KeyState>, Verified<announcement::Announcement>) {
     let now = Timestamp::now();
     let state = heard
         .iter()
         .find(|one| one.subject == Subject::KeyState)
         .expect("a key state");
-    let state = key_state::verify(&state.content, None, now).unwrap();
+    let publisher = chain::claimed_publisher(&state.content).unwrap();
+    let history = chain::verify(&state.content, publisher, now).unwrap();
+    let state = history.newest().clone();
     let card = heard
         .iter()
         .find(|one| one.subject != Subject::KeyState)
@@ -304,4 +307,38 @@ async fn a_release_is_for_every_platform_that_it_has_an_image_for() {
         .unwrap()
         .count();
     assert_eq!(identity, 1);
+}
+
+#[tokio::test]
+async fn what_was_published_is_announced_again_with_new_dates_only() {
+    let node = TestNode::start().await;
+    let person = publisher(&node).await;
+    let nothing = person.types(&["--json", "announce"]).await;
+    assert_eq!(
+        (nothing.code, nothing.json()["kind"].clone()),
+        (5, json!("notFound"))
+    );
+    let published = person.types(&PUBLISH).await.json();
+    let (_, before) = believed(&heard(&node, 2).await);
+
+    // Events are dated in whole seconds, and the later one replaces the earlier at the relay.
+    let again = person.types(&["--json", "announce", "notes"]).await;
+    assert_eq!(again.code, 0, "{again:?}");
+    assert_eq!(again.json()[0]["seq"], published["seq"]);
+    assert_eq!(again.json()[0]["app"], published["app"]);
+    let (_, after) = believed(&heard(&node, 2).await);
+    assert_eq!((after.seq, &after.release), (before.seq, &before.release));
+    assert!(after.expires >= before.expires);
+
+    // The node has heard of a newer release: announcing the older one would be a rollback.
+    let endpoint = node.swarm.endpoint();
+    let endpoint = json!({ "id": endpoint.id, "addresses": endpoint.addresses, "relays": [] });
+    let state =
+        json!({ "highestSeq": 7, "relays": [node.relay.url().to_string()], "endpoint": endpoint });
+    node.answers("publish.state", Ok(state));
+    let refused = person.types(&["--json", "announce"]).await;
+    assert_eq!(
+        (refused.code, refused.json()["kind"].clone()),
+        (3, json!("rollback"))
+    );
 }

@@ -3,26 +3,24 @@
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use super::key_states::{frozen_since, newest};
-use super::{Store, StoreError, app_id, from_ms, parse};
-use crate::announcement::{self, Announcement};
+use super::key_states::{frozen_since, history};
+use super::releases::first_announced;
+use super::search::{self, Search};
+use super::{Store, StoreError, app_id, from_ms, json, parse};
+use crate::announcement::{self, Announcement, AnnouncementError};
 use crate::did::Did;
 use crate::id::AppId;
+use crate::key_state::{KeyHistory, Standing};
 use crate::manifest::Category;
-use crate::release::{self, Release};
+use crate::release::{self, Release, ReleaseError};
 use crate::verified::Verified;
 
 /// Most entries of one page.
-pub const CATALOG_LIMIT_MAX: u32 = 200;
-/// The FTS5 query that finds nothing, which the catalog's queries take for no search at all.
-const NO_WORDS: &str = "\"\"";
-/// Most words of a search that count.
-const WORDS_MAX: usize = 8;
-
+pub const CATALOG_LIMIT_MAX: u32 = super::SEARCH_LIMIT_MAX;
 /// Which part of the catalog to return.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CatalogQuery {
-    /// Words that each must start a word of name, tagline, category or slug.
+    /// Words that each must start a word of name, slug, tagline, category or description.
     pub text: Option<String>,
     /// Only this category.
     pub category: Option<Category>,
@@ -39,7 +37,7 @@ pub struct CatalogQuery {
 pub struct CatalogPage {
     /// The entries, best match first, then by name.
     pub entries: Vec<CatalogEntry>,
-    /// How many there are on all pages, those of revoked publishers included.
+    /// How many there are on all pages.
     pub total: u32,
 }
 
@@ -58,6 +56,8 @@ pub struct CatalogEntry {
     pub same_name_as: Vec<Did>,
     /// Since when the publisher is frozen because it contradicted itself.
     pub frozen_since: Option<Timestamp>,
+    /// How the announced release stands with the publisher's keys now.
+    pub standing: Standing,
 }
 
 impl CatalogEntry {
@@ -72,24 +72,11 @@ impl CatalogEntry {
     }
 }
 
-/// A page of everything; takes the same parameters as [`FOUND`].
-const ALL: &str = "SELECT announcement, publisher, slug, first_seen_at FROM apps
-     WHERE ?1 <> '' AND (?2 IS NULL OR category = ?2) AND (?3 IS NULL OR publisher = ?3)
-     ORDER BY name COLLATE NOCASE, id LIMIT ?4 OFFSET ?5";
-
-/// A page of what the words ?1 find.
-const FOUND: &str = "SELECT apps.announcement, apps.publisher, apps.slug, apps.first_seen_at
-     FROM apps_text JOIN apps ON apps.id = apps_text.rowid
-     WHERE apps_text MATCH ?1
-       AND (?2 IS NULL OR apps.category = ?2) AND (?3 IS NULL OR apps.publisher = ?3)
-     ORDER BY bm25(apps_text, 10.0, 3.0, 1.0, 8.0), apps.name COLLATE NOCASE, apps.id
-     LIMIT ?4 OFFSET ?5";
-
 /// What the catalog's query returns per app.
 type Row = (i64, String, String, i64);
 
 impl Store {
-    /// Returns a page of the catalog. Apps whose announcement no longer holds (revoked keys) are left out.
+    /// Returns a page of the catalog. Apps announced by keys that no longer count are left out.
     ///
     /// # Errors
     ///
@@ -99,40 +86,36 @@ impl Store {
         query: &CatalogQuery,
         now: Timestamp,
     ) -> Result<CatalogPage, StoreError> {
-        let words = fts_query(query.text.as_deref().unwrap_or_default());
-        let limit = match query.limit {
-            0 => CATALOG_LIMIT_MAX,
-            limit => limit.min(CATALOG_LIMIT_MAX),
+        let search = Search {
+            text: query.text.clone().unwrap_or_default(),
+            category: query.category,
+            publisher: query.publisher,
+            offset: query.offset,
+            limit: query.limit,
+            ..Search::default()
         };
-        let category = query.category.map(Category::as_str);
-        let publisher = query.publisher.map(|publisher| publisher.to_string());
         let mut transaction = self.pool.begin().await?;
-        let total: u32 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM apps
-             WHERE (?1 = '\"\"' OR id IN (SELECT rowid FROM apps_text WHERE apps_text MATCH ?1))
-               AND (?2 IS NULL OR category = ?2) AND (?3 IS NULL OR publisher = ?3)",
+        let page = search::page(&mut transaction, &search).await?;
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT a.announcement, a.publisher, a.slug, a.first_seen_at
+             FROM json_each(?) i JOIN apps a ON a.id = i.value ORDER BY i.key",
         )
-        .bind(&words)
-        .bind(category)
-        .bind(&publisher)
-        .fetch_one(&mut *transaction)
+        .bind(json(&page.ids))
+        .fetch_all(&mut *transaction)
         .await?;
-        let rows: Vec<Row> = sqlx::query_as(if words == NO_WORDS { ALL } else { FOUND })
-            .bind(&words)
-            .bind(category)
-            .bind(&publisher)
-            .bind(limit)
-            .bind(query.offset)
-            .fetch_all(&mut *transaction)
-            .await?;
         let mut entries = Vec::with_capacity(rows.len());
         for row in rows {
-            entries.extend(entry(&mut transaction, row, now).await?);
+            let entry = entry(&mut transaction, row, now).await?;
+            entries.extend(entry.filter(|entry| is_listed(entry.standing)));
         }
-        Ok(CatalogPage { entries, total })
+        Ok(CatalogPage {
+            entries,
+            total: page.total,
+        })
     }
 
-    /// Returns one app of the catalog.
+    /// Returns one app of the catalog, also when the keys that announced it no longer count: its
+    /// [`CatalogEntry::standing`] says so, and it has no release to install.
     ///
     /// # Errors
     ///
@@ -158,7 +141,7 @@ impl Store {
     }
 }
 
-/// Reads an announcement and what belongs to it; `None` when its publisher's key state no longer backs it.
+/// Reads an announcement and what belongs to it; `None` when it never held.
 async fn entry(
     connection: &mut SqliteConnection,
     (id, publisher, slug, first_seen_at): Row,
@@ -170,27 +153,72 @@ async fn entry(
             .bind(id)
             .fetch_one(&mut *connection)
             .await?;
-    let state = newest(&mut *connection, &app.publisher).await?;
+    let history = history(&mut *connection, &app.publisher).await?;
     let announced = from_ms(heard_at)?;
-    // Verified as of the day it was heard: an old announcement is shown, marked with its age.
-    let Ok(announcement) = announcement::verify(&bytes, &state, announced) else {
+    let Some((announcement, mut standing)) = read_announcement(&bytes, &history, announced, now)
+    else {
         return Ok(None);
     };
     let release: Option<Vec<u8>> = sqlx::query_scalar("SELECT bytes FROM releases WHERE hash = ?")
         .bind(announcement.release.blake3.as_bytes().as_slice())
         .fetch_optional(&mut *connection)
         .await?;
-    let release = release
-        .and_then(|bytes| release::verify(&bytes, &state, now).ok())
-        .filter(|release| announcement.names(release).is_ok());
+    let mut verified = None;
+    if let Some(bytes) = release.filter(|_| standing.is_acceptable()) {
+        let seen = first_announced(&mut *connection, &announcement.release.blake3).await?;
+        match release::verify_seen(&bytes, &history, seen, now) {
+            Ok((release, of_release)) => {
+                standing = of_release;
+                verified = Some(release).filter(|release| announcement.names(release).is_ok());
+            }
+            Err(ReleaseError::Statement(error)) => {
+                standing = Standing::of_refusal(&error).unwrap_or(standing);
+            }
+            Err(_) => {}
+        }
+    }
     Ok(Some(CatalogEntry {
-        release,
+        release: verified,
         first_seen: from_ms(first_seen_at)?,
         announced,
         same_name_as: same_name(&mut *connection, &app).await?,
-        frozen_since: frozen_since(&mut *connection, &app.publisher).await?,
+        frozen_since: frozen_since(&mut *connection, &history).await?,
         announcement,
+        standing,
     }))
+}
+
+/// Verifies an announcement as of the day it was heard, because an old one is shown, marked with its age; and
+/// says how it stands with the keys of now.
+pub(super) fn read_announcement(
+    bytes: &[u8],
+    history: &KeyHistory,
+    heard: Timestamp,
+    now: Timestamp,
+) -> Option<(Verified<Announcement>, Standing)> {
+    let expired = (!history.newest().is_revoked() && history.newest().expires <= now).then_some(
+        Standing::KeysExpired {
+            since: history.newest().expires,
+        },
+    );
+    match announcement::verify_seen(bytes, history, Some(heard), heard) {
+        Ok((announcement, standing)) => Some((announcement, expired.unwrap_or(standing))),
+        Err(AnnouncementError::Statement(error)) => {
+            let standing = Standing::of_refusal(&error)?;
+            let then = announcement::verify_as_heard(bytes, history, heard)?;
+            Some((then, standing))
+        }
+        Err(_) => None,
+    }
+}
+
+/// Tells whether what stands so is in the catalog. Expired keys are the publisher's delay; keys that were replaced
+/// or revoked speak for nobody.
+pub(super) fn is_listed(standing: Standing) -> bool {
+    !matches!(
+        standing,
+        Standing::KeyChanged { .. } | Standing::Revoked { .. }
+    )
 }
 
 async fn same_name(connection: &mut SqliteConnection, app: &AppId) -> Result<Vec<Did>, StoreError> {
@@ -205,18 +233,4 @@ async fn same_name(connection: &mut SqliteConnection, app: &AppId) -> Result<Vec
         .iter()
         .map(|publisher| parse("publisher", publisher))
         .collect()
-}
-
-/// Turns what a person types into an FTS5 query: every word must start a word. Nothing of it is syntax.
-fn fts_query(text: &str) -> String {
-    let words: Vec<String> = text
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .take(WORDS_MAX)
-        .map(|word| format!("\"{word}\"*"))
-        .collect();
-    if words.is_empty() {
-        return NO_WORDS.to_owned();
-    }
-    words.join(" ")
 }
