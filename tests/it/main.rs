@@ -34,3 +34,4 @@ mod machine;
 mod node;
 mod refusals;
 mod stack;
+mod stolen_key;
