@@ -251,12 +251,13 @@ impl Follow {
         if let Some(refused) = refused {
             return Err(over_quota(refused));
         }
-        let state = self
+        let keys = self
             .store
-            .key_state(&app.publisher)
+            .key_history(&app.publisher)
             .await
             .map_err(|error| explain::of_store(&error))?;
-        let announcement = announcement::verify(&heard.content, &state, now)
+        // With the whole history, so that a refusal tells a key of the past from a stranger's.
+        let (announcement, _) = announcement::verify_seen(&heard.content, &keys, None, now)
             .map_err(|error| explain::of_announcement(&error))?;
         check_label(&announcement, &app.slug)?;
         Ok(announcement)

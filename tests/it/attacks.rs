@@ -12,8 +12,8 @@ mod relays;
 mod table;
 
 use archy_nostr::event::Event;
-use archy_nostr::{Clock, Draft, PublishOptions, Subject};
-use archy_registry::key_state::{self, KeyState};
+use archy_nostr::{Clock, Draft, NostrKey, PublishOptions, Subject};
+use archy_registry::key_state::{self, KeyState, chain};
 use archy_registry::{SigningKey, Verified, sign};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -58,9 +58,15 @@ async fn tell_key_state(
     signer: &SigningKey,
 ) {
     let signed = sign(state, signer, Timestamp::now()).unwrap();
-    let draft = Draft::new(Subject::KeyState, publisher.did(), &signed.bytes, None).unwrap();
+    tell_chain(publisher, &publisher.nostr, relay, &[signed.bytes]).await;
+}
+
+/// Puts a chain of key states on the relay, carried by any Nostr key.
+async fn tell_chain(publisher: &Publisher, nostr: &NostrKey, relay: &Relay, states: &[Vec<u8>]) {
+    let chain = chain::join(states);
+    let draft = Draft::new(Subject::KeyState, publisher.did(), &chain, None).unwrap();
     let options = PublishOptions::default();
-    let report = archy_nostr::publish(&[relay.url()], &publisher.nostr, &draft, &options)
+    let report = archy_nostr::publish(&[relay.url()], nostr, &draft, &options)
         .await
         .unwrap();
     assert_eq!(report.accepted.len(), 1, "{report:?}");
@@ -76,7 +82,13 @@ async fn first_key_state(
     let expires = now + SignedDuration::from_hours(24);
     let state = KeyState::first(publisher.did(), &[next.did()], Vec::new(), now, expires);
     let signed = sign(&state, &publisher.key, now).unwrap();
-    tell_key_state(publisher, relay, &state, &publisher.key).await;
+    tell_chain(
+        publisher,
+        &publisher.nostr,
+        relay,
+        std::slice::from_ref(&signed.bytes),
+    )
+    .await;
     key_state::verify(&signed.bytes, None, now).unwrap()
 }
 

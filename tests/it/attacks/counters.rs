@@ -99,7 +99,7 @@ async fn fast_forward_is_refused_and_a_rotation_recovers_from_it() {
 
     // What the stolen key signs says nothing any more.
     announce(&publisher, &relay, &near, |_| {}).await;
-    node.refusal("signature").await;
+    node.refusal("keyChanged").await;
     assert_eq!(node.install(&notes).await["state"], "succeeded");
     let loaded = node.machine.loaded.lock().unwrap()[0].1.clone();
     assert_eq!(loaded, layer("two"));
