@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use archy_tests::node::{Bed, TestNode};
 use archy_tests::stage::{Archyd, HELLO, Programs, Stage, repository};
 use archyd::api::types::{
-    AppPage, AppRef, InstallParams, Instance, InstanceState, JobRef, JobState, UninstallParams,
+    AppRef, InstallParams, Instance, InstanceState, JobRef, JobState, UninstallParams,
 };
 use serde_json::Value;
 use tokio::process::Command;
