@@ -2,12 +2,12 @@
 
 use archy_nostr::NostrKey;
 use archy_registry::key_state::{self, KeyState, commitment};
-use archy_registry::{SigningKey, Verified, sign};
+use archy_registry::{SigningKey, Verified, add_proof, announcement, sign};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{first_key_state, installed, is_refused, tell_chain, tell_key_state};
-use crate::bed::{Node, Publisher, Relay, app, layer};
+use crate::bed::{Node, Publisher, Relay, Signed, app, layer};
 
 /// A publisher that committed to a key for later, with `notes` installed on a node; and a thief of its current key.
 struct Theft {
@@ -165,6 +165,62 @@ async fn before_a_revocation_a_stolen_key_publishes_but_cannot_take_the_name_ove
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fewer_keys_than_the_threshold_release_nothing() {
+    let relay = Relay::start().await;
+    let publisher = Publisher::start().await;
+    let node = Node::start(&relay, &[]).await;
+    let [one, other] = [(); 2].map(|()| SigningKey::generate().unwrap());
+    two_of_two(&publisher, &relay, &one, &other).await;
+    let notes = app(&publisher, "notes");
+    let announce = async |signed: &Signed| {
+        let card = publisher.announcement(signed);
+        publisher.announce(&relay, "notes", &card, &one).await;
+    };
+
+    // A thief of one of the two keys.
+    let evil = publisher.release("notes", 1, &layer("evil"), &one).await;
+    announce(&evil).await;
+    node.page(&notes, |page| page["problem"]["kind"] == "signature")
+        .await;
+    let problem = is_refused(&node, &notes, "signature").await;
+    let message = problem["message"].as_str().unwrap();
+    assert!(message.contains("where 2 must sign"), "{message}");
+
+    let half = publisher.release("notes", 2, &layer("two"), &one).await;
+    let whole = add_proof(&half.bytes, &other, half.release.created).unwrap();
+    let tag = "test".parse().unwrap();
+    let bytes = whole.bytes.as_slice();
+    publisher.swarm.provide(&tag, bytes, None).await.unwrap();
+    announce(&Signed {
+        bytes: whole.bytes,
+        hash: whole.hash,
+        release: half.release,
+    })
+    .await;
+    node.page(&notes, |page| page["release"]["seq"] == 2).await;
+    assert_eq!(node.install(&notes).await["state"], "succeeded");
+    node.daemon.stop().await;
+}
+
+/// The publisher hands over to two keys that must sign together.
+async fn two_of_two(publisher: &Publisher, relay: &Relay, one: &SigningKey, other: &SigningKey) {
+    let now = Timestamp::now();
+    let expires = now + SignedDuration::from_hours(24);
+    let committed = [one.did(), other.did()];
+    let first = KeyState::first(publisher.did(), &committed, Vec::new(), now, expires);
+    let first = sign(&first, &publisher.key, now).unwrap();
+    let previous = key_state::verify(&first.bytes, None, now).unwrap();
+    let mut together = KeyState::after(&previous, now, expires);
+    together.keys = committed.to_vec();
+    together.next.clear();
+    together.threshold = 2;
+    let half = sign(&together, one, now).unwrap();
+    let both = add_proof(&half.bytes, other, now).unwrap();
+    let chain = [first.bytes, both.bytes];
+    tell_chain(publisher, &publisher.nostr, relay, &chain).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn committed_keys_put_a_thief_aside_whatever_was_heard_first_and_what_runs_stays() {
     let theft = Theft::of_the_current_key().await;
     // The thief is first with the second state; nobody can tell it from the owner's.
@@ -313,15 +369,20 @@ async fn equivocation_freezes_a_publisher_keeps_both_proofs_and_is_shown() {
         .unwrap_or_else(|| panic!("{page}"));
     assert_eq!(shown["evidence"], json!(["contradiction 1"]));
 
-    // Both signed cards are in the evidence log, so that others can be shown them.
-    let evidence = node
-        .daemon
-        .node
-        .store
-        .evidence(&publisher.did())
-        .await
-        .unwrap();
-    assert_eq!(evidence.contradictions.len(), 1, "{evidence:?}");
+    // Both signed cards are kept: whoever sees them can check that one key signed both.
+    let store = &node.daemon.node.store;
+    let evidence = store.evidence(&publisher.did()).await.unwrap();
+    let [found] = &evidence.contradictions[..] else {
+        panic!("{evidence:?}");
+    };
+    let proof = store.contradiction(found.id).await.unwrap().unwrap();
+    let state = KeyState::implicit(publisher.did());
+    let releases = proof.map(|bytes| {
+        let card = announcement::verify(&bytes, &state, Timestamp::now()).unwrap();
+        assert_eq!((card.slug.as_str(), card.seq), ("notes", 1));
+        card.release.blake3
+    });
+    assert_eq!(releases, [one.hash, two.hash]);
 
     // Nothing more of it is followed; what runs stays.
     publisher.publish(&relay, "diary", 1, &layer("diary")).await;
