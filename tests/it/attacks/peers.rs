@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use archy_nostr::faults::Fault as RelayFault;
 use archy_swarm::faults::{BadPeer, Fault};
+use jiff::SignedDuration;
 
-use super::{announce, event};
+use super::{announce, event, is_refused};
 use crate::bed::{Node, Publisher, Relay, Signed, app, layer};
 
 /// A peer that has a release and its layer, and misbehaves.
@@ -17,26 +18,59 @@ async fn bad_peer(signed: &Signed, layer: &[u8], fault: Fault) -> BadPeer {
         .unwrap()
 }
 
+/// A node that knows no provider of a release but a bad one, and asks it; then the publisher names itself.
+async fn is_left_for_the_publisher(fault: Fault) {
+    let relay = Relay::start().await;
+    let publisher = Publisher::start().await;
+    let layer = layer("one");
+    let signed = publisher.release("notes", 1, &layer, &publisher.key).await;
+    let bad = bad_peer(&signed, &layer, fault).await;
+    let node = Node::start(&relay, &[]).await;
+    announce(&publisher, &relay, &signed, |card| {
+        card.origin.endpoints = vec![bad.endpoint()];
+    })
+    .await;
+    let notes = app(&publisher, "notes");
+    let page = node.page(&notes, |page| page["card"].is_object()).await;
+    assert!(page["release"].is_null(), "{page}");
+    while bad.requests() == 0 {
+        tokio::task::yield_now().await;
+    }
+    announce(&publisher, &relay, &signed, |card| {
+        card.created += SignedDuration::from_secs(5);
+    })
+    .await;
+    let page = node.has_release(&notes).await;
+    assert_eq!(page["release"]["hash"], signed.hash.to_string());
+    assert_eq!(node.install(&notes).await["state"], "succeeded");
+    assert_eq!(node.machine.loaded.lock().unwrap()[0].1, layer);
+    node.daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn endless_data_is_cut_off_at_the_signed_size() {
     let relay = Relay::start().await;
     let publisher = Publisher::start().await;
-    for (slug, fault) in [("notes", Fault::Endless), ("diary", Fault::Claims(1 << 40))] {
-        let layer = layer(slug);
-        let signed = publisher.release(slug, 1, &layer, &publisher.key).await;
-        let peer = bad_peer(&signed, &layer, fault).await;
-        let node = Node::start(&relay, &[publisher.endpoint()]).await;
-        announce(&publisher, &relay, &signed, |card| {
-            card.origin.endpoints = vec![peer.endpoint()];
-        })
-        .await;
-        let app = app(&publisher, slug);
-        node.has_release(&app).await;
-        let job = node.install(&app).await;
-        assert_eq!(job["state"], "succeeded", "{fault:?}: {job}");
-        assert_eq!(node.machine.loaded.lock().unwrap()[0].1, layer);
-        node.daemon.stop().await;
-    }
+    let layer = layer("one");
+    let signed = publisher.release("notes", 1, &layer, &publisher.key).await;
+    let endless = bad_peer(&signed, &layer, Fault::Endless).await;
+    let node = Node::start(&relay, &[]).await;
+    announce(&publisher, &relay, &signed, |card| {
+        card.origin.endpoints = vec![endless.endpoint()];
+    })
+    .await;
+    let notes = app(&publisher, "notes");
+    let page = node.has_release(&notes).await;
+    assert_eq!(page["release"]["hash"], signed.hash.to_string());
+    assert!(endless.requests() > 0, "nobody else has the release");
+    assert_eq!(node.install(&notes).await["state"], "succeeded");
+    assert_eq!(node.machine.loaded.lock().unwrap()[0].1, layer);
+    node.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_claims_another_size_is_left_for_another() {
+    is_left_for_the_publisher(Fault::Claims(1 << 40)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,27 +87,13 @@ async fn a_card_that_lies_about_the_size_of_its_release_brings_nothing() {
     .await;
     let notes = app(&publisher, "notes");
     node.page(&notes, |page| page["card"].is_object()).await;
-    let job = node.install(&notes).await;
-    assert_eq!(job["state"], "failed", "{job}");
+    is_refused(&node, &notes, "content").await;
     node.daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_of_one_byte_per_second_is_left_for_another() {
-    let relay = Relay::start().await;
-    let publisher = Publisher::start().await;
-    let layer = layer("one");
-    let signed = publisher.release("notes", 1, &layer, &publisher.key).await;
-    let slow = bad_peer(&signed, &layer, Fault::Trickles(Duration::from_secs(1))).await;
-    let node = Node::start(&relay, &[publisher.endpoint()]).await;
-    announce(&publisher, &relay, &signed, |card| {
-        card.origin.endpoints = vec![slow.endpoint()];
-    })
-    .await;
-    let notes = app(&publisher, "notes");
-    node.has_release(&notes).await;
-    assert_eq!(node.install(&notes).await["state"], "succeeded");
-    node.daemon.stop().await;
+    is_left_for_the_publisher(Fault::Trickles(Duration::from_secs(1))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
