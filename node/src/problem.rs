@@ -171,15 +171,9 @@ fn of_statement(what: &str, error: &StatementError) -> Problem {
     detailed(kind, message, hint, error)
 }
 
-/// What the swarm says of a provider whose own copy does not match its hash.
-const DAMAGED: &str = "incomplete or damaged";
-
 /// Blobs could not be fetched.
 pub fn of_fetch(error: &FetchError) -> Problem {
-    let has_wrong_bytes = |provider: &&ProviderReport| {
-        let mut failures = provider.failures.iter();
-        provider.lied || failures.any(|failure| failure.contains(DAMAGED))
-    };
+    let has_wrong_bytes = |provider: &&ProviderReport| provider.lied || provider.damaged;
     let liars: Vec<String> = error
         .providers()
         .iter()

@@ -46,10 +46,11 @@ pub fn pause_unit(podman: &Path) -> String {
     )
 }
 
-/// Returns the text of `archyd.service`, which runs the node at `program`. Stopping it stops no app.
+/// Returns the text of `archyd.service`, which runs the node at `program`. Stopping it stops no app. When archyd ends with
+/// status 2, its configuration is wrong: starting it again would not help, so systemd does not.
 pub fn node_unit(program: &Path) -> String {
     format!(
-        "[Unit]\nDescription=archy node\nWants={PAUSE_UNIT} podman.socket\nAfter={PAUSE_UNIT} podman.socket\n\n[Service]\nType=notify\nExecStart={}\nRestart=on-failure\nRestartSec=2s\nTimeoutStopSec=30s\nNoNewPrivileges=no\nUMask=0077\n\n[Install]\nWantedBy=default.target\n",
+        "[Unit]\nDescription=archy node\nWants={PAUSE_UNIT} podman.socket\nAfter={PAUSE_UNIT} podman.socket\n\n[Service]\nType=notify\nExecStart={}\nRestart=on-failure\nRestartPreventExitStatus=2\nRestartSec=2s\nTimeoutStopSec=30s\nNoNewPrivileges=no\nUMask=0077\n\n[Install]\nWantedBy=default.target\n",
         program.display()
     )
 }
@@ -232,6 +233,16 @@ mod tests {
         assert!(parse_version("4.10.0-rc1") >= Some(PODMAN_MIN));
         assert!(parse_version("4.3.1") < Some(PODMAN_MIN));
         assert_eq!(parse_version("x"), None);
+    }
+
+    #[test]
+    fn the_node_is_restarted_unless_its_configuration_is_wrong() {
+        let unit = node_unit(Path::new("/opt/archyd"));
+        let (_, service) = unit.split_once("[Service]\n").unwrap();
+        let (service, _) = service.split_once("\n\n").unwrap();
+        let lines: Vec<&str> = service.lines().collect();
+        assert!(lines.contains(&"Restart=on-failure"), "{unit}");
+        assert!(lines.contains(&"RestartPreventExitStatus=2"), "{unit}");
     }
 
     #[test]

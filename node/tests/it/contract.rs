@@ -6,7 +6,7 @@ use std::path::Path;
 use archyd::api::types;
 use ts_rs::{Config, TS};
 
-const MEND: &str = "web/src/api/types differs from node/src/api/types.rs; run: UPDATE_TYPES=1 cargo test -p archyd --test it contract";
+const MEND: &str = "web/src/api/types differs from node/src/api/types; run: UPDATE_TYPES=1 cargo test -p archyd --test it contract";
 
 fn read(dir: &Path) -> BTreeMap<String, String> {
     std::fs::read_dir(dir)

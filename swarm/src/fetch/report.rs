@@ -20,6 +20,8 @@ pub struct ProviderReport {
     pub bytes: u64,
     /// Whether it sent bytes that do not match their hash; it is not asked again in this fetch.
     pub lied: bool,
+    /// Whether it broke off because its own copy of a blob is incomplete or does not match its hash.
+    pub damaged: bool,
     /// Each different failure once, in order.
     pub failures: Vec<String>,
 }

@@ -70,6 +70,7 @@ struct Source {
     dial_strikes: u32,
     dial_not_before: Option<Instant>,
     banned: bool,
+    damaged: bool,
     slow: bool,
     in_flight: u32,
     bytes_per_second: Option<u64>,
@@ -126,6 +127,7 @@ impl Sources {
             dial_strikes: 0,
             dial_not_before: None,
             banned: false,
+            damaged: false,
             slow: false,
             in_flight: 0,
             bytes_per_second: None,
@@ -255,7 +257,11 @@ impl Sources {
             GetFailure::NotServed | GetFailure::WrongSize { .. } => standing.out = true,
             GetFailure::WrongData => source.banned = true,
             GetFailure::Slow { .. } => source.slow = true,
-            GetFailure::Busy | GetFailure::BrokeOff(_) | GetFailure::Stalled { .. } => {
+            GetFailure::Damaged
+            | GetFailure::Busy
+            | GetFailure::BrokeOff(_)
+            | GetFailure::Stalled { .. } => {
+                source.damaged |= *failure == GetFailure::Damaged;
                 standing.out = standing.strikes >= patience.attempts_max;
             }
             GetFailure::Local(_) => {}
@@ -278,6 +284,7 @@ impl Sources {
                 kind: source.kind,
                 bytes: source.bytes,
                 lied: source.banned,
+                damaged: source.damaged,
                 failures: source.failures.clone(),
             })
             .collect()

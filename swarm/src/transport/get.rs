@@ -36,6 +36,9 @@ pub(crate) enum GetFailure {
     /// It sent bytes that do not match the hash.
     #[error("sent bytes that do not match the hash")]
     WrongData,
+    /// It stopped where its own copy is incomplete or does not match the hash.
+    #[error("broke off: its copy is incomplete or damaged")]
+    Damaged,
     /// It stopped before the end.
     #[error("broke off: {0}")]
     BrokeOff(String),
@@ -181,13 +184,11 @@ fn decode_failure(error: DecodeError) -> GetFailure {
             GetFailure::WrongData
         }
         DecodeError::Read { source, .. } if reset_code(source) == Some(ERR_INTERNAL) => {
-            GetFailure::BrokeOff("its copy is incomplete or damaged".to_owned())
+            GetFailure::Damaged
         }
         DecodeError::ChunkNotFound { .. }
         | DecodeError::ParentNotFound { .. }
-        | DecodeError::LeafNotFound { .. } => {
-            GetFailure::BrokeOff("its copy is incomplete or damaged".to_owned())
-        }
+        | DecodeError::LeafNotFound { .. } => GetFailure::Damaged,
         DecodeError::Read { .. } | DecodeError::Write { .. } | _ => {
             GetFailure::BrokeOff(error.to_string())
         }

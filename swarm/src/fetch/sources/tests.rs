@@ -114,6 +114,19 @@ fn a_liar_is_out_for_every_blob_and_an_empty_one_for_one() {
 }
 
 #[test]
+fn a_damaged_copy_is_told_from_a_lie_and_from_a_broken_connection() {
+    let mut sources = connected(&[ProviderKind::Lan, ProviderKind::Peer]);
+    let now = Instant::now();
+    fail(&mut sources, 0, &GetFailure::Damaged, now);
+    fail(&mut sources, 1, &GetFailure::BrokeOff("x".to_owned()), now);
+    let reports = sources.reports();
+    assert!(reports[0].damaged && !reports[0].lied);
+    assert!(!reports[1].damaged && !reports[1].lied);
+    let later = now + Duration::from_secs(60);
+    assert!(matches!(sources.pick(&BLOB, later), Pick::Use(_)));
+}
+
+#[test]
 fn nobody_is_given_up_while_a_call_is_under_way() {
     let mut sources = connected(&[ProviderKind::Peer]);
     let now = Instant::now();
@@ -176,6 +189,7 @@ fn event() -> impl Strategy<Value = Event> {
         Just(GetFailure::NotServed),
         Just(GetFailure::Busy),
         Just(GetFailure::WrongData),
+        Just(GetFailure::Damaged),
         Just(STALLED),
         Just(GetFailure::BrokeOff("x".to_owned())),
         Just(GetFailure::Slow {
