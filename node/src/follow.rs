@@ -9,10 +9,11 @@ mod fetch;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use archy_nostr::{Heard, Subject};
+use archy_nostr::{Heard, Message, Subject};
 use archy_registry::announcement::{self, Announcement};
 use archy_registry::release::Asset;
 use archy_registry::store::{Admission, KeyStateAdmission, Source};
+use archy_registry::trust::opinion::{ReviewerList, Vote};
 use archy_registry::{AppId, Blake3Hash, Did, Slug, Store, Verified, trust};
 use archy_swarm::Swarm;
 use jiff::Timestamp;
@@ -69,17 +70,21 @@ impl Follow {
         &self.hub
     }
 
-    /// Takes statements until the channel or the daemon ends.
-    pub async fn hear_all(&self, mut heard: mpsc::Receiver<Heard>, stop: &CancellationToken) {
+    /// Takes what relays hand on until the channel or the daemon ends.
+    pub async fn hear_all(&self, mut heard: mpsc::Receiver<Message>, stop: &CancellationToken) {
         loop {
             let next = tokio::select! {
                 () = stop.cancelled() => return,
                 next = heard.recv() => next,
             };
-            let Some(statement) = next else {
-                return;
-            };
-            self.hear(&statement, Timestamp::now()).await;
+            match next {
+                None => return,
+                Some(Message::Statement(statement)) => {
+                    self.hear(&statement, Timestamp::now()).await;
+                }
+                Some(Message::Reviewers(list)) => opinion(&Said::Reviewers(list)),
+                Some(Message::Vote(vote)) => opinion(&Said::Vote(vote)),
+            }
         }
     }
 
@@ -240,6 +245,26 @@ impl Follow {
         self.bad
             .lock()
             .expect("nothing panics while it holds the lock")
+    }
+}
+
+/// What somebody says of publishers or reviewers.
+enum Said {
+    Reviewers(ReviewerList),
+    Vote(Vote),
+}
+
+/// Takes an opinion. Nothing keeps opinions yet, so they are noted and dropped; relays keep them.
+fn opinion(said: &Said) {
+    match said {
+        Said::Reviewers(list) => tracing::debug!(
+            rater = %list.rater, event = list.event_id, reviewers = list.trusts.len(),
+            "heard whom somebody trusts as reviewers"
+        ),
+        Said::Vote(vote) => tracing::debug!(
+            rater = %vote.rater, event = vote.event_id, publisher = %vote.publisher, opinion = ?vote.opinion,
+            "heard what somebody says of a publisher"
+        ),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Follows several relays at once and hands on every authentic statement; which one counts is not decided here.
+//! Follows several relays at once and hands on every authentic statement and opinion; what counts is not
+//! decided here.
 //!
 //! One task per relay. What a connection asks for and how it behaves is decided in `session` and `conduct`
 //! without I/O; `reader` performs it.
@@ -19,12 +20,12 @@ use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::cursor::CursorStore;
 use crate::seen::{SEEN_MAX, Seen};
-use crate::statement::Heard;
+use crate::topic::Message;
 use crate::url::RelayUrl;
 
 pub use status::{RelayState, RelayStatus};
 
-/// Statements that wait for the reader of the channel; beyond it the relays are read no faster.
+/// Messages that wait for the reader of the channel; beyond it the relays are read no faster.
 pub(crate) const HEARD_CAPACITY: usize = 256;
 
 /// How to follow.
@@ -75,7 +76,7 @@ struct Shared<C> {
     config: Config,
     cursors: C,
     seen: Arc<Mutex<Seen>>,
-    heard: mpsc::Sender<Heard>,
+    heard: mpsc::Sender<Message>,
     /// Counts the calls of [`Follower::read_again`].
     read_again: watch::Receiver<u64>,
     cancel: CancellationToken,
@@ -111,7 +112,7 @@ impl Follower {
         config: Config,
         cursors: impl CursorStore,
         cancel: &CancellationToken,
-    ) -> (Self, mpsc::Receiver<Heard>) {
+    ) -> (Self, mpsc::Receiver<Message>) {
         let (sender, heard) = mpsc::channel(HEARD_CAPACITY);
         let (read_again, read_again_seen) = watch::channel(0);
         let cancel = cancel.child_token();

@@ -1,4 +1,4 @@
-//! Puts a statement on every relay at once and reports what each one answered.
+//! Puts an event on every relay at once and reports what each one answered.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::{Clock, FUTURE_SECONDS_MAX};
+use crate::draft::Draft;
 use crate::event::{Event, EventId, Pubkey};
 use crate::filter::Filter;
 use crate::key::NostrKey;
 use crate::link::{Incoming, Link};
 use crate::message::{ClientMessage, RelayMessage};
 use crate::sdk::{Authentic, Forged, authenticate};
-use crate::statement::{Draft, KIND};
 use crate::url::RelayUrl;
 
 /// Largest event message that is sent, in bytes: what common relays take.
@@ -86,10 +86,10 @@ pub struct PublishReport {
     pub unconfirmed: Vec<(RelayUrl, String)>,
 }
 
-/// Signs a statement and sends it to every relay.
+/// Signs an event and sends it to every relay.
 ///
-/// The event is dated now, or one second after the newest version that a relay has: of two versions in
-/// one second relays keep the one with the lower id, not the later one.
+/// It is dated now, or one second after the newest one that it replaces and a relay has: of two in one second
+/// the one with the lower id counts, not the later one.
 ///
 /// # Errors
 ///
@@ -109,7 +109,7 @@ pub async fn publish(
     let now = options.clock.now();
     check_size(&key.sign(draft.event(now))?)?;
 
-    let current = current_filter(key.pubkey(), draft);
+    let current = draft.replaced(key.pubkey());
     let mut peers = join_all(
         relays
             .into_iter()
@@ -131,16 +131,6 @@ fn check_size(event: &Authentic) -> Result<(), PublishError> {
         return Err(PublishError::TooLarge(size_bytes));
     }
     Ok(())
-}
-
-fn current_filter(author: Pubkey, draft: &Draft) -> Filter {
-    Filter {
-        authors: Some(vec![author]),
-        kinds: Some(vec![KIND]),
-        tags: [('d', vec![draft.subject().d()])].into(),
-        limit: Some(1),
-        ..Filter::default()
-    }
 }
 
 /// Decides the date: later than every version that a relay has.

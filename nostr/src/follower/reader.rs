@@ -15,7 +15,8 @@ use crate::event::Event;
 use crate::link::{Incoming, Link, LinkError};
 use crate::message::RelayMessage;
 use crate::sdk::{authenticate, compute_id};
-use crate::statement::{self, Heard, Unwanted, timestamp};
+use crate::statement::timestamp;
+use crate::topic::{self, Message, Unwanted};
 use crate::url::RelayUrl;
 
 /// How often the clock is looked at.
@@ -262,8 +263,8 @@ impl<C: CursorStore> Reader<C> {
             return self.note_invalid(conduct, "an event that no subscription asked for", now);
         }
         let unix = self.shared.config.clock.now();
-        let subject = match statement::check(&event, unix) {
-            Ok(subject) => subject,
+        let wanted = match topic::check(&event, unix) {
+            Ok(wanted) => wanted,
             Err(error @ Unwanted::NotAskedFor) => {
                 return self.note_invalid(conduct, &error.to_string(), now);
             }
@@ -297,7 +298,7 @@ impl<C: CursorStore> Reader<C> {
             session.stored(&event, now);
         }
         let id = event.id;
-        let Some(heard) = Heard::new(self.relay.clone(), subject, event) else {
+        let Some(message) = Message::new(self.relay.clone(), wanted, event) else {
             return self.note_invalid(conduct, "an impossible date", now);
         };
         // Two relays may come here with one event: only the first that enters it hands it on. The place in
@@ -310,7 +311,7 @@ impl<C: CursorStore> Reader<C> {
             self.note_duplicate(place, Duration::ZERO);
             return Ok(());
         }
-        permit.send(heard);
+        permit.send(message);
         self.status.send_modify(|status| {
             status.handed_on += 1;
             status.last_event = timestamp(unix);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::event::{Event, EventId};
 use crate::filter::Filter;
 use crate::message::{ClientMessage, RelayMessage};
-use crate::statement;
+use crate::topic;
 
 /// Events that are asked for at once.
 const PAGE_EVENTS: usize = 500;
@@ -85,7 +85,7 @@ impl Session {
         // The limit is for stored events only: one, because some relays take none as an error.
         let live = Filter {
             limit: Some(1),
-            ..statement::filter()
+            ..topic::filter()
         };
         let mut actions = vec![Action::Send(ClientMessage::Request {
             subscription: LIVE.to_owned(),
@@ -114,7 +114,7 @@ impl Session {
             filter: Filter {
                 since,
                 limit: Some(PAGE_EVENTS),
-                ..statement::filter()
+                ..topic::filter()
             },
             ids: HashSet::new(),
             previous: HashSet::new(),

@@ -23,7 +23,7 @@ pub(super) fn document(config: &Config) -> Value {
             "max_limit": limits.limit_max,
             "default_limit": limits.limit_max,
             "max_subid_length": SUBSCRIPTION_ID_BYTES_MAX,
-            "max_event_tags": limits.tags_max,
+            "max_event_tags": limits.tags_max.max(limits.list_tags_max),
             "max_content_length": limits.content_bytes_max,
             "min_pow_difficulty": 0,
             "auth_required": false,

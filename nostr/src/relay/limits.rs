@@ -11,8 +11,10 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Largest `content` in bytes.
     pub content_bytes_max: usize,
-    /// Most tags of an event.
+    /// Most tags of an event that is no list.
     pub tags_max: usize,
+    /// Most tags of a list (NIP-51).
+    pub list_tags_max: usize,
     /// Longest element of a tag in bytes.
     pub tag_bytes_max: usize,
     /// Connections at once.
@@ -54,6 +56,7 @@ impl Default for Limits {
             message_bytes_max: 64 * 1024,
             content_bytes_max: 32 * 1024,
             tags_max: 100,
+            list_tags_max: 1_100,
             tag_bytes_max: 1024,
             connections_max: 256,
             connections_per_address_max: 32,

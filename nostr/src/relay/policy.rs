@@ -3,8 +3,11 @@
 use super::{Accept, Limits};
 use crate::clock::FUTURE_SECONDS_MAX;
 use crate::event::{Class, Event};
+use crate::opinion::KIND_REVIEWERS;
 use crate::statement::KIND;
 
+/// Kinds that are lists: mute lists, sets of pubkeys and app curation sets (NIP-51).
+const LISTS: [u16; 3] = [10_000, KIND_REVIEWERS, 30_267];
 /// Longest `d` tag in bytes.
 const D_BYTES_MAX: usize = 256;
 
@@ -33,8 +36,13 @@ pub(super) fn check(
         let max = limits.content_bytes_max;
         return Err(format!("invalid: content has more than {max} bytes"));
     }
-    if event.tags.len() > limits.tags_max {
-        return Err(format!("invalid: more than {} tags", limits.tags_max));
+    let tags_max = if LISTS.contains(&event.kind) {
+        limits.list_tags_max
+    } else {
+        limits.tags_max
+    };
+    if event.tags.len() > tags_max {
+        return Err(format!("invalid: more than {tags_max} tags"));
     }
     let long = |text: &String| text.len() > limits.tag_bytes_max;
     if event.tags.iter().flatten().any(long) {

@@ -21,7 +21,8 @@ async fn a_statement_is_published_and_heard_with_all_that_followers_need() {
     assert_eq!(report.accepted, [relay.url().clone()]);
     assert_eq!(report.unconfirmed, []);
 
-    let heard = soon("it", following.heard.recv()).await.unwrap();
+    let message = soon("it", following.heard.recv()).await.unwrap();
+    let heard = message.into_statement().unwrap();
     let expected = Heard {
         relay: relay.url().clone(),
         event_id: report.event_id,

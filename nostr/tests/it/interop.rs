@@ -6,10 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use archy_nostr::{Clock, Draft, NostrKey, PublishOptions, RelayUrl, Subject, publish};
+use archy_nostr::{Clock, Draft, Label, NostrKey, PublishOptions, RelayUrl, Subject, publish};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::opinions::{DID, list, say, vote};
 use crate::support::*;
 
 /// The relay's process; it ends with the test.
@@ -105,9 +106,7 @@ async fn the_largest_statements_pass() {
         "{\"name\":\"\\\"Ünïcödé\\\" 你好 🎈\",\"text\":\"\u{8}\u{c}\n\r\t\u{1}\u{7f}\u{2028}\"}";
     let text = format!("{awkward}{}", "x".repeat(8_192 - awkward.len()));
     announce(urls, &key, "largest", &text).await;
-    let did = "did:key:z6MkrJVnaZkeFzdQyMZu1cgjg7k1pZZ6pvBQ7XJPt4swbTQ2"
-        .parse()
-        .unwrap();
+    let did = DID.parse().unwrap();
     let state = "y".repeat(48 * 1024);
     let draft = Draft::new(Subject::KeyState, did, state.as_bytes(), None).unwrap();
     let options = PublishOptions::default();
@@ -176,5 +175,35 @@ async fn it_and_our_relay_are_one_stream() {
             .await;
     }
     assert!(following.heard.try_recv().is_err());
+    following.follower.stop().await;
+}
+
+#[tokio::test]
+async fn opinions_are_published_and_heard_with_one_subscription() {
+    let foreign = Foreign::start().await;
+    let urls = std::slice::from_ref(&foreign.url);
+    let key = NostrKey::generate();
+    let did = DID.parse().unwrap();
+    let mut following = Following::start(urls);
+    following.until_live(&foreign.url).await;
+    let words = "Ünïcödé \"words\"\n🎈";
+    let report = say(
+        urls,
+        &key,
+        &Draft::vote(did, None, Label::Recommend, words).unwrap(),
+    )
+    .await;
+    let heard = vote(&mut following).await;
+    assert_eq!(heard.words, words);
+    let pubkey = NostrKey::generate().pubkey();
+    let malware = Draft::malware_report(did, None, &pubkey, "").unwrap();
+    let newer = say(urls, &key, &malware).await;
+    assert!(newer.created_at > report.created_at);
+    assert_eq!(
+        vote(&mut following).await.event_id,
+        newer.event_id.to_string()
+    );
+    say(urls, &key, &Draft::reviewers(&[pubkey]).unwrap()).await;
+    assert_eq!(list(&mut following).await.trusts.len(), 1);
     following.follower.stop().await;
 }

@@ -8,5 +8,6 @@ mod client_and_relay;
 mod hostile;
 mod interop;
 mod lies;
+mod opinions;
 mod relay;
 mod support;

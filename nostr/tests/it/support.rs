@@ -10,8 +10,8 @@ use archy_nostr::event::Event;
 use archy_nostr::relay::{self, Relay};
 use archy_nostr::sdk::Unsigned;
 use archy_nostr::{
-    Backoff, Clock, Config, Draft, Follower, Heard, MemoryCursors, NostrKey, PublishOptions,
-    PublishReport, RelayStatus, RelayUrl, Subject, publish,
+    Backoff, Clock, Config, Draft, Follower, MemoryCursors, Message as Handed, NostrKey,
+    PublishOptions, PublishReport, RelayStatus, RelayUrl, Subject, publish,
 };
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -127,7 +127,7 @@ pub(crate) fn follower_config(relays: &[RelayUrl]) -> Config {
 
 pub(crate) struct Following {
     pub(crate) follower: Follower,
-    pub(crate) heard: mpsc::Receiver<Heard>,
+    pub(crate) heard: mpsc::Receiver<Handed>,
 }
 
 impl Following {
@@ -142,8 +142,9 @@ impl Following {
 
     /// Waits for the next statement and returns its content.
     pub(crate) async fn next(&mut self) -> String {
-        let heard = soon("a statement", self.heard.recv()).await.unwrap();
-        String::from_utf8(heard.content).unwrap()
+        let message = soon("a statement", self.heard.recv()).await.unwrap();
+        let statement = message.into_statement().expect("a statement");
+        String::from_utf8(statement.content).unwrap()
     }
 
     /// Waits for so many statements and returns their contents, sorted.

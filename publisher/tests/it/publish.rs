@@ -36,12 +36,11 @@ async fn heard(node: &TestNode, count: usize) -> Vec<Heard> {
         Follower::start(config, MemoryCursors::default(), &CancellationToken::new());
     let mut all = Vec::new();
     while all.len() < count {
-        all.push(
-            tokio::time::timeout(DEADLINE, heard.recv())
-                .await
-                .expect("the relay has the events")
-                .unwrap(),
-        );
+        let message = tokio::time::timeout(DEADLINE, heard.recv())
+            .await
+            .expect("the relay has the events")
+            .unwrap();
+        all.extend(message.into_statement());
     }
     all
 }

@@ -10,8 +10,8 @@ fn event(n: u8, created_at: u64) -> Event {
         id: EventId::from_bytes([n; 32]),
         pubkey: Pubkey::from_bytes([1; 32]),
         created_at,
-        kind: statement::KIND,
-        tags: vec![vec!["t".into(), statement::TOPIC.into()]],
+        kind: crate::statement::KIND,
+        tags: vec![vec!["t".into(), topic::TOPIC.into()]],
         content: String::new(),
         sig: Signature::from_bytes([0; 64]),
     }
