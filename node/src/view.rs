@@ -174,10 +174,10 @@ fn publisher(evidence: &Evidence, score: &Score) -> PublisherCard {
         events.find(|event| **event == yes || **event == no) == Some(&yes)
     };
     let reasons = score.reasons.iter().map(|reason| TrustReason {
-        code: reason.code.to_owned(),
+        code: reason.code.as_str().to_owned(),
         text: reason.text.clone(),
         points: points(reason.micro_points),
-        evidence: reason.evidence.clone(),
+        evidence: reason.evidence.iter().map(ToString::to_string).collect(),
     });
     PublisherCard {
         did: evidence.publisher.to_string(),

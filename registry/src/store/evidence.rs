@@ -116,6 +116,8 @@ impl Store {
                     })
                 })
                 .collect::<Result<_, StoreError>>()?,
+            seeds: 0,
+            voices: Vec::new(),
         })
     }
 
@@ -149,6 +151,8 @@ fn once(publisher: &Did, event: &Event) -> Option<String> {
         Event::NostrLinked { pubkey } => Some(format!("linked {publisher} {pubkey}")),
         Event::Installed { .. }
         | Event::InstallFailed { .. }
+        | Event::DomainLinked { .. }
+        | Event::DomainUnlinked { .. }
         | Event::Complaint { .. }
         | Event::Pinned
         | Event::Unpinned

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 
-use super::fixed::{half_to_the, scale};
+use super::fixed::{date, days_between, half_to_the, scale};
 use super::reasons::{EVIDENCE_MAX, row};
-use super::{Event, Recorded};
+use super::{Event, EvidenceRef, Recorded};
 
 /// One vote, in billionths.
 pub(super) const VOTE: u64 = 1_000_000_000;
 /// Good experience fades to one half in this time, bad experience in [`BAD_HALF_DAYS`].
-const GOOD_HALF_DAYS: u64 = 180;
-const BAD_HALF_DAYS: u64 = 730;
+pub(super) const GOOD_HALF_DAYS: u64 = 180;
+pub(super) const BAD_HALF_DAYS: u64 = 730;
 
 /// Own experience: sums of faded votes, in billionths, with the rows they come from.
 #[derive(Default)]
@@ -21,18 +21,14 @@ pub(super) struct Experience {
     pub(super) bad: u64,
     pub(super) good_days: usize,
     pub(super) bad_events: usize,
-    pub(super) good_rows: Vec<String>,
-    pub(super) bad_rows: Vec<String>,
+    pub(super) good_rows: Vec<EvidenceRef>,
+    pub(super) bad_rows: Vec<EvidenceRef>,
 }
 
 impl Experience {
     /// Sums up a log: a day of an app is a third of a vote, a failed install or a complaint a whole one.
     pub(super) fn of(events: &[Recorded], now: Timestamp) -> Self {
-        let today = now.to_zoned(TimeZone::UTC).date();
-        let days_since = |day: jiff::civil::Date| {
-            u64::try_from(today.duration_since(day).as_hours() / 24).unwrap_or(0)
-        };
-        let date = |at: Timestamp| at.to_zoned(TimeZone::UTC).date();
+        let today = date(now);
         let mut events: Vec<&Recorded> = events.iter().collect();
         events.sort_by_key(|recorded| recorded.id);
         let mut seen = BTreeSet::new();
@@ -58,10 +54,12 @@ impl Experience {
                 | Event::Unpinned
                 | Event::Blocked
                 | Event::Unblocked
-                | Event::NostrLinked { .. } => continue,
+                | Event::NostrLinked { .. }
+                | Event::DomainLinked { .. }
+                | Event::DomainUnlinked { .. } => continue,
             };
             let half_days = if good { GOOD_HALF_DAYS } else { BAD_HALF_DAYS };
-            let vote = thirds * scale(VOTE, half_to_the(days_since(day), half_days));
+            let vote = thirds * scale(VOTE, half_to_the(days_between(day, today), half_days));
             if good {
                 good_thirds = good_thirds.saturating_add(vote);
                 found.good_days += 1;

@@ -1,8 +1,12 @@
-//! 2^−x without floating point, so that every machine computes the same digits.
+//! 2^−x and days without floating point, so that every machine computes the same digits.
 //!
 //! x = n + f is a quotient of two integers; f is cut to 32 binary digits. 2^−f is the product of the
 //! constants 2^−(1/2), 2^−(1/4), … for the digits of f that are set, each product cut to 62 binary digits;
 //! 2^−n is a shift. The result differs from the true value by less than 2^−31 and never rises with x.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 /// 1 in fixed point.
 pub(super) const ONE: u64 = 1 << 62;
@@ -64,6 +68,16 @@ pub(super) fn half_to_the(numerator: u64, denominator: u64) -> u64 {
 pub(super) fn scale(value: u64, factor: u64) -> u64 {
     let product = (u128::from(value) * u128::from(factor)) >> 62;
     u64::try_from(product).unwrap_or(u64::MAX)
+}
+
+/// Returns the day of a date (UTC).
+pub(super) fn date(at: Timestamp) -> Date {
+    at.to_zoned(TimeZone::UTC).date()
+}
+
+/// Returns the days from `first` to `last`; 0 when `last` is earlier.
+pub(super) fn days_between(first: Date, last: Date) -> u64 {
+    u64::try_from(last.duration_since(first).as_hours() / 24).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::did::Did;
-use crate::id::Slug;
+use crate::id::{Slug, string_serde};
 
 /// A person who rates: an x-only secp256k1 public key, written as 64 lower-case hexadecimal digits (NIP-01).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,6 +47,8 @@ impl FromStr for Rater {
         Ok(Self(bytes))
     }
 }
+
+string_serde!(Rater);
 
 impl fmt::Display for Rater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,7 +101,8 @@ pub struct Vote {
 pub const WORDS_BYTES_MAX: usize = 1000;
 
 /// What a rater says of a publisher.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Opinion {
     /// The publisher's apps are good.
     Recommend,
@@ -108,4 +112,40 @@ pub enum Opinion {
     Malware,
     /// Takes back what the rater said before.
     Withdrawn,
+}
+
+impl Opinion {
+    /// Every opinion there is.
+    pub const ALL: [Self; 4] = [
+        Self::Recommend,
+        Self::Caution,
+        Self::Malware,
+        Self::Withdrawn,
+    ];
+
+    /// Returns its name, e.g. `recommend`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Recommend => "recommend",
+            Self::Caution => "caution",
+            Self::Malware => "malware",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+/// A text names no opinion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an opinion is one of recommend, caution, malware, withdrawn")]
+pub struct OpinionError;
+
+impl FromStr for Opinion {
+    type Err = OpinionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|opinion| opinion.as_str() == text)
+            .ok_or(OpinionError)
+    }
 }

@@ -9,4 +9,6 @@ mod statement;
 mod store;
 mod store_catalog;
 mod trust;
+mod trust_network;
+mod trust_outcomes;
 mod vectors_published;

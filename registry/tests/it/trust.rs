@@ -1,7 +1,8 @@
 //! Scores: the numbers that were meant, and the properties that must hold for any evidence.
 
 use archy_registry::trust::{
-    self, Band, CAP_UNPROVEN, Contradiction, Event, Evidence, POINT, Recorded, Score, Sighting,
+    self, Band, CAP_UNPROVEN, Contradiction, Event, Evidence, POINT, ReasonCode, Recorded, Score,
+    Sighting,
 };
 use jiff::civil::Date;
 use proptest::prelude::*;
@@ -10,7 +11,7 @@ use crate::common::{hours_later, key, now};
 
 const PUBKEY: &str = "abababababababababababababababababababababababababababababababab";
 
-fn nobody() -> Evidence {
+pub(crate) fn nobody() -> Evidence {
     Evidence {
         publisher: key(1).did(),
         key_state_seq: 0,
@@ -20,10 +21,12 @@ fn nobody() -> Evidence {
         sightings: Vec::new(),
         events: Vec::new(),
         contradictions: Vec::new(),
+        seeds: 0,
+        voices: Vec::new(),
     }
 }
 
-fn record(evidence: &mut Evidence, event: Event) {
+pub(crate) fn record(evidence: &mut Evidence, event: Event) {
     let id = i64::try_from(evidence.events.len()).unwrap() + 1;
     evidence.events.push(Recorded {
         id,
@@ -37,7 +40,7 @@ fn day(days_ago: i64) -> Date {
     today.saturating_sub(jiff::Span::new().days(days_ago))
 }
 
-fn healthy(evidence: &mut Evidence, days: std::ops::Range<i64>) {
+pub(crate) fn healthy(evidence: &mut Evidence, days: std::ops::Range<i64>) {
     for days_ago in days {
         let app = "site".parse().unwrap();
         record(
@@ -82,7 +85,7 @@ fn known() -> Evidence {
     evidence
 }
 
-fn score(evidence: &Evidence) -> Score {
+pub(crate) fn score(evidence: &Evidence) -> Score {
     let score = trust::score(evidence, now());
     let sum: i64 = score.reasons.iter().map(|reason| reason.micro_points).sum();
     assert_eq!(sum, score.micro_points, "{score:#?}");
@@ -126,7 +129,12 @@ fn every_part_has_a_reason_and_every_reason_its_rows() {
 
 #[test]
 fn a_link_counts_while_the_key_state_binds_the_account() {
-    let linked = |score: &Score| score.reasons.iter().any(|reason| reason.code == "linked");
+    let linked = |score: &Score| {
+        score
+            .reasons
+            .iter()
+            .any(|reason| reason.code == ReasonCode::Linked)
+    };
     let mut evidence = known();
     assert!(linked(&score(&evidence)));
     evidence.nostr[0].1 = now();
@@ -186,9 +194,9 @@ fn what_voids_a_score_leaves_nothing_and_says_why() {
     });
     record(&mut contradicted, Event::Pinned);
     for (evidence, code) in [
-        (&blocked, "blocked"),
-        (&revoked, "revoked"),
-        (&contradicted, "contradiction"),
+        (&blocked, ReasonCode::Blocked),
+        (&revoked, ReasonCode::Revoked),
+        (&contradicted, ReasonCode::Contradiction),
     ] {
         let score = score(evidence);
         assert_eq!((score.micro_points, score.band), (0, Band::Refused));
