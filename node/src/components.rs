@@ -43,11 +43,16 @@ impl Components {
     pub fn fail(&self, name: &'static str, state: State, error: &dyn std::error::Error) {
         let text = crate::problem::causes(error).join(": ");
         tracing::warn!(component = name, error = %text, "a part of the daemon does not work as it should");
+        self.note(name, state, text);
+    }
+
+    /// Notes that a part does not work as it should, when somebody else has logged why.
+    pub fn note(&self, name: &'static str, state: State, last_error: String) {
         self.lock().insert(
             name,
             Entry {
                 state,
-                last_error: Some(text),
+                last_error: Some(last_error),
             },
         );
     }

@@ -200,6 +200,7 @@ impl Daemon {
             "events",
             parts::events(node.clone(), hub, job_events.subscribe(), work.token()),
         );
+        work.spawn("apps-state", parts::apps_state(node.clone(), work.token()));
         let (watched, evidence, stop) = (machine.clone(), store.clone(), work.token());
         work.spawn("evidence", async move {
             tokio::select! {
@@ -224,10 +225,7 @@ impl Daemon {
             swarm::run(node.clone(), config, paths.clone(), base.token()),
         );
         match given {
-            Some(given) => {
-                node.components.set("apps", State::Running);
-                machine.put(given);
-            }
+            Some(given) => machine.put(given),
             None => base.spawn("apps", parts::apps(node.clone(), paths, base.token())),
         }
         Ok(Self {

@@ -116,6 +116,7 @@ impl Installer {
             let entry = self.entry(app).await.ok();
             known = entry.and_then(|entry| entry.release);
         }
+        machine.drop_images(&app.slug).await;
         if let Some(release) = &known {
             self.clean_up(&*machine, release, &stop).await;
         }
@@ -169,7 +170,6 @@ impl Installer {
 
     /// Removes what only this attempt brought here. Partial blobs stay while a retry can go on with them.
     async fn clean_up(&self, machine: &dyn Machine, release: &Verified<Release>, stop: &Stop) {
-        machine.discard(release).await;
         let resumable = match stop {
             Stop::Asked => false,
             Stop::Failed { problem, by_app } => {

@@ -133,8 +133,9 @@ pub trait Machine: Send + Sync + 'static {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), MachineError>>;
 
-    /// Removes what an install that did not succeed left: images, and data directories without data.
-    fn discard<'a>(&'a self, release: &'a Verified<Release>) -> BoxFuture<'a, ()>;
+    /// Removes the images that [`load_image`](Self::load_image) brought in for an install that was not done, also those
+    /// that came only in part. An installed app's images stay.
+    fn drop_images<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, ()>;
 
     /// Lists apps that are not installed but whose data is kept.
     fn kept(&self) -> Vec<AppId>;

@@ -105,6 +105,8 @@ impl Orchestrator {
                 while changes.next().await.is_some() {
                     self.nudge();
                 }
+                // systemd may be gone.
+                self.nudge();
             }
             tokio::time::sleep(RESUBSCRIBE).await;
         }
@@ -126,6 +128,8 @@ impl Orchestrator {
                         self.nudge();
                     }
                 }
+                // podman may be gone.
+                self.nudge();
             }
             tokio::time::sleep(RESUBSCRIBE).await;
         }

@@ -96,6 +96,34 @@ pub(super) async fn events(
     }
 }
 
+/// Says in the node's status whether podman and systemd answer, and tells clients when that changes.
+pub(super) async fn apps_state(node: Node, stop: CancellationToken) {
+    let telling = async {
+        let machine = node.machine.ready().await;
+        let mut observed = machine.observed();
+        let mut told = None;
+        loop {
+            let stale = observed.borrow_and_update().stale.clone();
+            if told.as_ref() != Some(&stale) {
+                match &stale {
+                    None => node.components.set("apps", State::Running),
+                    Some(why) => node.components.note("apps", State::Degraded, why.clone()),
+                }
+                told = Some(stale);
+                let status = node.node_status().await;
+                node.follow.hub().send(Event::Node(status));
+            }
+            if observed.changed().await.is_err() {
+                return std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = telling => {}
+    }
+}
+
 /// Runs this node's own relay if it is asked for, and follows all relays.
 pub(super) async fn follower(
     node: Node,
@@ -229,7 +257,6 @@ pub(super) async fn apps(node: Node, paths: Paths, stop: CancellationToken) {
         match Host::connect(host_config(&paths)) {
             Ok(host) => {
                 host.recover().await;
-                node.components.set("apps", State::Running);
                 let machine: Arc<dyn Machine> = host.clone();
                 node.machine.put(machine);
                 host.run(stop).await;

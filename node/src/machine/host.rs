@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use archy_orchestrator as orchestrator;
-use archy_orchestrator::runtime::podman::Podman;
 use archy_orchestrator::{
     ChangeError, ContainerState, InstallError, LogQuery, Orchestrator, Refusal, RightKind,
     StartError, names,
@@ -36,7 +35,6 @@ pub enum HostError {
 /// This machine.
 pub struct Host {
     orchestrator: Orchestrator,
-    podman: Podman,
     observed: watch::Sender<Observed>,
 }
 
@@ -47,11 +45,9 @@ impl Host {
     ///
     /// [`HostError`].
     pub fn connect(config: orchestrator::Config) -> Result<Arc<Self>, HostError> {
-        let podman = Podman::new(config.podman_socket.clone());
         let orchestrator = Orchestrator::connect(config)?;
         Ok(Arc::new(Self {
             orchestrator,
-            podman,
             observed: watch::Sender::default(),
         }))
     }
@@ -256,26 +252,8 @@ impl Machine for Host {
         })
     }
 
-    fn discard<'a>(&'a self, release: &'a Verified<Release>) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            let app = &release.manifest.app.id;
-            let installed = self
-                .orchestrator
-                .observed()
-                .borrow()
-                .instances
-                .iter()
-                .any(|known| known.app.slug == *app);
-            if installed {
-                return;
-            }
-            for image in &release.images {
-                let name = names::image(app, &image.container, &image.manifest.digest);
-                if let Err(error) = self.podman.remove_image(&name).await {
-                    tracing::debug!(%app, %error, "an image stays");
-                }
-            }
-        })
+    fn drop_images<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, ()> {
+        Box::pin(self.orchestrator.drop_images(app))
     }
 
     fn kept(&self) -> Vec<AppId> {

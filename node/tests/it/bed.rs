@@ -340,6 +340,18 @@ impl Node {
         self.page(app, |page| page["release"].is_object()).await
     }
 
+    /// Waits until the node's status is as wished.
+    pub(crate) async fn status(&self, wished: impl Fn(&Value) -> bool) -> Value {
+        let mut events = self.daemon.node.follow.hub().subscribe();
+        loop {
+            let status = self.rpc("node.status", json!({})).await.unwrap();
+            if wished(&status) {
+                return status;
+            }
+            events.recv().await.unwrap();
+        }
+    }
+
     /// Waits for the reason why something of the app was refused.
     pub(crate) async fn refusal(&self, kind: &str) -> Value {
         let mut refusals = self.daemon.node.follow.refusals.changed();

@@ -1,6 +1,6 @@
 //! One app's way: published, heard, fetched, verified, installed, handed on, removed.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bed::{ICON, Node, Publisher, Relay, app, layer};
 use crate::machine::Mood;
@@ -98,16 +98,83 @@ async fn a_cancelled_install_leaves_nothing() {
     let ended = node.ended(&job).await;
     assert_eq!(ended["state"], "cancelled", "{ended}");
     assert!(node.app_tags().await.is_empty());
-    assert!(
-        node.machine
-            .discarded
-            .load(std::sync::atomic::Ordering::SeqCst)
-    );
     let again = node
         .rpc("job.cancel", json!({"job": job}))
         .await
         .unwrap_err();
     assert_eq!(again["kind"], "notCancellable");
+    node.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_image_stays_of_an_install_that_was_not_done() {
+    let relay = Relay::start().await;
+    let publisher = Publisher::start().await;
+    let node = Node::start(&relay, &[]).await;
+    let notes = app(&publisher, "notes");
+    publisher.publish(&relay, "notes", 1, &layer("one")).await;
+    node.has_release(&notes).await;
+    let cases = [
+        (Mood::LoadFails, "failed"),
+        (Mood::LoadsSlowly, "cancelled"),
+        (Mood::Slow, "cancelled"),
+        (Mood::NeverHealthy, "failed"),
+    ];
+    for (attempt, (mood, state)) in (1..).zip(cases) {
+        *node.machine.mood.lock().unwrap() = mood;
+        let job = node.begin(json!({"app": notes})).await;
+        if state == "cancelled" {
+            node.machine.begun.notified().await;
+            node.rpc("job.cancel", json!({"job": job})).await.unwrap();
+        }
+        let ended = node.ended(&job).await;
+        assert_eq!(ended["state"], state, "{mood:?}: {ended}");
+        assert_eq!(node.machine.loaded.lock().unwrap().len(), attempt);
+        assert_eq!(*node.machine.images.lock().unwrap(), [], "{mood:?}");
+    }
+    node.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_known_state_is_shown_with_its_age_while_the_machine_does_not_answer() {
+    let relay = Relay::start().await;
+    let publisher = Publisher::start().await;
+    let node = Node::start(&relay, &[]).await;
+    let notes = app(&publisher, "notes");
+    publisher.publish(&relay, "notes", 1, &layer("one")).await;
+    node.has_release(&notes).await;
+    assert_eq!(node.install(&notes).await["state"], "succeeded");
+    let apps = |status: &Value| {
+        let components = status["components"].as_array().unwrap().iter();
+        let mut apps = components.filter(|component| component["name"] == "apps");
+        apps.next().unwrap().clone()
+    };
+    node.status(|status| apps(status)["state"] == "running")
+        .await;
+    let list = node.rpc("package.list", json!({})).await.unwrap();
+    assert_eq!(list["stale"], false);
+
+    node.machine.answers(Some("cannot reach podman"));
+    let status = node
+        .status(|status| apps(status)["state"] == "degraded")
+        .await;
+    assert_eq!(apps(&status)["lastError"], "cannot reach podman");
+    let stale = node.rpc("package.list", json!({})).await.unwrap();
+    assert_eq!(stale["stale"], true);
+    assert_eq!(stale["observed"], list["observed"]);
+    assert_eq!(stale["instances"], list["instances"]);
+    let health = node.rpc("package.health", json!({"slug": "notes"})).await;
+    let health = health.unwrap();
+    assert_eq!(
+        (&health["stale"], &health["observed"], &health["state"]),
+        (&json!(true), &list["observed"], &json!("running"))
+    );
+
+    node.machine.answers(None);
+    node.status(|status| apps(status)["state"] == "running")
+        .await;
+    let list = node.rpc("package.list", json!({})).await.unwrap();
+    assert_eq!(list["stale"], false);
     node.daemon.stop().await;
 }
 

@@ -1,8 +1,7 @@
-//! A machine without podman: it notes what is asked of it, and does as it is told.
+//! A machine without podman: it notes what is asked of it, does as it is told, and stops answering when told so.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use archy_registry::manifest::Manifest;
 use archy_registry::release::{Image, Release};
@@ -24,14 +23,20 @@ pub(crate) enum Mood {
     NeverHealthy,
     /// It takes until it is stopped.
     Slow,
+    /// It takes an image in and fails.
+    LoadFails,
+    /// It takes an image in and then takes until it is stopped.
+    LoadsSlowly,
 }
 
 pub(crate) struct Fake {
     pub(crate) mood: Mutex<Mood>,
-    /// Somebody has begun to install.
+    /// Somebody has begun to install, or waits for an image.
     pub(crate) begun: Notify,
-    pub(crate) discarded: AtomicBool,
+    /// Every layer that came in, by digest.
     pub(crate) loaded: Mutex<Vec<(String, Vec<u8>)>>,
+    /// Apps and digests of images that came in for an install that is not done.
+    pub(crate) images: Mutex<Vec<(Slug, String)>>,
     observed: watch::Sender<Observed>,
 }
 
@@ -40,13 +45,19 @@ impl Fake {
         Self {
             mood: Mutex::new(Mood::Well),
             begun: Notify::new(),
-            discarded: AtomicBool::new(false),
             loaded: Mutex::default(),
+            images: Mutex::default(),
             observed: watch::Sender::new(Observed {
                 at: Some(Timestamp::now()),
                 ..Observed::default()
             }),
         }
+    }
+
+    /// Stops answering for the reason given, or answers again; what it runs stays known.
+    pub(crate) fn answers(&self, why_not: Option<&str>) {
+        self.observed
+            .send_modify(|observed| observed.stale = why_not.map(str::to_owned));
     }
 
     fn set(&self, slug: &Slug, state: InstanceState) -> Result<(), MachineError> {
@@ -78,7 +89,7 @@ impl Machine for Fake {
 
     fn load_image<'a>(
         &'a self,
-        _: &'a Slug,
+        app: &'a Slug,
         image: &'a Image,
         reference: &'a str,
     ) -> BoxFuture<'a, Result<(), Problem>> {
@@ -100,7 +111,17 @@ impl Machine for Fake {
                     .unwrap()
                     .push((layer.digest.to_string(), answer.body));
             }
-            Ok(())
+            let came_in = (app.clone(), image.manifest.digest.to_string());
+            self.images.lock().unwrap().push(came_in);
+            let mood = *self.mood.lock().unwrap();
+            match mood {
+                Mood::Well | Mood::NeverHealthy | Mood::Slow => Ok(()),
+                Mood::LoadFails => Err(problem("podman", "The disk is full", "")),
+                Mood::LoadsSlowly => {
+                    self.begun.notify_one();
+                    std::future::pending().await
+                }
+            }
         })
     }
 
@@ -115,7 +136,7 @@ impl Machine for Fake {
             self.begun.notify_one();
             let mood = *self.mood.lock().unwrap();
             match mood {
-                Mood::Well => {}
+                Mood::Well | Mood::LoadFails | Mood::LoadsSlowly => {}
                 Mood::NeverHealthy => {
                     return Err(MachineError::Failed {
                         problem: problem("neverHealthy", "It never answered", ""),
@@ -127,6 +148,8 @@ impl Machine for Fake {
                     return Err(MachineError::Stopped);
                 }
             }
+            let app = &release.manifest.app.id;
+            self.images.lock().unwrap().retain(|(of, _)| of != app);
             self.observed.send_modify(|observed| {
                 observed.apps.push(Installed {
                     app: release.app(),
@@ -184,8 +207,8 @@ impl Machine for Fake {
         })
     }
 
-    fn discard<'a>(&'a self, _: &'a Verified<Release>) -> BoxFuture<'a, ()> {
-        Box::pin(async move { self.discarded.store(true, Ordering::SeqCst) })
+    fn drop_images<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, ()> {
+        Box::pin(async move { self.images.lock().unwrap().retain(|(of, _)| of != app) })
     }
 
     fn kept(&self) -> Vec<AppId> {
