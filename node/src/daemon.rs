@@ -24,9 +24,12 @@ use crate::database::{self, DatabaseError};
 use crate::follow::Follow;
 use crate::install::Installer;
 use crate::jobs::JobStore;
+use crate::judge::Judge;
 use crate::machine::Machine;
 use crate::node::Node;
+use crate::policy::{Policies, PolicyError};
 use crate::slot::Slot;
+use crate::voice::Voice;
 use crate::wellbeing;
 
 pub(crate) use parts::host_config;
@@ -62,6 +65,9 @@ pub enum DaemonError {
     /// Password and claim code.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// What the owner lets the node do.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The API's address.
     #[error("could not listen on {address}; change api.listen or stop what uses the port")]
     Listen {
@@ -111,6 +117,10 @@ impl Daemon {
         };
         let pool = database::open(&paths.node_db()).await?;
         let store = Store::open(&paths.registry_db()).await?;
+        let judge = Judge {
+            store: store.clone(),
+            policies: Arc::new(Policies::open(&paths.policy_file())?),
+        };
         let idle = Duration::from_secs(u64::from(config.api.session_idle_hours) * 3600);
         let auth = Auth::open(&paths.keys_dir(), pool.clone(), idle)?;
         let listener = TcpListener::bind(config.api.listen)
@@ -146,6 +156,8 @@ impl Daemon {
             publish_on: publish_on.subscribe(),
             own_relay: Slot::default(),
             components: Components::default(),
+            judge: judge.clone(),
+            voice: Voice::new(&paths.keys_dir()),
         };
         for part in ["apps", "follower", "jobs", "swarm"] {
             node.components.set(part, State::Starting);
@@ -179,6 +191,7 @@ impl Daemon {
 
         let installer = Installer {
             store: store.clone(),
+            judge,
             swarm: swarm.clone(),
             machine: machine.clone(),
             follow: Arc::clone(&follow),

@@ -3,20 +3,22 @@
 use archy_registry::manifest::Manifest;
 use archy_registry::release::Platform;
 use archy_registry::store::CatalogEntry;
-use archy_registry::trust::{Band, Evidence, POINT, Score};
+use archy_registry::trust::{Band, Event, Evidence, POINT, Reason, ReasonCode, Score};
 use jiff::Timestamp;
 
+use crate::api::problem;
 use crate::api::types::{
     AppCard, AppPage, AppRef, EndpointInfo, Instance, InterfaceInfo, Needs, Problem, PublisherCard,
     ReleaseInfo, Right, TrustBadge, TrustBand, TrustReason, VersionSeen,
 };
 use crate::machine::Installed;
 use crate::markdown;
+use crate::policy::Reputation;
 
 /// What a page needs beside the catalog entry.
 pub(crate) struct Surroundings<'a> {
-    /// The publisher's score.
-    pub(crate) score: &'a Score,
+    /// How the publisher stands.
+    pub(crate) reputation: &'a Reputation,
     /// The installed instance of this very app.
     pub(crate) installed: Option<&'a Installed>,
     /// Whether the icon is here.
@@ -42,7 +44,7 @@ pub(crate) fn card(entry: &CatalogEntry, around: &Surroundings<'_>) -> AppCard {
             .map(|icon| format!("/assets/{}", icon.blake3)),
         download_size_bytes: card.download_size_bytes,
         architectures: card.architectures.clone(),
-        trust: badge(around.score),
+        trust: badge(&around.reputation.score),
         installed: around.installed.map(|installed| installed.state),
         same_name_as: entry.same_name_as.iter().map(ToString::to_string).collect(),
         first_seen: entry.first_seen.to_string(),
@@ -55,6 +57,8 @@ pub(crate) fn card(entry: &CatalogEntry, around: &Surroundings<'_>) -> AppCard {
 pub(crate) struct PageParts {
     /// Why it cannot be installed.
     pub(crate) problem: Option<Problem>,
+    /// What to know before it is.
+    pub(crate) warning: Option<Problem>,
     /// Paths of pictures that are here.
     pub(crate) screenshots: Vec<String>,
     /// From the rendered units.
@@ -70,7 +74,6 @@ pub(crate) struct PageParts {
 /// Makes an app's page.
 pub(crate) fn page(
     entry: &CatalogEntry,
-    evidence: &Evidence,
     platform: &Platform,
     around: &Surroundings<'_>,
     parts: PageParts,
@@ -100,7 +103,7 @@ pub(crate) fn page(
             memory_bytes: manifest.and_then(memory_bytes),
             disk_free_bytes: parts.disk_free_bytes,
         },
-        publisher: publisher(evidence, around.score),
+        publisher: publisher(around.reputation),
         interfaces: around.installed.map_or_else(
             || manifest.map(interfaces).unwrap_or_default(),
             |installed| installed.interfaces.clone(),
@@ -112,7 +115,8 @@ pub(crate) fn page(
             created: release.created.to_string(),
         }),
         problem: parts.problem,
-        versions: versions(entry, evidence),
+        warning: parts.warning,
+        versions: versions(entry, &around.reputation.evidence),
         instance: parts.instance,
     }
 }
@@ -145,6 +149,7 @@ pub(crate) fn instance(
         interfaces: installed.interfaces.clone(),
         installed: installed.installed.to_string(),
         update,
+        offer: None,
         job,
         data_dir: installed.data_dir.display().to_string(),
     }
@@ -166,13 +171,11 @@ fn app_ref(entry: &CatalogEntry) -> AppRef {
     }
 }
 
-fn publisher(evidence: &Evidence, score: &Score) -> PublisherCard {
-    use archy_registry::trust::Event;
-    // What the owner said last counts.
-    let last = |yes: Event, no: Event| {
-        let mut events = evidence.events.iter().rev().map(|recorded| &recorded.event);
-        events.find(|event| **event == yes || **event == no) == Some(&yes)
-    };
+/// Makes a publisher's card.
+pub(crate) fn publisher(reputation: &Reputation) -> PublisherCard {
+    let Reputation {
+        evidence, score, ..
+    } = reputation;
     let reasons = score.reasons.iter().map(|reason| TrustReason {
         code: reason.code.as_str().to_owned(),
         text: reason.text.clone(),
@@ -194,9 +197,45 @@ fn publisher(evidence: &Evidence, score: &Score) -> PublisherCard {
             .events
             .iter()
             .any(|recorded| matches!(recorded.event, Event::NostrLinked { .. })),
-        pinned: last(Event::Pinned, Event::Unpinned),
-        blocked: last(Event::Blocked, Event::Unblocked),
+        pinned: reputation.pinned,
+        blocked: reputation.blocked,
+        notices: notices(score),
     }
+}
+
+/// Says what the owner must know of a publisher whatever the points are.
+fn notices(score: &Score) -> Vec<Problem> {
+    let notice = |reason: &Reason| {
+        let (kind, hint) = match reason.code {
+            ReasonCode::Contradiction => (
+                "frozen",
+                "Nothing new of the publisher is installed; what runs goes on running. Ask them which statement is theirs",
+            ),
+            ReasonCode::Revoked => (
+                "revoked",
+                "Nothing new of the publisher is installed; what runs goes on running. Look for news of them",
+            ),
+            ReasonCode::MalwareReports => (
+                "malware",
+                "Read who says so below before you install or keep anything of the publisher",
+            ),
+            ReasonCode::Linked
+            | ReasonCode::Domain
+            | ReasonCode::NextKeys
+            | ReasonCode::KnownFor
+            | ReasonCode::Releases
+            | ReasonCode::Network
+            | ReasonCode::NetworkComplaints
+            | ReasonCode::OwnUse
+            | ReasonCode::OwnComplaints
+            | ReasonCode::Floor
+            | ReasonCode::Pinned
+            | ReasonCode::Cap
+            | ReasonCode::Blocked => return None,
+        };
+        Some(problem(kind, reason.text.clone(), hint))
+    };
+    score.reasons.iter().filter_map(notice).collect()
 }
 
 fn versions(entry: &CatalogEntry, evidence: &Evidence) -> Vec<VersionSeen> {
@@ -232,7 +271,7 @@ fn badge(score: &Score) -> TrustBadge {
 }
 
 /// Six decimals are exact: the reasons still add up.
-fn points(micro_points: i64) -> f64 {
+pub(crate) fn points(micro_points: i64) -> f64 {
     micro_points as f64 / POINT as f64
 }
 

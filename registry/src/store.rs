@@ -20,11 +20,13 @@ mod catalog;
 mod cursors;
 mod evidence;
 mod key_states;
+mod marks;
 mod releases;
 
 pub use announcements::{Admission, Source};
 pub use catalog::{CATALOG_LIMIT_MAX, CatalogEntry, CatalogPage, CatalogQuery};
 pub use key_states::{AdmitKeyStateError, KeyStateAdmission};
+pub use marks::Marks;
 
 /// How far ahead of the highest known `seq` a new one may be.
 pub const SEQ_STEP_MAX: u64 = 1000;

@@ -18,6 +18,7 @@ use super::{Installed, Machine, MachineError, Observed, Progress};
 use crate::api::problem;
 use crate::api::types::{
     ContainerInfo, InstanceState, InterfaceInfo, JobPhase, LogLine, Problem, Right, RightWeight,
+    RightsDiff,
 };
 use crate::problem as explain;
 
@@ -309,31 +310,56 @@ impl Machine for Host {
 
     fn rights(&self, manifest: &Manifest) -> Vec<Right> {
         let rights = orchestrator::rights(manifest).unwrap_or_default();
-        rights
-            .into_iter()
-            .map(|right| Right {
-                kind: match right.kind {
-                    RightKind::Network => "network",
-                    RightKind::Ports => "ports",
-                    RightKind::Data => "data",
-                    RightKind::User => "user",
-                    RightKind::Capability => "capability",
-                    RightKind::Device => "device",
-                }
-                .to_owned(),
-                weight: match (right.weighty, right.kind) {
-                    (true, RightKind::Capability | RightKind::Device) => RightWeight::Far,
-                    (true, _) => RightWeight::Notable,
-                    (false, _) => RightWeight::Usual,
-                },
-                text: right.text,
-            })
-            .collect()
+        rights.into_iter().map(right).collect()
+    }
+
+    fn compare(&self, release: &Verified<Release>) -> Result<Option<RightsDiff>, Problem> {
+        let words = |rights: Vec<orchestrator::Right>| rights.into_iter().map(right).collect();
+        let compared = self.orchestrator.compare(release);
+        let diff = compared.map_err(|error| {
+            detailed(
+                "cannotRun",
+                "What the new version may do here cannot be told".to_owned(),
+                "Wait for another version, or look at the details",
+                &error,
+            )
+        })?;
+        Ok(diff.map(|diff| RightsDiff {
+            gained: words(diff.gained),
+            lost: words(diff.lost),
+        }))
     }
 
     fn disk_free_bytes(&self) -> Option<u64> {
         let free = rustix::fs::statvfs(&self.orchestrator.config().data_dir).ok()?;
         Some(free.f_bavail.saturating_mul(free.f_frsize))
+    }
+}
+
+fn right(right: orchestrator::Right) -> Right {
+    Right {
+        kind: match right.kind {
+            RightKind::Network => "network",
+            RightKind::Ports => "ports",
+            RightKind::Data => "data",
+            RightKind::Secret => "secret",
+            RightKind::User => "user",
+            RightKind::Capability => "capability",
+            RightKind::Device => "device",
+            RightKind::Limit => "limit",
+            RightKind::Container => "container",
+            RightKind::Other => "other",
+        }
+        .to_owned(),
+        weight: match (right.weighty, right.kind) {
+            (
+                true,
+                RightKind::Capability | RightKind::Device | RightKind::Data | RightKind::Other,
+            ) => RightWeight::Far,
+            (true, _) => RightWeight::Notable,
+            (false, _) => RightWeight::Usual,
+        },
+        text: right.text,
     }
 }
 

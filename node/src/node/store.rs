@@ -1,16 +1,17 @@
 //! The store's pages: search and one app.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use archy_registry::manifest::Category;
 use archy_registry::store::{CATALOG_LIMIT_MAX, CatalogEntry, CatalogQuery};
-use archy_registry::trust::{self, Evidence, Score};
 use archy_registry::{AppId, Did};
 use jiff::Timestamp;
 
 use super::Node;
-use crate::api::types::{AppPage, CategoryCount, Problem, SearchParams, SearchResult};
+use crate::api::types::{AppPage, CategoryCount, Instance, Problem, SearchParams, SearchResult};
 use crate::api::{not_found, problem};
+use crate::policy::{self, Action, Reputation};
 use crate::problem as explain;
 use crate::view::{self, PageParts, Surroundings};
 
@@ -43,20 +44,28 @@ impl Node {
             .await
             .map_err(|error| explain::of_store(&error))?;
         let observed = self.observed();
-        let mut scores: HashMap<Did, Score> = HashMap::new();
+        let mut known: HashMap<Did, Reputation> = HashMap::new();
         let mut apps = Vec::with_capacity(page.entries.len());
+        let mut hidden = 0;
         for entry in &page.entries {
             let app = entry.app();
-            let score = match scores.get(&app.publisher) {
-                Some(score) => score.clone(),
-                None => {
-                    let (_, score) = self.score(&app.publisher, now).await?;
-                    scores.insert(app.publisher, score.clone());
-                    score
+            let reputation = match known.entry(app.publisher) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => {
+                    unknown.insert(self.judge.reputation(&app.publisher, now).await?)
                 }
             };
+            let shown = self.judge.decide(Action::Show, reputation, None);
+            if shown.is_err()
+                && observed
+                    .find(&app.slug)
+                    .is_none_or(|known| known.app != app)
+            {
+                hidden += 1;
+                continue;
+            }
             let around = Surroundings {
-                score: &score,
+                reputation,
                 installed: observed.find(&app.slug).filter(|known| known.app == app),
                 has_icon: self.has_icon(entry).await,
                 now,
@@ -66,6 +75,7 @@ impl Node {
         Ok(SearchResult {
             apps,
             total: page.total,
+            hidden,
             categories: self.categories(now).await?,
         })
     }
@@ -85,18 +95,25 @@ impl Node {
                 )
             }));
         };
-        let (evidence, score) = self.score(&app.publisher, now).await?;
+        let reputation = self.judge.reputation(&app.publisher, now).await?;
         let observed = self.observed();
         let installed = observed.find(&app.slug);
         let own = installed.filter(|known| known.app == *app);
         let instance = match own {
-            Some(installed) => Some(self.instance_view(installed).await),
+            Some(installed) => Some(Instance {
+                offer: self.offer(installed).await?,
+                ..self.instance_view(installed).await
+            }),
             None => None,
         };
         let parts = PageParts {
             problem: match own {
                 Some(_) => None,
-                None => self.why_not(&entry, &score, now).await,
+                None => self.why_not(&entry, &reputation, now).await,
+            },
+            warning: match own {
+                Some(_) => None,
+                None => policy::warning(&reputation),
             },
             screenshots: self.pictures(&entry).await,
             rights: match (&entry.release, self.machine.now()) {
@@ -111,33 +128,24 @@ impl Node {
             instance,
         };
         let around = Surroundings {
-            score: &score,
+            reputation: &reputation,
             installed: own,
             has_icon: self.has_icon(&entry).await,
             now,
         };
-        Ok(view::page(
-            &entry,
-            &evidence,
-            &self.platform,
-            &around,
-            parts,
-        ))
+        Ok(view::page(&entry, &self.platform, &around, parts))
     }
 
     /// Says why an install would be refused now; the job checks all of it again.
     async fn why_not(
         &self,
         entry: &CatalogEntry,
-        score: &Score,
+        reputation: &Reputation,
         now: Timestamp,
     ) -> Option<Problem> {
-        if score.band == trust::Band::Refused {
-            return Some(problem(
-                "refused",
-                "Nothing of this publisher is installed here",
-                "The reasons below say why",
-            ));
+        let release = entry.release.as_ref();
+        if let Err(refusal) = self.judge.decide(Action::Install, reputation, release) {
+            return Some(refusal);
         }
         if let Some(bad) = self.follow.is_bad(&entry.announcement.release.blake3) {
             return Some(bad);
@@ -202,16 +210,6 @@ impl Node {
             }
         }
         missing
-    }
-
-    async fn score(&self, publisher: &Did, now: Timestamp) -> Result<(Evidence, Score), Problem> {
-        let evidence = self
-            .store
-            .evidence(publisher)
-            .await
-            .map_err(|error| explain::of_store(&error))?;
-        let score = trust::score(&evidence, now);
-        Ok((evidence, score))
     }
 
     /// Counts apps per category over the whole catalog.

@@ -29,6 +29,8 @@ wire! {
         pub apps: Vec<AppCard>,
         /// How many there are in all.
         pub total: u32,
+        /// How many of this page the owner's policy keeps from being listed; `total` counts them.
+        pub hidden: u32,
         /// Categories with at least one app, and how many.
         pub categories: Vec<CategoryCount>,
     }
@@ -101,6 +103,8 @@ wire! {
         pub release: Option<ReleaseInfo>,
         /// Why it cannot be installed now, if so.
         pub problem: Option<Problem>,
+        /// What its owner should know before installing it.
+        pub warning: Option<Problem>,
         /// Versions seen by this node, newest first.
         pub versions: Vec<VersionSeen>,
         /// The installed instance.
