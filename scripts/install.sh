@@ -5,8 +5,18 @@ set -euo pipefail
 
 from=${1:?usage: install.sh DIR_WITH_BINARIES [PREFIX]}
 prefix=${2:-/usr/local}
+
+# Where a folder is still to be made, the nearest one above it decides who may make it.
+place=$prefix/bin
+until [ -e "$place" ]; do place=$(dirname "$place"); done
 as_root=()
-[ -w "$prefix/bin" ] || as_root=(sudo)
+if [ "$(id -u)" != 0 ] && [ ! -w "$place" ]; then
+  if ! command -v sudo >/dev/null; then
+    echo "install: $(id -un) may not write to $place; run as root, or: make install PREFIX=\$HOME/.local" >&2
+    exit 1
+  fi
+  as_root=(sudo)
+fi
 
 for binary in archy archyd; do
   [ -x "$from/$binary" ] || { echo "install: $from/$binary is missing; run make install" >&2; exit 1; }

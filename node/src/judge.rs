@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use archy_registry::release::Release;
-use archy_registry::{Did, Store, Verified, trust};
+use archy_registry::{Did, Store, Verified};
 use jiff::Timestamp;
 
 use crate::api::types::{Policy, Problem};
@@ -28,7 +28,8 @@ impl Judge {
     pub async fn reputation(&self, publisher: &Did, now: Timestamp) -> Result<Reputation, Problem> {
         let evidence = self.store.evidence(publisher).await;
         let evidence = evidence.map_err(|error| explain::of_store(&error))?;
-        let score = trust::score(&evidence, now);
+        let score = self.store.score_of(&evidence, now).await;
+        let score = score.map_err(|error| explain::of_store(&error))?;
         Ok(Reputation::new(evidence, score))
     }
 

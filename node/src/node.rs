@@ -21,8 +21,8 @@ use crate::api::types::{
     AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, Health, History,
     HistoryParams, InstallParams, Instance, InstanceList, InstanceParams, InstanceState, Job,
     JobKind, JobListParams, JobRef, Logs, LogsParams, NodeStatus, OpinionGiven, PinParams, Policy,
-    PolicyPage, Problem, PublishState, RelayInfo, ReportParams, SearchParams, SearchResult,
-    TrustPage, TrustParams, UninstallParams, VouchParams,
+    PolicyPage, Problem, PublishState, RelayInfo, ReportParams, ReviewerParams, Reviewers,
+    SearchParams, SearchResult, TrustPage, TrustParams, UninstallParams, VouchParams,
 };
 use crate::api::{AssetBody, Backend, BlobStream, ProvideError, problem};
 use crate::components::Components;
@@ -383,6 +383,14 @@ impl Backend for Node {
 
     async fn vouch(&self, params: VouchParams) -> Result<OpinionGiven, Problem> {
         self.give_vouch(params).await
+    }
+
+    async fn reviewers(&self) -> Result<Reviewers, Problem> {
+        self.reviewer_list().await
+    }
+
+    async fn reviewer(&self, params: ReviewerParams) -> Result<Reviewers, Problem> {
+        self.set_reviewer(params).await
     }
 
     async fn policy(&self) -> Result<PolicyPage, Problem> {

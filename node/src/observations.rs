@@ -1,91 +1,138 @@
 //! What this node saw of a publisher, as rows that reasons name and people read. Pure.
 
-use std::cmp::Reverse;
-
+use archy_registry::store::{LogEntry, LogRow};
 use archy_registry::trust::opinion::Opinion;
-use archy_registry::trust::{
-    Contradiction, Event, Evidence, EvidenceRef, Recorded, Sighting, Voice,
-};
+use archy_registry::trust::{Event, Evidence, EvidenceRef, Voice};
 use jiff::Timestamp;
 
 use crate::api::types::Observation;
 
 /// Explains what a reason rests on; `None` when the evidence no longer holds it.
 pub(crate) fn explain(evidence: &Evidence, reference: &EvidenceRef) -> Option<Observation> {
+    let name = reference.to_string();
     match reference {
         EvidenceRef::Event { id } => {
             let mut events = evidence.events.iter();
-            events.find(|recorded| recorded.id == *id).map(of_event)
+            let found = events.find(|recorded| recorded.id == *id)?;
+            let entry = LogEntry::Event {
+                id: found.id,
+                event: found.event.clone(),
+            };
+            Some(observation(name, Some(found.at), &entry))
         }
-        EvidenceRef::KeyState { seq } => Some(Observation {
-            reference: reference.to_string(),
-            kind: "keyState".to_owned(),
-            at: None,
-            text: match seq {
-                0 => "The key that the publisher's DID names".to_owned(),
-                seq => format!("The publisher's key state {seq}"),
-            },
-            event_id: None,
-            pubkey: None,
-        }),
+        EvidenceRef::KeyState { seq } => {
+            Some(observation(name, None, &LogEntry::KeyState { seq: *seq }))
+        }
         EvidenceRef::FirstSeen { app, seq } => {
             let mut sightings = evidence.sightings.iter();
-            sightings
-                .find(|sighting| sighting.app == *app && sighting.seq == *seq)
-                .map(of_sighting)
+            let found = sightings.find(|seen| seen.app == *app && seen.seq == *seq)?;
+            let entry = LogEntry::FirstSeen {
+                app: app.clone(),
+                seq: *seq,
+            };
+            Some(observation(name, Some(found.at), &entry))
         }
         EvidenceRef::Contradiction { id } => {
             let mut contradictions = evidence.contradictions.iter();
-            contradictions
-                .find(|found| found.id == *id)
-                .map(of_contradiction)
+            let found = contradictions.find(|found| found.id == *id)?;
+            let entry = LogEntry::Contradiction {
+                id: found.id,
+                subject: found.subject.clone(),
+                seq: found.seq,
+            };
+            Some(observation(name, Some(found.at), &entry))
         }
         EvidenceRef::Vote { event_id, .. } => {
             let mut voices = evidence.voices.iter();
-            voices
-                .find(|voice| voice.event_id == *event_id)
-                .map(of_voice)
+            let found = voices.find(|voice| voice.event_id == *event_id)?;
+            Some(of_voice(name, found))
         }
         EvidenceRef::Introducer { rater, votes } => Some(Observation {
-            reference: reference.to_string(),
+            reference: name,
             kind: "introducer".to_owned(),
             at: None,
-            text: format!("{} votes came in through this reviewer", billionths(*votes)),
+            text: format!(
+                "{} votes came in through this reviewer of yours",
+                billionths(*votes)
+            ),
             event_id: None,
             pubkey: Some(rater.to_string()),
         }),
     }
 }
 
-/// Lists all that this node saw of a publisher, the newest first.
-pub(crate) fn all(evidence: &Evidence) -> Vec<Observation> {
-    let events = evidence.events.iter().map(|row| (row.at, of_event(row)));
-    let sightings = evidence
-        .sightings
-        .iter()
-        .map(|row| (row.at, of_sighting(row)));
-    let contradictions = evidence
-        .contradictions
-        .iter()
-        .map(|row| (row.at, of_contradiction(row)));
-    let voices = evidence
-        .voices
-        .iter()
-        .map(|row| (row.created, of_voice(row)));
-    let mut rows: Vec<(Timestamp, Observation)> = events
-        .chain(sightings)
-        .chain(contradictions)
-        .chain(voices)
-        .collect();
-    rows.sort_by(|(a, x), (b, y)| {
-        let key = |at: &Timestamp, row: &Observation| Reverse((*at, row.reference.clone()));
-        key(a, x).cmp(&key(b, y))
-    });
-    rows.into_iter().map(|(_, row)| row).collect()
+/// Writes a row of the publisher's log.
+pub(crate) fn of_row(row: &LogRow) -> Observation {
+    observation(row.reference().to_string(), Some(row.at), &row.entry)
 }
 
-fn of_event(recorded: &Recorded) -> Observation {
-    let text = match &recorded.event {
+fn observation(reference: String, at: Option<Timestamp>, entry: &LogEntry) -> Observation {
+    let (kind, text) = match entry {
+        LogEntry::Event { event, .. } => ("event", of_event(event)),
+        LogEntry::KeyState { seq: 0 } => (
+            "keyState",
+            "The key that the publisher's DID names".to_owned(),
+        ),
+        LogEntry::KeyState { seq } => ("keyState", format!("The publisher's key state {seq}")),
+        LogEntry::FirstSeen { app, seq } => (
+            "firstSeen",
+            format!("First heard of release {seq} of {app}"),
+        ),
+        LogEntry::Contradiction { subject, seq, .. } => {
+            let what = match subject.as_str() {
+                "key_state" => "key states",
+                _ => "releases",
+            };
+            let text =
+                format!("Two different {what} with number {seq} came, both signed; both are kept");
+            ("contradiction", text)
+        }
+        LogEntry::Vote {
+            app,
+            opinion,
+            words,
+            newest,
+            ..
+        } => {
+            let about = app
+                .as_ref()
+                .map(|app| format!(" because of {app}"))
+                .unwrap_or_default();
+            let said = if words.is_empty() {
+                String::new()
+            } else {
+                format!(": {words}")
+            };
+            let replaced = if *newest { "" } else { " (replaced since)" };
+            let text = format!("A reviewer {}{about}{replaced}{said}", says(*opinion));
+            ("vote", text)
+        }
+    };
+    let (event_id, pubkey) = match entry {
+        LogEntry::Vote {
+            event_id, rater, ..
+        } => (Some(event_id.clone()), Some(rater.to_string())),
+        LogEntry::Event {
+            event: Event::NostrLinked { pubkey },
+            ..
+        } => (None, Some(pubkey.clone())),
+        LogEntry::Event { .. }
+        | LogEntry::KeyState { .. }
+        | LogEntry::FirstSeen { .. }
+        | LogEntry::Contradiction { .. } => (None, None),
+    };
+    Observation {
+        reference,
+        kind: kind.to_owned(),
+        at: at.map(|at| at.to_string()),
+        text,
+        event_id,
+        pubkey,
+    }
+}
+
+fn of_event(event: &Event) -> String {
+    match event {
         Event::Installed { app, .. } => format!("{app} was installed here"),
         Event::InstallFailed {
             app,
@@ -112,88 +159,30 @@ fn of_event(recorded: &Recorded) -> Observation {
         }
         Event::DomainLinked { domain } => format!("{domain} and the publisher name each other"),
         Event::DomainUnlinked { domain } => format!("{domain} no longer names the publisher"),
-    };
-    let pubkey = match &recorded.event {
-        Event::NostrLinked { pubkey } => Some(pubkey.clone()),
-        Event::Installed { .. }
-        | Event::InstallFailed { .. }
-        | Event::HealthyDay { .. }
-        | Event::UnhealthyDay { .. }
-        | Event::Complaint { .. }
-        | Event::Pinned
-        | Event::Unpinned
-        | Event::Blocked
-        | Event::Unblocked
-        | Event::DomainLinked { .. }
-        | Event::DomainUnlinked { .. } => None,
-    };
-    Observation {
-        reference: EvidenceRef::Event { id: recorded.id }.to_string(),
-        kind: "event".to_owned(),
-        at: Some(recorded.at.to_string()),
-        text,
-        event_id: None,
-        pubkey,
     }
 }
 
-fn of_sighting(sighting: &Sighting) -> Observation {
-    let reference = EvidenceRef::FirstSeen {
-        app: sighting.app.clone(),
-        seq: sighting.seq,
-    };
+fn of_voice(reference: String, voice: &Voice) -> Observation {
     Observation {
-        reference: reference.to_string(),
-        kind: "firstSeen".to_owned(),
-        at: Some(sighting.at.to_string()),
-        text: format!(
-            "First heard of release {} of {}",
-            sighting.seq, sighting.app
-        ),
-        event_id: None,
-        pubkey: None,
-    }
-}
-
-fn of_contradiction(found: &Contradiction) -> Observation {
-    let what = match found.subject.as_str() {
-        "key_state" => "key states",
-        _ => "releases",
-    };
-    Observation {
-        reference: EvidenceRef::Contradiction { id: found.id }.to_string(),
-        kind: "contradiction".to_owned(),
-        at: Some(found.at.to_string()),
-        text: format!(
-            "Two different {what} with number {} came, both signed; both are kept",
-            found.seq
-        ),
-        event_id: None,
-        pubkey: None,
-    }
-}
-
-fn of_voice(voice: &Voice) -> Observation {
-    let reference = EvidenceRef::Vote {
-        rater: voice.rater,
-        event_id: voice.event_id.clone(),
-    };
-    let said = match voice.opinion {
-        Opinion::Recommend => "recommends the publisher",
-        Opinion::Caution => "speaks against the publisher",
-        Opinion::Malware => "reports malware",
-        Opinion::Withdrawn => "took back what it said",
-    };
-    Observation {
-        reference: reference.to_string(),
+        reference,
         kind: "vote".to_owned(),
         at: Some(voice.created.to_string()),
         text: format!(
-            "A reviewer {said}; its word weighs {} votes",
+            "A reviewer {}; its word weighs {} votes",
+            says(voice.opinion),
             billionths(voice.weight)
         ),
         event_id: Some(voice.event_id.clone()),
         pubkey: Some(voice.rater.to_string()),
+    }
+}
+
+fn says(opinion: Opinion) -> &'static str {
+    match opinion {
+        Opinion::Recommend => "recommends the publisher",
+        Opinion::Caution => "speaks against the publisher",
+        Opinion::Malware => "reports malware",
+        Opinion::Withdrawn => "took back what it said",
     }
 }
 

@@ -65,6 +65,8 @@ pub enum Command {
     App(AppCommand),
     /// Sign an app, serve it from your node and announce it
     Publish(PublishArgs),
+    /// Announce what you published again; an announcement lasts 30 days
+    Announce(AnnounceArgs),
     /// Find apps
     #[command(subcommand)]
     Store(StoreCommand),
@@ -152,6 +154,19 @@ pub struct PublishArgs {
     /// Do everything up to signing, send nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `archy announce`
+#[derive(Debug, Args)]
+pub struct AnnounceArgs {
+    /// Only these apps [default: all that you published from this machine]
+    pub apps: Vec<Slug>,
+    /// Announce on this relay instead of the node's
+    #[arg(long = "relay", value_name = "URL")]
+    pub relays: Vec<RelayUrl>,
+    /// An address at which the node's peer port is reached from outside, instead of those it knows
+    #[arg(long = "origin-address", value_name = "IP:PORT")]
+    pub origin_addresses: Vec<SocketAddr>,
 }
 
 /// `archy store …`

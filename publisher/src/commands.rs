@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::node::Node;
 use crate::output::Output;
 
+mod announce;
 mod app;
 mod identity;
 mod instance;
@@ -57,6 +58,7 @@ pub(crate) async fn run(
         Command::Identity(command) => identity::run(&context, &command),
         Command::App(command) => app::run(&context, &command),
         Command::Publish(arguments) => publish::run(&context, &arguments).await,
+        Command::Announce(arguments) => announce::run(&context, &arguments).await,
         Command::Store(command) => store::run(&context, &command).await,
         Command::Install(arguments) => instance::install(&context, &arguments).await,
         Command::Uninstall(arguments) => instance::uninstall(&context, &arguments).await,

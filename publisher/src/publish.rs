@@ -21,9 +21,11 @@ use crate::output::Output;
 use crate::text::{count, size};
 
 pub mod announce;
+pub mod kept;
 pub mod ledger;
 pub mod origin;
 pub mod pack;
+pub mod renew;
 pub mod serve;
 pub mod source;
 
@@ -168,6 +170,9 @@ impl Prepared {
             count(blobs.len(), "blob")
         ));
 
+        // From here on `archy announce` can finish what relays keep from being finished now.
+        kept::Kept::new(request.identity_dir)
+            .keep(&self.app.manifest.app.id, &self.signed.bytes)?;
         let (announcement, bytes) = self.announcement()?;
         let announced = announce::announce(&self.identity, &announcement, &bytes, &relays).await?;
         Ok(self.report(blobs.len(), Some(announced)))
@@ -184,11 +189,12 @@ impl Prepared {
     }
 
     fn announcement(&self) -> Result<(Verified<Announcement>, Vec<u8>), Failure> {
-        let now = Timestamp::now();
-        let announcement = Announcement::of(&self.release, self.signed.bytes.len() as u64, now);
-        let signed = sign(&announcement, &self.identity.key, now)?;
-        let verified = announcement::verify(&signed.bytes, &self.identity.state, now)?;
-        Ok((verified, signed.bytes))
+        announcement(
+            &self.identity,
+            &self.release,
+            self.signed.bytes.len(),
+            Timestamp::now(),
+        )
     }
 
     fn report(&self, blobs_served: usize, announced: Option<Announced>) -> Published {
@@ -218,6 +224,19 @@ impl Prepared {
             announced,
         }
     }
+}
+
+/// Signs the announcement of a release of `size_bytes` bytes, and verifies it as every node will.
+fn announcement(
+    identity: &Identity,
+    release: &Verified<Release>,
+    size_bytes: usize,
+    now: Timestamp,
+) -> Result<(Verified<Announcement>, Vec<u8>), Failure> {
+    let announcement = Announcement::of(release, size_bytes as u64, now);
+    let signed = sign(&announcement, &identity.key, now)?;
+    let verified = announcement::verify(&signed.bytes, &identity.state, now)?;
+    Ok((verified, signed.bytes))
 }
 
 fn app_ref(publisher: Did, slug: &Slug) -> AppRef {

@@ -14,19 +14,26 @@ use crate::did::Did;
 use crate::id::{AppId, Blake3Hash};
 use crate::key_state::KeyStateError;
 use crate::release::ReleaseError;
+use crate::trust::opinion::Rater;
 
 mod announcements;
 mod catalog;
 mod cursors;
 mod evidence;
+mod history;
 mod key_states;
 mod marks;
+mod network;
+mod opinions;
 mod releases;
+mod scores;
 
 pub use announcements::{Admission, Source};
 pub use catalog::{CATALOG_LIMIT_MAX, CatalogEntry, CatalogPage, CatalogQuery};
+pub use history::{HISTORY_LIMIT_MAX, LogCursor, LogCursorError, LogEntry, LogRow};
 pub use key_states::{AdmitKeyStateError, KeyStateAdmission};
 pub use marks::Marks;
+pub use opinions::OpinionQuota;
 
 /// How far ahead of the highest known `seq` a new one may be.
 pub const SEQ_STEP_MAX: u64 = 1000;
@@ -38,6 +45,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: SqlitePool,
+    opinion_quota: OpinionQuota,
 }
 
 /// The database failed, or holds what it should not.
@@ -93,6 +101,14 @@ pub enum StoreError {
     /// The bytes handed in are not those of the verified statement.
     #[error("the bytes handed to the store are not those of statement {0}")]
     OtherBytes(Blake3Hash),
+    /// A reviewer list or vote handed in is beyond its limits.
+    #[error("{what} of event {event_id} is beyond its limits")]
+    Opinion {
+        /// What is wrong with it.
+        what: &'static str,
+        /// The event.
+        event_id: String,
+    },
 }
 
 impl Store {
@@ -147,7 +163,19 @@ impl Store {
             .run(&pool)
             .await
             .map_err(|source| StoreError::Migrate { path, source })?;
-        Ok(Self { pool })
+        Ok(Self {
+            pool,
+            opinion_quota: OpinionQuota::default(),
+        })
+    }
+
+    /// Bounds what is kept of reviewer lists and votes.
+    #[must_use]
+    pub fn with_opinion_quota(self, opinion_quota: OpinionQuota) -> Self {
+        Self {
+            opinion_quota,
+            ..self
+        }
     }
 
     /// Waits until everything is written and closes the database.
@@ -179,6 +207,16 @@ fn from_db(seq: i64) -> Result<u64, StoreError> {
         what: "counter",
         value: seq.to_string(),
     })
+}
+
+fn rater(bytes: &[u8]) -> Result<Rater, StoreError> {
+    bytes
+        .try_into()
+        .map(Rater::from_bytes)
+        .map_err(|_| StoreError::Corrupt {
+            what: "rater",
+            value: hex::encode(bytes),
+        })
 }
 
 fn hash(bytes: &[u8]) -> Result<Blake3Hash, StoreError> {

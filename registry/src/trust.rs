@@ -319,6 +319,17 @@ pub fn score(evidence: &Evidence, now: Timestamp) -> Score {
 }
 
 impl Band {
+    /// Returns its name, e.g. `some_trust`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::New => "new",
+            Self::Unproven => "unproven",
+            Self::SomeTrust => "some_trust",
+            Self::Trusted => "trusted",
+        }
+    }
+
     fn of(micro_points: i64) -> Self {
         match micro_points / POINT {
             ..15 => Self::New,

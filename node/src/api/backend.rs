@@ -11,8 +11,8 @@ use super::types::{
     AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, Health, History,
     HistoryParams, InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind,
     JobListParams, JobRef, Logs, LogsParams, NodeStatus, OpinionGiven, PinParams, Policy,
-    PolicyPage, Problem, PublishState, ReportParams, SearchParams, SearchResult, TrustPage,
-    TrustParams, UninstallParams, VouchParams,
+    PolicyPage, Problem, PublishState, ReportParams, ReviewerParams, Reviewers, SearchParams,
+    SearchResult, TrustPage, TrustParams, UninstallParams, VouchParams,
 };
 
 /// Bytes of a blob as they arrive.
@@ -117,6 +117,13 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         params: VouchParams,
     ) -> impl Future<Output = Result<OpinionGiven, Problem>> + Send;
+    /// `trust.reviewers`.
+    fn reviewers(&self) -> impl Future<Output = Result<Reviewers, Problem>> + Send;
+    /// `trust.reviewer`.
+    fn reviewer(
+        &self,
+        params: ReviewerParams,
+    ) -> impl Future<Output = Result<Reviewers, Problem>> + Send;
     /// `policy.show`.
     fn policy(&self) -> impl Future<Output = Result<PolicyPage, Problem>> + Send;
     /// `policy.set`.

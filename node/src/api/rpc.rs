@@ -95,6 +95,12 @@ pub(super) fn module<B: Backend>(api: Weak<Api<B>>) -> RpcModule<()> {
         "trust.vouch",
         |b, p| async move { b.backend.vouch(p).await },
     );
+    methods.add("trust.reviewers", |b, Nothing {}| async move {
+        b.backend.reviewers().await
+    });
+    methods.add("trust.reviewer", |b, p| async move {
+        b.backend.reviewer(p).await
+    });
     methods.add("policy.show", |b, Nothing {}| async move {
         b.backend.policy().await
     });

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use archy_nostr::{Draft, DraftError, Label, Pubkey};
-use archy_registry::store::CatalogQuery;
+use archy_registry::store::{CatalogQuery, HISTORY_LIMIT_MAX, LogCursor};
 use archy_registry::trust::opinion::{Rater, WORDS_BYTES_MAX};
 use archy_registry::trust::{Event, Evidence};
 use archy_registry::{Did, Slug};
@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use super::{Node, invalid, parse_slug};
 use crate::api::problem;
 use crate::api::types::{
-    BlockParams, Event as Changed, History, HistoryParams, Observation, OpinionGiven,
-    OpinionPublished, PinParams, Policy, PolicyPage, Problem, PublisherMark, ReportKind,
-    ReportParams, TrustCap, TrustPage, VouchOpinion, VouchParams,
+    BlockParams, Event as Changed, History, HistoryParams, OpinionGiven, OpinionPublished,
+    PinParams, Policy, PolicyPage, Problem, PublisherMark, ReportKind, ReportParams,
+    ReviewerParams, Reviewers, TrustCap, TrustPage, VouchOpinion, VouchParams,
 };
 use crate::policy::{Action, WARN_POINTS};
 use crate::problem as explain;
@@ -22,8 +22,6 @@ use crate::{observations, view};
 
 /// Rows of one answer unless asked otherwise.
 const ROWS: u32 = 100;
-/// Most rows of one answer.
-const ROWS_MAX: u32 = 500;
 /// Apps by which a publisher is recognised.
 const APPS: u32 = 3;
 
@@ -73,33 +71,41 @@ impl Node {
 
     pub(super) async fn trust_history(&self, params: HistoryParams) -> Result<History, Problem> {
         let publisher = parse_did(&params.publisher)?;
-        let limit = params.limit.unwrap_or(ROWS).clamp(1, ROWS_MAX) as usize;
-        let evidence = self.store.evidence(&publisher).await;
-        let evidence = evidence.map_err(|error| explain::of_store(&error))?;
-        let rows = observations::all(&evidence);
-        let start = match &params.before {
-            None => 0,
-            Some(before) => rows
-                .iter()
-                .position(|row| row.reference == *before)
-                .map(|place| place + 1)
-                .ok_or_else(|| {
-                    problem(
-                        "invalid",
-                        format!("no row of the history is called {before}"),
-                        "Begin again without `before`",
-                    )
-                })?,
+        let limit = params.limit.unwrap_or(ROWS).clamp(1, HISTORY_LIMIT_MAX);
+        let before: Option<LogCursor> = match params.before.as_deref().map(str::parse) {
+            None => None,
+            Some(Ok(cursor)) => Some(cursor),
+            Some(Err(error)) => return Err(invalid(&error)),
         };
-        let page: Vec<Observation> = rows.iter().skip(start).take(limit).cloned().collect();
-        let has_more = rows.len() > start + page.len();
+        let rows = self.store.history(&publisher, limit, before.as_ref()).await;
+        let rows = rows.map_err(|error| explain::of_store(&error))?;
+        let is_full = rows.len() == limit as usize;
         Ok(History {
-            next: page
+            observations: rows.iter().map(observations::of_row).collect(),
+            next: rows
                 .last()
-                .filter(|_| has_more)
-                .map(|row| row.reference.clone()),
-            observations: page,
+                .filter(|_| is_full)
+                .map(|row| row.cursor.to_string()),
         })
+    }
+
+    pub(super) async fn reviewer_list(&self) -> Result<Reviewers, Problem> {
+        let seeds = self.store.seeds().await;
+        let seeds = seeds.map_err(|error| explain::of_store(&error))?;
+        Ok(Reviewers {
+            reviewers: seeds.iter().map(ToString::to_string).collect(),
+            own: self.voice.pubkey()?,
+        })
+    }
+
+    pub(super) async fn set_reviewer(&self, params: ReviewerParams) -> Result<Reviewers, Problem> {
+        let rater = parse_rater(&params.pubkey)?;
+        let set = self
+            .store
+            .set_seed(&rater, params.trusted, Timestamp::now());
+        set.await.map_err(|error| explain::of_store(&error))?;
+        self.follow.hub().send(Changed::Catalog);
+        self.reviewer_list().await
     }
 
     pub(super) async fn set_pin(&self, params: PinParams) -> Result<TrustPage, Problem> {
@@ -314,8 +320,7 @@ fn parse_did(text: &str) -> Result<Did, Problem> {
         .map_err(|error: archy_registry::did::DidError| invalid(&error))
 }
 
-/// Reads a reviewer's pubkey.
-pub(super) fn parse_rater(text: &str) -> Result<Rater, Problem> {
+fn parse_rater(text: &str) -> Result<Rater, Problem> {
     text.parse()
         .map_err(|error: archy_registry::trust::opinion::RaterError| invalid(&error))
 }

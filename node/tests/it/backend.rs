@@ -157,6 +157,12 @@ impl Backend for Fixed {
     async fn vouch(&self, _: VouchParams) -> Result<OpinionGiven, Problem> {
         Err(no_such("such publisher"))
     }
+    async fn reviewers(&self) -> Result<Reviewers, Problem> {
+        Err(no_such("reviewer"))
+    }
+    async fn reviewer(&self, _: ReviewerParams) -> Result<Reviewers, Problem> {
+        Err(no_such("reviewer"))
+    }
     async fn policy(&self) -> Result<PolicyPage, Problem> {
         Err(no_such("policy"))
     }

@@ -170,7 +170,7 @@ async fn every_reason_has_its_observations_and_the_history_has_all_of_them() {
             "First heard of release 1 of notes"
         ]
     );
-    let lost = of(&publisher, json!({"before": "event 4711"}));
+    let lost = of(&publisher, json!({"before": "yesterday"}));
     let lost = node.rpc("trust.history", lost).await.unwrap_err();
     assert_eq!(lost["kind"], "invalid");
     node.daemon.stop().await;

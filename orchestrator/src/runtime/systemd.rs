@@ -228,8 +228,12 @@ impl Systemd {
         let manager = self.manager().await?;
         let names = units.iter().map(|&unit| unit.to_owned()).collect();
         let enabled = manager.enable_unit_files(names, false, true).await;
-        enabled.map_err(|source| self.call_failed("enable units", source))?;
-        Ok(())
+        let (_, changes) = enabled.map_err(|source| self.call_failed("enable units", source))?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        // Until it has read the links, systemd calls its own picture of the units outdated.
+        self.reload().await
     }
 
     /// Lists loaded units whose names match `pattern`.

@@ -87,7 +87,7 @@ async fn watch(
     let mut job: Job = node.call("job.show", &json!({ "job": id })).await?;
     loop {
         tell(&job, output, told);
-        if !matches!(job.state, JobState::Queued | JobState::Running) {
+        if job.has_ended() {
             return Ok(Some(job));
         }
         job = loop {
@@ -127,6 +127,11 @@ fn ended(job: Job) -> Result<Job, Failure> {
                 format!("the {} of {} failed: {}", job.kind, job.name, job.message),
             ),
         }),
+        JobState::Unknown => Err(Failure::failed(
+            "unknown",
+            format!("the {} of {} ended in a way that this archy does not know", job.kind, job.name),
+        )
+        .hint(format!("Install the archy that belongs to the node; see the job with: archy job show {} --json", job.id))),
     }
 }
 
@@ -155,6 +160,7 @@ fn state(job: &Job) -> String {
         JobState::Succeeded => "done".to_owned(),
         JobState::Failed => "failed".to_owned(),
         JobState::Cancelled => "cancelled".to_owned(),
+        JobState::Unknown => "in a state that this archy does not know".to_owned(),
     }
 }
 
@@ -213,5 +219,21 @@ mod tests {
             ended(job(JobState::Cancelled, None)).unwrap_err().kind,
             "cancelled"
         );
+    }
+
+    #[test]
+    fn a_newer_nodes_word_for_a_state_is_understood_as_far_as_it_can_be() {
+        let newer = |phase: &str| -> Job {
+            let text = json!({
+                "id": "1", "kind": "migrate", "app": {"publisher": "did:key:z", "slug": "notes"}, "name": "Notes",
+                "state": "postponed", "phase": phase, "percent": 3.0, "message": "", "problem": null,
+            });
+            serde_json::from_value(text).unwrap()
+        };
+        assert!(!newer("fetching").has_ended());
+        let job = newer("done");
+        assert!(job.has_ended());
+        assert!(words(&job).contains("does not know"));
+        assert!(ended(job).unwrap_err().hints[0].contains("archy job show 1"));
     }
 }

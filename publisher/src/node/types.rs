@@ -1,330 +1,345 @@
 //! The node's wire types, as far as the command line shows them; members that it does not know are ignored.
+//!
+//! A test compares them with the contract in `web/src/api/types`: a copy may leave members out, never have others. Where
+//! the contract has one of several words, a copy takes any: a newer node may know more of them.
 
 use serde::{Deserialize, Serialize};
 
-/// Something wrong, in the node's words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// Stable name.
-    pub kind: String,
-    /// One sentence.
-    pub message: String,
-    /// What to do next.
-    #[serde(default)]
-    pub hint: Option<String>,
-    /// Hashes, log lines and the like.
-    #[serde(default)]
-    pub details: Vec<String>,
+#[cfg(test)]
+mod tests;
+
+/// Declares copies of the contract's types: how they are decoded, and that the test compares them.
+macro_rules! copies {
+    ($($(#[$meta:meta])* pub $kind:ident $name:ident { $($body:tt)* })*) => {
+        $(
+            $(#[$meta])*
+            #[derive(Debug, Clone, Serialize, Deserialize)]
+            #[cfg_attr(test, derive(ts_rs::TS))]
+            #[serde(rename_all = "camelCase")]
+            #[cfg_attr(test, ts(export_to = "./"))]
+            pub $kind $name { $($body)* }
+        )*
+
+        /// Every type that is declared here, by name, in TypeScript.
+        #[cfg(test)]
+        pub(super) fn declared() -> Vec<(&'static str, String)> {
+            let config = ts_rs::Config::from_env();
+            vec![$((stringify!($name), <$name as ts_rs::TS>::inline(&config))),*]
+        }
+    };
 }
 
-/// Names an app.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppRef {
-    /// Origin DID.
-    pub publisher: String,
-    /// Slug.
-    pub slug: String,
+copies! {
+    /// Something wrong, in the node's words.
+    #[derive(PartialEq, Eq)]
+    pub struct Problem {
+        /// Stable name.
+        pub kind: String,
+        /// One sentence.
+        pub message: String,
+        /// What to do next.
+        #[serde(default)]
+        pub hint: Option<String>,
+        /// Hashes, log lines and the like.
+        #[serde(default)]
+        pub details: Vec<String>,
+    }
+
+    /// Names an app.
+    #[derive(PartialEq, Eq)]
+    pub struct AppRef {
+        /// Origin DID.
+        pub publisher: String,
+        /// Slug.
+        pub slug: String,
+    }
+
+    /// Answer of `publish.state`.
+    pub struct PublishState {
+        /// Highest `seq` of the app that the node has seen.
+        pub highest_seq: Option<u64>,
+        /// Relays to publish on.
+        pub relays: Vec<String>,
+        /// The node's iroh endpoint.
+        pub endpoint: EndpointInfo,
+    }
+
+    /// An iroh endpoint.
+    pub struct EndpointInfo {
+        /// Endpoint id.
+        pub id: String,
+        /// `ip:port`.
+        pub addresses: Vec<String>,
+        /// iroh relay URLs.
+        pub relays: Vec<String>,
+    }
+
+    /// Answer of `store.search`.
+    pub struct SearchResult {
+        /// The page of apps, best first.
+        pub apps: Vec<AppCard>,
+        /// How many there are in all.
+        pub total: u32,
+    }
+
+    /// An app in the catalog.
+    pub struct AppCard {
+        /// Which app.
+        pub app: AppRef,
+        /// Display name.
+        pub name: String,
+        /// One line.
+        pub tagline: String,
+        /// Category.
+        pub category: String,
+        /// Newest version.
+        pub version: String,
+        /// Bytes to fetch.
+        pub download_size_bytes: u64,
+        /// OCI architectures.
+        pub architectures: Vec<String>,
+        /// What the node thinks of the publisher.
+        pub trust: TrustBadge,
+        /// State of the installed instance.
+        pub installed: Option<String>,
+        /// Whether the announcement is past its expiry.
+        #[serde(default)]
+        pub stale: bool,
+    }
+
+    /// A trust score in short.
+    pub struct TrustBadge {
+        /// 0–100.
+        pub points: f64,
+        /// Band of the score.
+        pub band: String,
+    }
+
+    /// Answer of `store.show`.
+    pub struct AppPage {
+        /// The card.
+        pub card: AppCard,
+        /// What the app may do.
+        pub rights: Vec<Right>,
+        /// Who publishes it.
+        pub publisher: PublisherCard,
+        /// The verified release.
+        pub release: Option<ReleaseInfo>,
+        /// Why it cannot be installed now.
+        pub problem: Option<Problem>,
+        /// Website.
+        pub website: Option<String>,
+        /// Licence.
+        pub license: Option<String>,
+    }
+
+    /// One right in plain words.
+    pub struct Right {
+        /// The sentence.
+        pub text: String,
+    }
+
+    /// Who publishes an app.
+    pub struct PublisherCard {
+        /// Origin DID.
+        pub did: String,
+        /// Points and band.
+        pub trust: TrustBadge,
+        /// The reasons; their points add up to the score.
+        pub reasons: Vec<TrustReason>,
+    }
+
+    /// One reason of a trust score.
+    pub struct TrustReason {
+        /// The sentence.
+        pub text: String,
+        /// Points, may be negative.
+        pub points: f64,
+    }
+
+    /// A verified release.
+    pub struct ReleaseInfo {
+        /// Version.
+        pub version: String,
+        /// Counter.
+        pub seq: u64,
+        /// BLAKE3 of the release.
+        pub hash: String,
+        /// When it was signed.
+        pub created: String,
+    }
+
+    /// Answer of `package.list`.
+    pub struct InstanceList {
+        /// Installed apps by name.
+        pub instances: Vec<Instance>,
+        /// When this was observed.
+        pub observed: String,
+        /// Whether this is the last known state.
+        pub stale: bool,
+    }
+
+    /// An installed app.
+    pub struct Instance {
+        /// Which app.
+        pub app: AppRef,
+        /// Display name.
+        pub name: String,
+        /// Installed version.
+        pub version: String,
+        /// How it is.
+        pub state: String,
+        /// Why it is not well.
+        pub problem: Option<Problem>,
+        /// Its containers.
+        pub containers: Vec<ContainerInfo>,
+        /// What can be opened.
+        pub interfaces: Vec<InterfaceInfo>,
+        /// A newer version.
+        pub update: Option<String>,
+        /// The job that works on it now.
+        pub job: Option<String>,
+        /// Where its data is.
+        pub data_dir: String,
+    }
+
+    /// A container of an instance.
+    pub struct ContainerInfo {
+        /// Name within the app.
+        pub name: String,
+        /// How it is.
+        pub state: String,
+        /// Health in podman's word.
+        pub health: Option<String>,
+        /// How often systemd restarted it.
+        pub restarts: u32,
+    }
+
+    /// Something to open.
+    pub struct InterfaceInfo {
+        /// Shown name.
+        pub name: String,
+        /// Port on the node.
+        pub port: Option<u16>,
+        /// First page.
+        pub path: String,
+    }
+
+    /// Answer of everything that starts a job.
+    pub struct JobRef {
+        /// The job's id.
+        pub job: String,
+    }
+
+    /// A job.
+    pub struct Job {
+        /// Id.
+        pub id: String,
+        /// What it does.
+        pub kind: String,
+        /// On which app.
+        pub app: AppRef,
+        /// Display name of the app.
+        pub name: String,
+        /// Whether it has ended, and how.
+        pub state: JobState,
+        /// Where it is.
+        pub phase: String,
+        /// 0–100.
+        pub percent: f64,
+        /// What happens now.
+        pub message: String,
+        /// Why it failed.
+        #[serde(default)]
+        pub problem: Option<Problem>,
+    }
+
+    /// Whether a job has ended, and how.
+    #[derive(Copy, PartialEq, Eq)]
+    pub enum JobState {
+        /// Waits for its turn.
+        Queued,
+        /// At work.
+        Running,
+        /// Done.
+        Succeeded,
+        /// Ended without success.
+        Failed,
+        /// Cancelled by the owner.
+        Cancelled,
+        /// A newer node's word; [`Job::has_ended`] tells whether it has.
+        #[serde(other)]
+        #[cfg_attr(test, ts(skip))]
+        Unknown,
+    }
+
+    /// Answer of `package.logs`.
+    pub struct Logs {
+        /// Oldest first.
+        pub lines: Vec<LogLine>,
+    }
+
+    /// One line of an app's log.
+    #[derive(PartialEq, Eq)]
+    pub struct LogLine {
+        /// When.
+        pub at: String,
+        /// Which container.
+        pub container: String,
+        /// The text.
+        pub text: String,
+    }
+
+    /// Answer of `node.status`.
+    pub struct NodeStatus {
+        /// The node's name.
+        pub name: String,
+        /// archyd's version.
+        pub version: String,
+        /// OCI architecture.
+        pub architecture: String,
+        /// This node's own iroh endpoint.
+        pub endpoint: EndpointInfo,
+        /// Relays it follows.
+        pub relays: Vec<RelayInfo>,
+        /// Its own relay's URL.
+        pub own_relay: Option<String>,
+        /// Peers on the LAN.
+        pub lan_peers: u32,
+        /// Parts of the daemon.
+        pub components: Vec<ComponentInfo>,
+        /// Apps in the catalog.
+        pub catalog_apps: u32,
+    }
+
+    /// A relay that the node follows.
+    pub struct RelayInfo {
+        /// Address.
+        pub url: String,
+        /// Whether it is connected.
+        pub connected: bool,
+        /// Why it is not connected.
+        pub last_error: Option<String>,
+    }
+
+    /// A part of the daemon.
+    pub struct ComponentInfo {
+        /// Name.
+        pub name: String,
+        /// `running`, `degraded`, `stopped`.
+        pub state: String,
+        /// Last error in words.
+        pub last_error: Option<String>,
+    }
 }
 
-/// Answer of `publish.state`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PublishState {
-    /// Highest `seq` of the app that the node has seen.
-    pub highest_seq: Option<u64>,
-    /// Relays to publish on.
-    pub relays: Vec<String>,
-    /// The node's iroh endpoint.
-    pub endpoint: EndpointInfo,
-}
-
-/// An iroh endpoint.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct EndpointInfo {
-    /// Endpoint id.
-    pub id: String,
-    /// `ip:port`.
-    pub addresses: Vec<String>,
-    /// iroh relay URLs.
-    pub relays: Vec<String>,
-}
-
-/// Answer of `store.search`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SearchResult {
-    /// The page of apps, best first.
-    pub apps: Vec<AppCard>,
-    /// How many there are in all.
-    pub total: u32,
-}
-
-/// An app in the catalog.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AppCard {
-    /// Which app.
-    pub app: AppRef,
-    /// Display name.
-    pub name: String,
-    /// One line.
-    pub tagline: String,
-    /// Category.
-    pub category: String,
-    /// Newest version.
-    pub version: String,
-    /// Bytes to fetch.
-    pub download_size_bytes: u64,
-    /// OCI architectures.
-    pub architectures: Vec<String>,
-    /// What the node thinks of the publisher.
-    pub trust: TrustBadge,
-    /// State of the installed instance.
-    pub installed: Option<String>,
-    /// Whether the announcement is past its expiry.
-    #[serde(default)]
-    pub stale: bool,
-}
-
-/// A trust score in short.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TrustBadge {
-    /// 0–100.
-    pub points: f64,
-    /// Band of the score.
-    pub band: String,
-}
-
-/// Answer of `store.show`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AppPage {
-    /// The card.
-    pub card: AppCard,
-    /// What the app may do.
-    pub rights: Vec<Right>,
-    /// Who publishes it.
-    pub publisher: PublisherCard,
-    /// The verified release.
-    pub release: Option<ReleaseInfo>,
-    /// Why it cannot be installed now.
-    pub problem: Option<Problem>,
-    /// Website.
-    pub website: Option<String>,
-    /// Licence.
-    pub license: Option<String>,
-}
-
-/// One right in plain words.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Right {
-    /// The sentence.
-    pub text: String,
-}
-
-/// Who publishes an app.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct PublisherCard {
-    /// Origin DID.
-    pub did: String,
-    /// Points and band.
-    pub trust: TrustBadge,
-    /// The reasons; their points add up to the score.
-    pub reasons: Vec<TrustReason>,
-}
-
-/// One reason of a trust score.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct TrustReason {
-    /// The sentence.
-    pub text: String,
-    /// Points, may be negative.
-    pub points: f64,
-}
-
-/// A verified release.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ReleaseInfo {
-    /// Version.
-    pub version: String,
-    /// Counter.
-    pub seq: u64,
-    /// BLAKE3 of the release.
-    pub hash: String,
-    /// When it was signed.
-    pub created: String,
-}
-
-/// Answer of `package.list`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct InstanceList {
-    /// Installed apps by name.
-    pub instances: Vec<Instance>,
-    /// When this was observed.
-    pub observed: String,
-    /// Whether this is the last known state.
-    pub stale: bool,
-}
-
-/// An installed app.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Instance {
-    /// Which app.
-    pub app: AppRef,
-    /// Display name.
-    pub name: String,
-    /// Installed version.
-    pub version: String,
-    /// How it is.
-    pub state: String,
-    /// Why it is not well.
-    pub problem: Option<Problem>,
-    /// Its containers.
-    pub containers: Vec<ContainerInfo>,
-    /// What can be opened.
-    pub interfaces: Vec<InterfaceInfo>,
-    /// A newer version.
-    pub update: Option<String>,
-    /// The job that works on it now.
-    pub job: Option<String>,
-    /// Where its data is.
-    pub data_dir: String,
-}
-
-/// A container of an instance.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ContainerInfo {
-    /// Name within the app.
-    pub name: String,
-    /// How it is.
-    pub state: String,
-    /// Health in podman's word.
-    pub health: Option<String>,
-    /// How often systemd restarted it.
-    pub restarts: u32,
-}
-
-/// Something to open.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct InterfaceInfo {
-    /// Shown name.
-    pub name: String,
-    /// Port on the node.
-    pub port: Option<u16>,
-    /// First page.
-    pub path: String,
-}
-
-/// Answer of everything that starts a job.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct JobRef {
-    /// The job's id.
-    pub job: String,
-}
-
-/// A job.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Job {
-    /// Id.
-    pub id: String,
-    /// What it does.
-    pub kind: String,
-    /// On which app.
-    pub app: AppRef,
-    /// Display name of the app.
-    pub name: String,
-    /// Whether it has ended, and how.
-    pub state: JobState,
-    /// Where it is.
-    pub phase: String,
-    /// 0–100.
-    pub percent: f64,
-    /// What happens now.
-    pub message: String,
-    /// Why it failed.
-    #[serde(default)]
-    pub problem: Option<Problem>,
-}
-
-/// Whether a job has ended, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum JobState {
-    /// Waits for its turn.
-    Queued,
-    /// At work.
-    Running,
-    /// Done.
-    Succeeded,
-    /// Ended without success.
-    Failed,
-    /// Cancelled by the owner.
-    Cancelled,
-}
-
-/// Answer of `package.logs`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Logs {
-    /// Oldest first.
-    pub lines: Vec<LogLine>,
-}
-
-/// One line of an app's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogLine {
-    /// When.
-    pub at: String,
-    /// Which container.
-    pub container: String,
-    /// The text.
-    pub text: String,
-}
-
-/// Answer of `node.status`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NodeStatus {
-    /// The node's name.
-    pub name: String,
-    /// archyd's version.
-    pub version: String,
-    /// OCI architecture.
-    pub architecture: String,
-    /// This node's own iroh endpoint.
-    pub endpoint: EndpointInfo,
-    /// Relays it follows.
-    pub relays: Vec<RelayInfo>,
-    /// Its own relay's URL.
-    pub own_relay: Option<String>,
-    /// Peers on the LAN.
-    pub lan_peers: u32,
-    /// Parts of the daemon.
-    pub components: Vec<ComponentInfo>,
-    /// Apps in the catalog.
-    pub catalog_apps: u32,
-}
-
-/// A relay that the node follows.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RelayInfo {
-    /// Address.
-    pub url: String,
-    /// Whether it is connected.
-    pub connected: bool,
-    /// Why it is not connected.
-    pub last_error: Option<String>,
-}
-
-/// A part of the daemon.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ComponentInfo {
-    /// Name.
-    pub name: String,
-    /// `running`, `degraded`, `stopped`.
-    pub state: String,
-    /// Last error in words.
-    pub last_error: Option<String>,
+impl Job {
+    /// Tells whether it will not change any more.
+    pub fn has_ended(&self) -> bool {
+        match self.state {
+            JobState::Queued | JobState::Running => false,
+            JobState::Succeeded | JobState::Failed | JobState::Cancelled => true,
+            JobState::Unknown => self.phase == "done",
+        }
+    }
 }

@@ -304,3 +304,37 @@ async fn a_release_is_for_every_platform_that_it_has_an_image_for() {
         .count();
     assert_eq!(identity, 1);
 }
+
+#[tokio::test]
+async fn what_was_published_is_announced_again_with_new_dates_only() {
+    let node = TestNode::start().await;
+    let person = publisher(&node).await;
+    let nothing = person.types(&["--json", "announce"]).await;
+    assert_eq!(
+        (nothing.code, nothing.json()["kind"].clone()),
+        (5, json!("notFound"))
+    );
+    let published = person.types(&PUBLISH).await.json();
+    let (_, before) = believed(&heard(&node, 2).await);
+
+    // Events are dated in whole seconds, and the later one replaces the earlier at the relay.
+    let again = person.types(&["--json", "announce", "notes"]).await;
+    assert_eq!(again.code, 0, "{again:?}");
+    assert_eq!(again.json()[0]["seq"], published["seq"]);
+    assert_eq!(again.json()[0]["app"], published["app"]);
+    let (_, after) = believed(&heard(&node, 2).await);
+    assert_eq!((after.seq, &after.release), (before.seq, &before.release));
+    assert!(after.expires >= before.expires);
+
+    // The node has heard of a newer release: announcing the older one would be a rollback.
+    let endpoint = node.swarm.endpoint();
+    let endpoint = json!({ "id": endpoint.id, "addresses": endpoint.addresses, "relays": [] });
+    let state =
+        json!({ "highestSeq": 7, "relays": [node.relay.url().to_string()], "endpoint": endpoint });
+    node.answers("publish.state", Ok(state));
+    let refused = person.types(&["--json", "announce"]).await;
+    assert_eq!(
+        (refused.code, refused.json()["kind"].clone()),
+        (3, json!("rollback"))
+    );
+}

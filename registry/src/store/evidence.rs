@@ -1,12 +1,15 @@
 //! The evidence log: what happened on this node, and all that is known of a publisher.
+//!
+//! What others say is counted as far as the network of reviewers reaches; see [`super::network`].
 
 use jiff::Timestamp;
+use sqlx::SqliteConnection;
 
 use super::key_states::chain;
-use super::{Store, StoreError, from_db, from_ms, parse, to_ms};
+use super::{Store, StoreError, from_db, from_ms, parse, rater, to_ms};
 use crate::did::Did;
 use crate::key_state::KeyState;
-use crate::trust::{Contradiction, Event, Evidence, Recorded, Sighting};
+use crate::trust::{Contradiction, Event, Evidence, Recorded, Sighting, Voice};
 
 /// Most events of one publisher that are read; the newest ones count.
 const EVENTS_MAX: u32 = 20_000;
@@ -48,6 +51,7 @@ impl Store {
     ///
     /// [`StoreError`].
     pub async fn evidence(&self, publisher: &Did) -> Result<Evidence, StoreError> {
+        self.weigh_if_stale().await?;
         let mut transaction = self.pool.begin().await?;
         let name = publisher.to_string();
         let state = chain(&mut transaction, publisher)
@@ -74,6 +78,10 @@ impl Store {
         .bind(&name)
         .fetch_all(&mut *transaction)
         .await?;
+        let seeds: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM seeds")
+            .fetch_one(&mut *transaction)
+            .await?;
+        let voices = voices(&mut transaction, &name).await?;
         Ok(Evidence {
             publisher: *publisher,
             key_state_seq: state.seq,
@@ -116,8 +124,8 @@ impl Store {
                     })
                 })
                 .collect::<Result<_, StoreError>>()?,
-            seeds: 0,
-            voices: Vec::new(),
+            seeds: from_db(seeds)?,
+            voices,
         })
     }
 
@@ -134,6 +142,37 @@ impl Store {
         .await?;
         names.iter().map(|name| parse("publisher", name)).collect()
     }
+}
+
+/// What a vote's row says of it: rater, opinion, event id, date, weight, introducer.
+type VoiceRow = (Vec<u8>, String, Vec<u8>, i64, i64, Vec<u8>);
+
+/// Returns the newest word of every rater within reach.
+async fn voices(
+    connection: &mut SqliteConnection,
+    publisher: &str,
+) -> Result<Vec<Voice>, StoreError> {
+    // CROSS JOIN: the votes come first, of which a publisher has few.
+    let rows: Vec<VoiceRow> = sqlx::query_as(
+        "SELECT votes.rater, opinion, event_id, created, weight, introducer
+         FROM votes CROSS JOIN standings ON standings.rater = votes.rater
+         WHERE publisher = ? AND reached = 1 AND live = 1 ORDER BY votes.rater",
+    )
+    .bind(publisher)
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|(by, opinion, event_id, created, weight, introducer)| {
+            Ok(Voice {
+                rater: rater(&by)?,
+                opinion: parse("opinion", &opinion)?,
+                event_id: hex::encode(event_id),
+                created: from_ms(created)?,
+                weight: from_db(weight)?,
+                introducer: rater(&introducer)?,
+            })
+        })
+        .collect()
 }
 
 fn read(json: &str) -> Result<Event, StoreError> {

@@ -8,6 +8,7 @@ mod manifest_roundtrip;
 mod statement;
 mod store;
 mod store_catalog;
+mod store_trust;
 mod trust;
 mod trust_network;
 mod trust_outcomes;

@@ -55,7 +55,7 @@ wire! {
     pub struct HistoryParams {
         /// Origin DID.
         pub publisher: String,
-        /// Return at most this many, 1–500. Default 100.
+        /// Return at most this many, 1–200. Default 100.
         #[serde(default)]
         pub limit: Option<u32>,
         /// Only what is older than this: `next` of an earlier answer.

@@ -1,0 +1,160 @@
+//! Why the orchestrator did not do what it was asked, as problems.
+
+use archy_orchestrator as orchestrator;
+use archy_orchestrator::{ChangeError, InstallError, LoadError, Refusal, StartError};
+use archy_registry::Slug;
+
+use crate::api::problem;
+use crate::api::types::Problem;
+use crate::machine::MachineError;
+use crate::problem as explain;
+
+pub(super) fn not_installed(app: &Slug) -> Problem {
+    problem(
+        "notInstalled",
+        format!("{app} is not installed"),
+        "`archy status` lists what is",
+    )
+}
+
+pub(super) fn of_load(error: &LoadError) -> Problem {
+    let (kind, message, hint) = match error {
+        LoadError::Differs { .. } => (
+            "content",
+            "podman made another image of the bytes than the publisher signed",
+            "Tell the publisher; nothing was installed",
+        ),
+        LoadError::Podman { .. } => (
+            "podman",
+            "podman could not take the app's image in",
+            "Run `archyd doctor`; check the space on the disk",
+        ),
+    };
+    detailed(kind, message.to_owned(), hint, error)
+}
+
+pub(super) fn of_install(error: InstallError) -> MachineError {
+    let by_machine = |problem| MachineError::Failed {
+        problem,
+        by_app: false,
+    };
+    match error {
+        InstallError::Cancelled => MachineError::Stopped,
+        InstallError::Refused(refusal) => by_machine(of_refusal(&refusal)),
+        InstallError::Start(error) => of_start(&error),
+        InstallError::ImageMissing { .. } => by_machine(detailed(
+            "podman",
+            "podman lost an image while the app was installed".to_owned(),
+            "Install again",
+            &error,
+        )),
+        InstallError::Machine(error) => by_machine(of_machine(&error)),
+    }
+}
+
+pub(super) fn of_change(error: ChangeError) -> MachineError {
+    let by_machine = |problem| MachineError::Failed {
+        problem,
+        by_app: false,
+    };
+    match error {
+        ChangeError::NotInstalled(app) => by_machine(not_installed(&app)),
+        ChangeError::Cancelled(_) => MachineError::Stopped,
+        ChangeError::Start(error) => of_start(&error),
+        ChangeError::Purge { .. } => by_machine(detailed(
+            "purge",
+            "The app's data could not be removed whole".to_owned(),
+            "Stop what uses it, then try again",
+            &error,
+        )),
+        ChangeError::Journal(error) => by_machine(explain::internal("read the journal", &error)),
+        ChangeError::Machine(error) => by_machine(of_machine(&error)),
+    }
+}
+
+fn of_start(error: &StartError) -> MachineError {
+    match error {
+        StartError::Container { failure, log, .. } => {
+            let (kind, by_app) = match failure {
+                orchestrator::Failure::PortTaken { .. } => ("portTaken", false),
+                orchestrator::Failure::NeverHealthy { .. } | orchestrator::Failure::Timeout => {
+                    ("neverHealthy", true)
+                }
+                orchestrator::Failure::NotRunnable
+                | orchestrator::Failure::OutOfMemory
+                | orchestrator::Failure::Exited { .. }
+                | orchestrator::Failure::Killed { .. }
+                | orchestrator::Failure::Dependency
+                | orchestrator::Failure::Unknown { .. } => ("notRunning", true),
+                orchestrator::Failure::ImageMissing
+                | orchestrator::Failure::SecretMissing
+                | orchestrator::Failure::DataMissing => ("notRunning", false),
+            };
+            let mut failed = problem(
+                kind,
+                error.to_string(),
+                match kind {
+                    "portTaken" => "Stop what uses the port, then try again",
+                    _ => "Its last log lines are in the details; tell the publisher",
+                },
+            );
+            failed.details = log.clone();
+            MachineError::Failed {
+                problem: failed,
+                by_app,
+            }
+        }
+        StartError::Systemd(error) => MachineError::Failed {
+            problem: detailed(
+                "systemd",
+                "systemd did not answer".to_owned(),
+                "Run `archyd doctor`",
+                error,
+            ),
+            by_app: false,
+        },
+    }
+}
+
+fn of_refusal(refusal: &Refusal) -> Problem {
+    let (kind, hint) = match refusal {
+        Refusal::Unsupported { .. } => ("unsupported", "Wait for a version of archy that does it"),
+        Refusal::Render(_) => ("cannotRun", "Tell the publisher; nothing was installed"),
+        Refusal::SlugTaken { .. } => (
+            "slugTaken",
+            "Keep the app that you have, or uninstall and purge it first",
+        ),
+        Refusal::DataOfAnother { .. } => (
+            "slugTaken",
+            "Purge the kept data first if you no longer need it",
+        ),
+        Refusal::Installed { .. } => (
+            "installed",
+            "To change to the announced version, uninstall it (its data stays) and install again",
+        ),
+        Refusal::ContainerTaken { .. } => ("nameTaken", "Remove or rename that container first"),
+        Refusal::Ports(_) => ("portTaken", "Stop what uses the port, then try again"),
+        Refusal::Disk { .. } => ("diskFull", "Make room on the disk, then try again"),
+    };
+    let texts = explain::causes(refusal);
+    let mut refused = problem(kind, texts.join(": "), hint);
+    if texts.len() > 1 {
+        refused.details = texts;
+    }
+    refused
+}
+
+fn of_machine(error: &orchestrator::MachineError) -> Problem {
+    detailed(
+        "machine",
+        "podman, systemd or the disk did not do its part".to_owned(),
+        "Run `archyd doctor`; the details say what failed",
+        error,
+    )
+}
+
+fn detailed(kind: &str, message: String, hint: &str, error: &dyn std::error::Error) -> Problem {
+    let mut failed = problem(kind, message, hint);
+    failed.details = explain::causes(error);
+    failed
+}
