@@ -1,10 +1,13 @@
 //! From an event that was heard to an app in the catalog: verify, admit, fetch the release, verify again.
 //!
-//! Two loops. [`Follow::hear`] takes statements from relays, cheapest check first, and admits what holds.
+//! Two loops. [`Follow::hear`] takes statements from relays, cheapest check first, and admits what holds:
+//! size, id and Nostr signature were checked by the follower; here come pauses and limits, then the publisher's
+//! proof. What waits in the channel is admitted together, so that the disk is waited for once.
 //! [`Follow::fetch_missing`] is level-triggered: whatever the catalog names and this node lacks is fetched,
 //! with back-off, whether the announcement came now or before a restart. Nothing is published from here.
 
 mod fetch;
+mod opinions;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -12,8 +15,7 @@ use std::sync::Mutex;
 use archy_nostr::{Heard, Message, Subject};
 use archy_registry::announcement::{self, Announcement};
 use archy_registry::release::Asset;
-use archy_registry::store::{Admission, KeyStateAdmission, Source};
-use archy_registry::trust::opinion::{ReviewerList, Vote};
+use archy_registry::store::{Admission, Arrival, BATCH_MAX, KeyStateAdmission, OverQuota, Source};
 use archy_registry::{AppId, Blake3Hash, Did, Slug, Store, Verified, trust};
 use archy_swarm::Swarm;
 use jiff::Timestamp;
@@ -50,6 +52,14 @@ struct Claimed {
     publisher: Did,
 }
 
+/// An announcement that holds, on its way into the store.
+struct Offer<'a> {
+    announcement: Verified<Announcement>,
+    heard: &'a Heard,
+    pubkey: String,
+    source: Source,
+}
+
 impl Follow {
     /// Follows into `store`.
     pub fn new(store: Store, swarm: Slot<Swarm>, hub: Hub) -> Self {
@@ -72,57 +82,94 @@ impl Follow {
 
     /// Takes what relays hand on until the channel or the daemon ends.
     pub async fn hear_all(&self, mut heard: mpsc::Receiver<Message>, stop: &CancellationToken) {
+        let mut waiting = Vec::with_capacity(BATCH_MAX);
         loop {
-            let next = tokio::select! {
+            let taken = tokio::select! {
                 () = stop.cancelled() => return,
-                next = heard.recv() => next,
+                taken = heard.recv_many(&mut waiting, BATCH_MAX) => taken,
             };
-            match next {
-                None => return,
-                Some(Message::Statement(statement)) => {
-                    self.hear(&statement, Timestamp::now()).await;
-                }
-                Some(Message::Reviewers(list)) => opinion(&Said::Reviewers(list)),
-                Some(Message::Vote(vote)) => opinion(&Said::Vote(vote)),
+            if taken == 0 {
+                return;
             }
+            let now = Timestamp::now();
+            let mut statements = Vec::with_capacity(taken);
+            for message in waiting.drain(..) {
+                match message {
+                    Message::Statement(statement) => statements.push(statement),
+                    Message::Reviewers(list) => self.reviewers(&list, now).await,
+                    Message::Vote(vote) => self.vote(&vote, now).await,
+                }
+            }
+            self.hear(&statements, now).await;
         }
     }
 
-    /// Judges one statement.
-    pub async fn hear(&self, heard: &Heard, now: Timestamp) {
-        let relay = heard.relay.as_str();
-        let pubkey = heard.pubkey.to_string();
-        if self.refusals.is_paused(relay, &pubkey, now) {
-            return;
-        }
-        let claimed: Claimed = match serde_json::from_slice(&heard.content) {
-            Ok(claimed) => claimed,
-            Err(error) => {
-                let mut refusal = problem("malformed", "The statement names no publisher", "");
-                refusal.details.push(error.to_string());
-                self.refusals.add(relay, &pubkey, None, &refusal, now);
-                return;
+    /// Judges statements in their order.
+    pub async fn hear(&self, heard: &[Heard], now: Timestamp) {
+        let mut offers = Vec::new();
+        for statement in heard {
+            let relay = statement.relay.as_str();
+            let pubkey = statement.pubkey.to_string();
+            if self.refusals.is_paused(relay, &pubkey, now) {
+                continue;
             }
-        };
-        let publisher = claimed.publisher;
-        let (app, judged) = match &heard.subject {
-            Subject::KeyState => (None, self.key_state(&publisher, heard, now).await),
-            Subject::Announcement(slug) => {
-                let app = AppId {
-                    publisher,
-                    slug: slug.clone(),
-                };
-                let judged = self.announcement(&app, heard, now).await;
-                (Some(app), judged)
+            let claimed: Claimed = match serde_json::from_slice(&statement.content) {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    let mut refusal = problem("malformed", "The statement names no publisher", "");
+                    refusal.details.push(error.to_string());
+                    self.refusals.add(relay, &pubkey, None, &refusal, now);
+                    continue;
+                }
+            };
+            let publisher = claimed.publisher;
+            match &statement.subject {
+                Subject::KeyState => {
+                    // It decides about what comes after it, not about what came before.
+                    self.admit(std::mem::take(&mut offers), now).await;
+                    if let Err(refusal) = self.key_state(&publisher, statement, now).await {
+                        self.refuse(statement, &publisher, None, &refusal, now);
+                    }
+                }
+                Subject::Announcement(slug) => {
+                    let app = AppId {
+                        publisher,
+                        slug: slug.clone(),
+                    };
+                    match self.check(&app, statement, &pubkey, now).await {
+                        Ok(announcement) => offers.push(Offer {
+                            announcement,
+                            heard: statement,
+                            pubkey,
+                            source: Source {
+                                relay: relay.to_owned(),
+                                event_id: statement.event_id.to_string(),
+                            },
+                        }),
+                        Err(refusal) => {
+                            self.refuse(statement, &publisher, Some(app), &refusal, now);
+                        }
+                    }
+                }
             }
-        };
-        if let Err(refusal) = judged {
-            tracing::info!(
-                relay, pubkey, %publisher, kind = %refusal.kind, details = ?refusal.details,
-                "refused what was heard: {}", refusal.message
-            );
-            self.refusals.add(relay, &pubkey, app, &refusal, now);
         }
+        self.admit(offers, now).await;
+    }
+
+    fn refuse(
+        &self,
+        heard: &Heard,
+        publisher: &Did,
+        app: Option<AppId>,
+        refusal: &Problem,
+        now: Timestamp,
+    ) {
+        let (relay, pubkey) = (heard.relay.as_str(), heard.pubkey.to_string());
+        tracing::info!(
+            relay, pubkey, %publisher, kind = %refusal.kind, details = ?refusal.details,
+            "refused what was heard: {}", refusal.message
+        );
+        self.refusals.add(relay, &pubkey, app, refusal, now);
     }
 
     async fn key_state(
@@ -167,12 +214,22 @@ impl Follow {
         Ok(())
     }
 
-    async fn announcement(
+    /// Checks an announcement, the limits first: they cost less than a signature.
+    async fn check(
         &self,
         app: &AppId,
         heard: &Heard,
+        pubkey: &str,
         now: Timestamp,
-    ) -> Result<(), Problem> {
+    ) -> Result<Verified<Announcement>, Problem> {
+        let refused = self
+            .store
+            .over_quota(app, Some(pubkey), now)
+            .await
+            .map_err(|error| explain::of_store(&error))?;
+        if let Some(refused) = refused {
+            return Err(over_quota(refused));
+        }
         let state = self
             .store
             .key_state(&app.publisher)
@@ -181,45 +238,60 @@ impl Follow {
         let announcement = announcement::verify(&heard.content, &state, now)
             .map_err(|error| explain::of_announcement(&error))?;
         check_label(&announcement, &app.slug)?;
-        let source = Source {
-            relay: heard.relay.to_string(),
-            event_id: heard.event_id.to_string(),
+        Ok(announcement)
+    }
+
+    /// Admits announcements that hold.
+    async fn admit(&self, offers: Vec<Offer<'_>>, now: Timestamp) {
+        let arrivals: Vec<Arrival<'_>> = offers
+            .iter()
+            .map(|offer| Arrival {
+                announcement: &offer.announcement,
+                bytes: &offer.heard.content,
+                source: &offer.source,
+                pubkey: Some(&offer.pubkey),
+            })
+            .collect();
+        if arrivals.is_empty() {
+            return;
+        }
+        let admitted = match self.store.admit_announcements(&arrivals, now).await {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                let refusal = explain::of_store(&error);
+                for offer in &offers {
+                    let app = offer.announcement.app();
+                    self.refuse(
+                        offer.heard,
+                        &app.publisher,
+                        Some(app.clone()),
+                        &refusal,
+                        now,
+                    );
+                }
+                return;
+            }
         };
-        let admitted = self
-            .store
-            .admit_announcement(&announcement, &heard.content, &source, now)
-            .await
-            .map_err(|error| explain::of_store(&error))?;
-        match admitted {
-            Admission::Newest => {
-                tracing::info!(
-                    %app, seq = announcement.seq, version = %announcement.version,
-                    release.hash = %announcement.release.blake3, relay = %heard.relay,
-                    "heard of a release"
+        let mut is_news = false;
+        for (offer, admission) in offers.iter().zip(admitted) {
+            is_news |= matches!(
+                admission,
+                Admission::Newest | Admission::Equivocation { .. }
+            );
+            if let Err(refusal) = judged(offer, admission) {
+                let app = offer.announcement.app();
+                self.refuse(
+                    offer.heard,
+                    &app.publisher,
+                    Some(app.clone()),
+                    &refusal,
+                    now,
                 );
-                self.wanted.notify_one();
-                self.hub.send(Event::Catalog);
-                Ok(())
             }
-            Admission::Known => Ok(()),
-            Admission::Older { highest_seq } => Err(rollback(announcement.seq, highest_seq)),
-            Admission::FastForward { highest_seq } => Err(problem(
-                "fastForward",
-                format!(
-                    "Release {} of the app jumps too far ahead of release {highest_seq}",
-                    announcement.seq
-                ),
-                "Nothing to do: the newest believable release stays",
-            )),
-            Admission::Equivocation { seq, first, second } => {
-                self.hub.send(Event::Catalog);
-                Err(contradiction("releases", seq, first, second))
-            }
-            Admission::Frozen { since } => Err(problem(
-                "frozen",
-                format!("The publisher contradicted itself on {since}; nothing of it is followed"),
-                "Look for news of the publisher; what runs already goes on running",
-            )),
+        }
+        if is_news {
+            self.wanted.notify_one();
+            self.hub.send(Event::Catalog);
         }
     }
 
@@ -248,24 +320,43 @@ impl Follow {
     }
 }
 
-/// What somebody says of publishers or reviewers.
-enum Said {
-    Reviewers(ReviewerList),
-    Vote(Vote),
+/// Says what became of an announcement.
+fn judged(offer: &Offer<'_>, admission: Admission) -> Result<(), Problem> {
+    let announcement = &offer.announcement;
+    match admission {
+        Admission::Newest => {
+            tracing::info!(
+                app = %announcement.app(), seq = announcement.seq, version = %announcement.version,
+                release.hash = %announcement.release.blake3, relay = %offer.heard.relay,
+                "heard of a release"
+            );
+            Ok(())
+        }
+        Admission::Known => Ok(()),
+        Admission::Older { highest_seq } => Err(rollback(announcement.seq, highest_seq)),
+        Admission::FastForward { highest_seq } => Err(problem(
+            "fastForward",
+            format!(
+                "Release {} of the app jumps too far ahead of release {highest_seq}",
+                announcement.seq
+            ),
+            "Nothing to do: the newest believable release stays",
+        )),
+        Admission::Equivocation { seq, first, second } => {
+            Err(contradiction("releases", seq, first, second))
+        }
+        Admission::Frozen { since } => Err(problem(
+            "frozen",
+            format!("The publisher contradicted itself on {since}; nothing of it is followed"),
+            "Look for news of the publisher; what runs already goes on running",
+        )),
+        Admission::OverQuota(refused) => Err(over_quota(refused)),
+    }
 }
 
-/// Takes an opinion. Nothing keeps opinions yet, so they are noted and dropped; relays keep them.
-fn opinion(said: &Said) {
-    match said {
-        Said::Reviewers(list) => tracing::debug!(
-            rater = %list.rater, event = list.event_id, reviewers = list.trusts.len(),
-            "heard whom somebody trusts as reviewers"
-        ),
-        Said::Vote(vote) => tracing::debug!(
-            rater = %vote.rater, event = vote.event_id, publisher = %vote.publisher, opinion = ?vote.opinion,
-            "heard what somebody says of a publisher"
-        ),
-    }
+/// Says that a limit of what this node keeps is reached.
+fn over_quota(refused: OverQuota) -> Problem {
+    problem("quota", format!("Not kept: {refused}"), refused.advice())
 }
 
 /// The event's label must name the app that the statement inside is about.

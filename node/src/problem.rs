@@ -43,6 +43,7 @@ pub fn internal(doing: &str, error: &dyn Error) -> Problem {
 pub fn of_store(error: &StoreError) -> Problem {
     match error {
         StoreError::Release { source, .. } => of_release(source),
+        StoreError::Opinion { .. } => malformed("opinion", error),
         StoreError::Open { .. }
         | StoreError::Migrate { .. }
         | StoreError::Query(_)

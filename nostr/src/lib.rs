@@ -11,6 +11,8 @@ mod clock;
 mod cursor;
 mod draft;
 pub mod event;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod filter;
 mod follower;
 mod key;

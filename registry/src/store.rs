@@ -4,6 +4,7 @@
 //! is decided before, by the `verify` functions; how far a publisher is trusted after, by [`crate::trust`].
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,34 +19,45 @@ use crate::trust::opinion::Rater;
 
 mod announcements;
 mod catalog;
+mod chains;
 mod cursors;
 mod evidence;
 mod history;
+mod index;
 mod key_states;
 mod marks;
 mod network;
 mod opinions;
+mod quota;
 mod releases;
 mod scores;
+mod search;
 
-pub use announcements::{Admission, Source};
+pub use announcements::{Admission, Arrival, BATCH_MAX, Source};
 pub use catalog::{CATALOG_LIMIT_MAX, CatalogEntry, CatalogPage, CatalogQuery};
 pub use history::{HISTORY_LIMIT_MAX, LogCursor, LogCursorError, LogEntry, LogRow};
 pub use key_states::{AdmitKeyStateError, KeyStateAdmission};
 pub use marks::Marks;
 pub use opinions::OpinionQuota;
+pub use quota::{Limits, OverQuota, Quota};
+pub use search::{Found, Hit, SEARCH_LIMIT_MAX, Search, Sort};
 
 /// How far ahead of the highest known `seq` a new one may be.
 pub const SEQ_STEP_MAX: u64 = 1000;
 
 const CONNECTIONS_MAX: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Memory that each connection may keep pages in, in KiB: the indexes of 100 000 apps are read from there.
+const CACHE_KIB: u32 = 32 * 1024;
 
 /// The node's registry database. Cheap to clone; all clones share one pool.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: SqlitePool,
     opinion_quota: OpinionQuota,
+    chains: Arc<chains::Chains>,
+    limits: Arc<Limits>,
+    tight: Arc<quota::Tight>,
 }
 
 /// The database failed, or holds what it should not.
@@ -125,8 +137,12 @@ impl Store {
             // A counter lost in a power cut would be a rollback accepted.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            .pragma("cache_size", format!("-{CACHE_KIB}"))
             .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            // A file does not hang up; asking each time costs as much as a query.
+            .test_before_acquire(false);
         Self::connect(pool, options, path.display().to_string()).await
     }
 
@@ -163,10 +179,15 @@ impl Store {
             .run(&pool)
             .await
             .map_err(|source| StoreError::Migrate { path, source })?;
-        Ok(Self {
+        let store = Self {
             pool,
             opinion_quota: OpinionQuota::default(),
-        })
+            chains: Arc::default(),
+            limits: Arc::default(),
+            tight: Arc::default(),
+        };
+        store.index_all().await?;
+        Ok(store)
     }
 
     /// Bounds what is kept of reviewer lists and votes.
@@ -174,6 +195,15 @@ impl Store {
     pub fn with_opinion_quota(self, opinion_quota: OpinionQuota) -> Self {
         Self {
             opinion_quota,
+            ..self
+        }
+    }
+
+    /// Takes in no more than `limits` allow.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self {
+            limits: Arc::new(limits),
             ..self
         }
     }
@@ -186,6 +216,11 @@ impl Store {
 
 /// Starts a transaction that will write, so that two of them wait instead of failing half-way.
 const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
+
+/// Writes what a statement is given as one parameter.
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("lists of texts and numbers have a JSON form")
+}
 
 fn to_ms(date: Timestamp) -> i64 {
     date.as_millisecond()

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use archy_registry::id::EndpointId;
 use archy_registry::release::Endpoint;
@@ -25,7 +26,14 @@ pub enum Fault {
     Claims(u64),
     /// It closes the connection at once.
     HangsUp,
+    /// It sends right answers one byte at a time, with this pause after each.
+    Trickles(Duration),
+    /// It sends right answers and then goes on for ever.
+    Endless,
 }
+
+/// What an endless provider sends at a time, in bytes.
+const ENDLESS_PIECE_BYTES: usize = 16 * 1024;
 
 /// A bad peer could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +146,22 @@ impl ProtocolHandler for Handler {
                     }
                 }
                 Fault::Claims(size) => answer[..8].copy_from_slice(&size.to_le_bytes()),
+                Fault::Trickles(pause) => {
+                    for byte in std::mem::take(&mut answer) {
+                        let sent = send.write_chunk(Bytes::copy_from_slice(&[byte])).await;
+                        if sent.is_err() {
+                            break;
+                        }
+                        tokio::time::sleep(pause).await;
+                    }
+                }
+                Fault::Endless => {
+                    send.write_chunk(Bytes::from(std::mem::take(&mut answer)))
+                        .await
+                        .ok();
+                    let piece = Bytes::from_static(&[0; ENDLESS_PIECE_BYTES]);
+                    while send.write_chunk(piece.clone()).await.is_ok() {}
+                }
             }
             send.write_chunk(Bytes::from(answer)).await.ok();
             held.push(send);

@@ -252,6 +252,12 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a daemon that follows `relay` and knows `peers`.
     pub(crate) async fn start(relay: &Relay, peers: &[Endpoint]) -> Self {
+        Self::following(&[relay.url()], peers).await
+    }
+
+    /// Starts a daemon that follows these relays and knows `peers`.
+    pub(crate) async fn following(relays: &[RelayUrl], peers: &[Endpoint]) -> Self {
+        let relays: Vec<&str> = relays.iter().map(RelayUrl::as_str).collect();
         let peers: Vec<String> = peers
             .iter()
             .map(|peer| {
@@ -264,7 +270,7 @@ impl Node {
             "api.listen=127.0.0.1:0".to_owned(),
             "swarm.listen=127.0.0.1:0".to_owned(),
             "swarm.mdns=false".to_owned(),
-            format!("nostr.relays={}", relay.url()),
+            format!("nostr.relays={}", relays.join(",")),
             format!("swarm.peers={}", peers.join(",")),
         ];
         let dir = Arc::new(tempfile::tempdir().unwrap());

@@ -5,15 +5,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use archy_nostr::event::Event;
+use archy_nostr::faults::{BadRelay, Fault, Reply, Script, all, eose, event_reply, nothing, once};
 use archy_nostr::{
     Backoff, Clock, CursorStore as _, MemoryCursors, NostrKey, PublishOptions, PublishReport,
     RelayState, RelayUrl, publish,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::hostile::*;
 use crate::support::*;
+
+/// A relay that answers each message of a client as the script says.
+async fn scripted(script: impl Fn(&Value) -> Script + Send + Sync + 'static) -> BadRelay {
+    BadRelay::start(script).await.unwrap()
+}
+
+/// A relay that answers the first request for stored events as the script says.
+async fn storing(script: impl Fn(&str) -> Script + Send + Sync + 'static) -> BadRelay {
+    BadRelay::storing(script).await.unwrap()
+}
 
 fn now() -> u64 {
     Clock::system().now()
@@ -29,10 +39,10 @@ async fn honest(dir: &std::path::Path) -> (archy_nostr::relay::Relay, NostrKey) 
 
 /// Follows a hostile relay beside an honest one, and expects that the honest one is heard before and after the
 /// hostile one was found out.
-async fn found_out(hostile: &Hostile, expected: &str) {
+async fn found_out(hostile: &BadRelay, expected: &str) {
     let dir = tempfile::tempdir().unwrap();
     let (relay, key) = honest(dir.path()).await;
-    let urls = [relay.url().clone(), hostile.url.clone()];
+    let urls = [relay.url().clone(), hostile.url().clone()];
     let mut config = follower_config(&urls);
     // Longer than the test: it must not be connected to again.
     config.misconduct_backoff = Backoff {
@@ -42,7 +52,7 @@ async fn found_out(hostile: &Hostile, expected: &str) {
     let mut following = Following::with(config, Arc::default());
     assert_eq!(following.next().await, "honest");
     let status = following
-        .until(&hostile.url, "found out", |s| {
+        .until(hostile.url(), "found out", |s| {
             s.state == RelayState::Waiting
         })
         .await;
@@ -141,7 +151,7 @@ async fn of_everything_that_a_relay_makes_up_only_the_truth_is_handed_on() {
         "[\"EOSE\",{}]",
     ];
     let (invalid_count, unwanted_count) = (invalid.len() + texts.len() + 2, unwanted.len());
-    let hostile = Hostile::storing(move |name| {
+    let hostile = storing(move |name| {
         let mut replies = vec![event_reply(name, &known)];
         replies.extend(invalid.iter().map(|(_, event)| event_reply(name, event)));
         replies.extend(unwanted.iter().map(|(_, event)| event_reply(name, event)));
@@ -155,10 +165,10 @@ async fn of_everything_that_a_relay_makes_up_only_the_truth_is_handed_on() {
         all(replies)
     })
     .await;
-    let mut following = Following::start(std::slice::from_ref(&hostile.url));
+    let mut following = Following::start(std::slice::from_ref(hostile.url()));
     assert_eq!(following.next().await, "known");
     assert_eq!(following.next().await, "truth");
-    let status = following.until_live(&hostile.url).await;
+    let status = following.until_live(hostile.url()).await;
     assert_eq!(status.invalid, invalid_count as u64);
     assert_eq!(status.unwanted, unwanted_count as u64);
     assert_eq!((status.handed_on, status.duplicates), (2, 1));
@@ -174,28 +184,28 @@ async fn every_version_is_handed_on_whichever_a_relay_prefers() {
         event(&key, "notes", "old", now() - 10),
         event(&key, "notes", "new", now()),
     );
-    let stale = Hostile::storing(move |name| {
+    let stale = storing(move |name| {
         all(vec![
             event_reply(name, &old),
             Reply::Json(json!(["EOSE", name])),
         ])
     })
     .await;
-    let fresh = Hostile::storing(move |name| {
+    let fresh = storing(move |name| {
         all(vec![
             event_reply(name, &new),
             Reply::Json(json!(["EOSE", name])),
         ])
     })
     .await;
-    let mut following = Following::start(&[stale.url.clone(), fresh.url.clone()]);
+    let mut following = Following::start(&[stale.url().clone(), fresh.url().clone()]);
     assert_eq!(following.take(2).await, ["new", "old"]);
     following.follower.stop().await;
 }
 
 #[tokio::test]
 async fn a_message_that_is_too_large_ends_the_connection() {
-    let hostile = Hostile::storing(|_| once(Reply::Text(vec![b'x'; 200_000]))).await;
+    let hostile = storing(|_| once(Reply::Text(vec![b'x'; 200_000]))).await;
     found_out(&hostile, "more than 163840 bytes").await;
 }
 
@@ -204,7 +214,7 @@ async fn a_message_that_only_says_that_it_is_large_ends_the_connection() {
     // A text frame that announces 2^62 bytes.
     let mut frame = vec![0x81, 127];
     frame.extend((1_u64 << 62).to_be_bytes());
-    let hostile = Hostile::storing(move |_| once(Reply::Raw(frame.clone()))).await;
+    let hostile = storing(move |_| once(Reply::Raw(frame.clone()))).await;
     found_out(&hostile, "more than 163840 bytes").await;
 }
 
@@ -216,7 +226,7 @@ async fn a_message_in_endless_pieces_ends_the_connection() {
         frame.extend(vec![b' '; 60_000]);
         Reply::Raw(frame)
     };
-    let hostile = Hostile::storing(move |_| {
+    let hostile = storing(move |_| {
         Box::new(std::iter::once(piece(0x01)).chain((0..).map(move |_| piece(0x00))))
     })
     .await;
@@ -225,14 +235,13 @@ async fn a_message_in_endless_pieces_ends_the_connection() {
 
 #[tokio::test]
 async fn text_that_is_not_utf_8_ends_the_connection() {
-    let hostile =
-        Hostile::storing(|_| once(Reply::Text(b"[\"NOTICE\",\"\xff\xfe\"]".to_vec()))).await;
+    let hostile = storing(|_| once(Reply::Text(b"[\"NOTICE\",\"\xff\xfe\"]".to_vec()))).await;
     found_out(&hostile, "broke the protocol").await;
 }
 
 #[tokio::test]
 async fn bytes_that_are_no_frames_end_the_connection() {
-    let hostile = Hostile::storing(|_| once(Reply::Raw(vec![0xff; 64]))).await;
+    let hostile = storing(|_| once(Reply::Raw(vec![0xff; 64]))).await;
     found_out(&hostile, "broke the protocol").await;
 }
 
@@ -240,7 +249,7 @@ async fn bytes_that_are_no_frames_end_the_connection() {
 async fn a_flood_of_forged_events_ends_the_connection() {
     let mut forged = event(&NostrKey::generate(), "notes", "lie", now());
     forged.content = "another lie".into();
-    let hostile = Hostile::storing(move |name| {
+    let hostile = storing(move |name| {
         let name = name.to_owned();
         let forged = forged.clone();
         Box::new((0..).map(move |_| event_reply(&name, &forged)))
@@ -256,20 +265,19 @@ async fn a_flood_of_forged_events_ends_the_connection() {
 #[tokio::test]
 async fn a_storm_of_authentication_requests_ends_the_connection() {
     let hostile =
-        Hostile::storing(|_| Box::new((0..).map(|n| Reply::Json(json!(["AUTH", n.to_string()])))))
-            .await;
+        storing(|_| Box::new((0..).map(|n| Reply::Json(json!(["AUTH", n.to_string()]))))).await;
     found_out(&hostile, "too many messages that carry no event").await;
 }
 
 #[tokio::test]
 async fn a_storm_of_pings_ends_the_connection() {
-    let hostile = Hostile::storing(|_| Box::new((0..).map(|_| Reply::Raw(vec![0x89, 0])))).await;
+    let hostile = storing(|_| Box::new((0..).map(|_| Reply::Raw(vec![0x89, 0])))).await;
     found_out(&hostile, "too many messages that carry no event").await;
 }
 
 #[tokio::test]
 async fn a_relay_that_wants_to_know_who_asks_is_left_alone_with_its_words() {
-    let hostile = Hostile::start(|message| {
+    let hostile = scripted(|message| {
         let words = "auth-required: \u{1b}[2Jmembers only";
         all(vec![
             Reply::Json(json!(["AUTH", "challenge"])),
@@ -288,15 +296,15 @@ async fn a_relay_that_wants_to_know_who_asks_is_left_alone_with_its_words() {
 async fn without_an_end_of_stored_events_all_is_heard_but_no_cursor_is_kept() {
     let key = NostrKey::generate();
     let stored = event(&key, "notes", "stored", now());
-    let hostile = Hostile::storing(move |name| once(event_reply(name, &stored))).await;
+    let hostile = storing(move |name| once(event_reply(name, &stored))).await;
     let cursors = Arc::new(MemoryCursors::default());
-    let config = follower_config(std::slice::from_ref(&hostile.url));
+    let config = follower_config(std::slice::from_ref(hostile.url()));
     let mut following = Following::with(config, Arc::clone(&cursors));
     assert_eq!(following.next().await, "stored");
     let status = following.follower.status().remove(0);
     assert_eq!(status.state, RelayState::CatchingUp);
     following.follower.stop().await;
-    assert_eq!(cursors.load(&hostile.url).await.unwrap(), None);
+    assert_eq!(cursors.load(hostile.url()).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -305,7 +313,7 @@ async fn a_flood_of_known_events_neither_blocks_the_others_nor_the_stop() {
     let known = event(&key, "known", "known", now());
     let sent = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&sent);
-    let hostile = Hostile::storing(move |name| {
+    let hostile = storing(move |name| {
         let (name, known, counter) = (name.to_owned(), known.clone(), Arc::clone(&counter));
         Box::new((0..100_000).map(move |_| {
             counter.fetch_add(1, Ordering::SeqCst);
@@ -315,11 +323,11 @@ async fn a_flood_of_known_events_neither_blocks_the_others_nor_the_stop() {
     .await;
     let dir = tempfile::tempdir().unwrap();
     let (relay, key) = honest(dir.path()).await;
-    let mut following = Following::start(&[relay.url().clone(), hostile.url.clone()]);
+    let mut following = Following::start(&[relay.url().clone(), hostile.url().clone()]);
     assert_eq!(following.take(2).await, ["honest", "known"]);
     // The flood is read at its own pace only; beside it the honest relay is heard.
     following
-        .until(&hostile.url, "read", |s| s.duplicates >= 4_999)
+        .until(hostile.url(), "read", |s| s.duplicates >= 4_999)
         .await;
     announce(&[relay.url().clone()], &key, "honest", "beside the flood").await;
     assert_eq!(following.next().await, "beside the flood");
@@ -337,7 +345,7 @@ async fn statements_that_nobody_takes_hold_the_relays_back() {
     let sent = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&sent);
     let flooding = key.clone();
-    let hostile = Hostile::storing(move |name| {
+    let hostile = storing(move |name| {
         let (name, key, counter) = (name.to_owned(), flooding.clone(), Arc::clone(&counter));
         // A page holds no more than 2,000 events that count.
         Box::new((0..1_900).map(move |n| {
@@ -350,9 +358,9 @@ async fn statements_that_nobody_takes_hold_the_relays_back() {
     })
     .await;
     let (relay, _) = honest(dir.path()).await;
-    let mut following = Following::start(&[relay.url().clone(), hostile.url.clone()]);
+    let mut following = Following::start(&[relay.url().clone(), hostile.url().clone()]);
     following
-        .until(&hostile.url, "read", |s| s.handed_on >= 100)
+        .until(hostile.url(), "read", |s| s.handed_on >= 100)
         .await;
     // Every statement comes once somebody takes them.
     let contents = following.take(1_901).await;
@@ -369,10 +377,10 @@ async fn statements_that_nobody_takes_hold_the_relays_back() {
 
 #[tokio::test]
 async fn a_relay_that_hangs_up_is_tried_again_and_again() {
-    let hostile = Hostile::start(|_| once(Reply::Close)).await;
-    let following = Following::start(std::slice::from_ref(&hostile.url));
+    let hostile = scripted(|_| once(Reply::Close)).await;
+    let following = Following::start(std::slice::from_ref(hostile.url()));
     let status = following
-        .until(&hostile.url, "tried again", |s| s.failures >= 5)
+        .until(hostile.url(), "tried again", |s| s.failures >= 5)
         .await;
     assert!(status.next_attempt.is_some());
     assert!(
@@ -433,12 +441,12 @@ async fn dead_and_silent_relays_cost_the_others_nothing() {
 }
 
 /// Publishes to one hostile relay.
-async fn publish_to(hostile: &Hostile) -> PublishReport {
+async fn publish_to(hostile: &BadRelay) -> PublishReport {
     let options = PublishOptions {
         patience: Duration::from_millis(500),
         ..PublishOptions::default()
     };
-    let relays = std::slice::from_ref(&hostile.url);
+    let relays = std::slice::from_ref(hostile.url());
     let draft = draft("notes", "x");
     soon(
         "publishing",
@@ -449,8 +457,8 @@ async fn publish_to(hostile: &Hostile) -> PublishReport {
 }
 
 /// A relay that is honest about what it has, and answers an offered event with these replies.
-async fn answering(replies: impl Fn(&str) -> Vec<Reply> + Send + Sync + 'static) -> Hostile {
-    Hostile::start(move |message| match message[0].as_str() {
+async fn answering(replies: impl Fn(&str) -> Vec<Reply> + Send + Sync + 'static) -> BadRelay {
+    scripted(move |message| match message[0].as_str() {
         Some("EVENT") => all(replies(message[1]["id"].as_str().unwrap())),
         Some("REQ") => eose(message[1].as_str().unwrap()),
         _ => nothing(),
@@ -472,14 +480,14 @@ async fn what_a_relay_answers_to_an_event_is_told_as_it_is() {
     let report = publish_to(&refusing).await;
     assert_eq!(
         report.refused,
-        [(refusing.url.clone(), "blocked:  no really".to_owned())]
+        [(refusing.url().clone(), "blocked:  no really".to_owned())]
     );
 
     let other = answering(|_| vec![Reply::Json(json!(["OK", "00".repeat(32), true, ""]))]).await;
     let report = publish_to(&other).await;
     assert_eq!(
         report.unreachable,
-        [(other.url.clone(), "did not answer in time".to_owned())]
+        [(other.url().clone(), "did not answer in time".to_owned())]
     );
 
     let members = answering(|_| vec![Reply::Json(json!(["AUTH", "challenge"]))]).await;
@@ -509,16 +517,16 @@ async fn what_a_relay_answers_to_an_event_is_told_as_it_is() {
 
     let forgetful = answering(|id| vec![Reply::Json(json!(["OK", id, true, ""]))]).await;
     let report = publish_to(&forgetful).await;
-    assert_eq!(report.accepted, std::slice::from_ref(&forgetful.url));
+    assert_eq!(report.accepted, std::slice::from_ref(forgetful.url()));
     assert_eq!(
         report.unconfirmed,
-        [(forgetful.url.clone(), "did not give it back".to_owned())]
+        [(forgetful.url().clone(), "did not give it back".to_owned())]
     );
 }
 
 #[tokio::test]
 async fn a_made_up_version_from_the_future_does_not_move_the_date() {
-    let hostile = Hostile::start(
+    let hostile = scripted(
         move |message| match (message[0].as_str(), message[1].as_str()) {
             (Some("REQ"), Some(name @ "current")) => {
                 let author = NostrKey::generate();
@@ -537,4 +545,34 @@ async fn a_made_up_version_from_the_future_does_not_move_the_date() {
     let before = now();
     let report = publish_to(&hostile).await;
     assert!((before..=now()).contains(&report.created_at), "{report:?}");
+}
+
+/// Whatever one relay does wrong, by name: beside an honest one both its statements are heard, once and unchanged.
+#[tokio::test]
+async fn no_fault_of_one_relay_hides_or_changes_what_another_has() {
+    for fault in Fault::all(20_000) {
+        let dir = tempfile::tempdir().unwrap();
+        let key = NostrKey::generate();
+        let (old, new) = (
+            event(&key, "notes", "old", now() - 10),
+            event(&key, "notes", "new", now()),
+        );
+        let bad = fault.relay(vec![old, new.clone()]).await.unwrap();
+        let (relay, honest_key) = honest(dir.path()).await;
+        let good = Fault::None.relay(vec![new]).await.unwrap();
+        let urls = [bad.url().clone(), relay.url().clone(), good.url().clone()];
+        let mut following = Following::start(&urls);
+        following.until_live(relay.url()).await;
+        following.until_live(good.url()).await;
+        announce(&[relay.url().clone()], &honest_key, "honest", "later").await;
+        let mut heard = Vec::new();
+        while heard.last().is_none_or(|content| content != "later") {
+            heard.push(following.next().await);
+        }
+        heard.sort();
+        // Whether the older version is heard in time is the bad relay's affair.
+        heard.retain(|content| content != "old");
+        assert_eq!(heard, ["honest", "later", "new"], "{fault:?}");
+        soon("the stop", following.follower.stop()).await;
+    }
 }

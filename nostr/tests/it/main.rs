@@ -5,9 +5,10 @@
 )]
 
 mod client_and_relay;
-mod hostile;
+mod corpus;
 mod interop;
 mod lies;
 mod opinions;
+mod properties;
 mod relay;
 mod support;

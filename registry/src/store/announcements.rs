@@ -1,15 +1,22 @@
 //! Announcements: which one is news.
 //!
 //! The highest valid `seq` wins, whatever the dates say. What a `seq` once meant it means for ever.
+//! Many are admitted in one transaction: `batch` reads what is known of all of them and writes what they
+//! change, `decide` judges them one after the other in between, without I/O.
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
 
-use super::key_states::{chain, epoch, frozen_since, record_equivocation};
-use super::{BEGIN_WRITE, SEQ_STEP_MAX, Store, StoreError, from_db, hash, to_db, to_ms};
+use super::quota::OverQuota;
+use super::{BEGIN_WRITE, Store, StoreError};
 use crate::announcement::Announcement;
 use crate::id::Blake3Hash;
 use crate::verified::Verified;
+
+mod batch;
+mod decide;
+
+/// Announcements that are admitted in one transaction.
+pub const BATCH_MAX: usize = 256;
 
 /// From where an announcement was heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +58,26 @@ pub enum Admission {
         /// When the contradiction was found.
         since: Timestamp,
     },
+    /// A limit is reached. Not kept.
+    OverQuota(OverQuota),
+}
+
+/// A valid announcement, with how it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// The announcement.
+    pub announcement: &'a Verified<Announcement>,
+    /// Its signed bytes.
+    pub bytes: &'a [u8],
+    /// From where it was heard.
+    pub source: &'a Source,
+    /// The Nostr key whose event carried it, as 64 hexadecimal digits; `None` when it came another way,
+    /// which no limit per key applies to.
+    pub pubkey: Option<&'a str>,
 }
 
 impl Store {
-    /// Decides whether a valid announcement is news, and keeps it either way.
+    /// Decides whether a valid announcement is news, and keeps it unless a limit is reached.
     ///
     /// # Errors
     ///
@@ -66,233 +89,48 @@ impl Store {
         source: &Source,
         now: Timestamp,
     ) -> Result<Admission, StoreError> {
-        if Blake3Hash::of(bytes) != announcement.hash() {
-            return Err(StoreError::OtherBytes(announcement.hash()));
-        }
-        let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
-        let (id, known) = keep(&mut transaction, announcement, bytes, source, now).await?;
-        let admission = decide(&mut transaction, announcement, bytes, known, now).await?;
-        if admission == Admission::Newest {
-            follow(&mut transaction, announcement, id, now).await?;
-        }
-        transaction.commit().await?;
-        Ok(admission)
-    }
-}
-
-/// Stores the announcement unless it is known; returns its row and whether it was known.
-async fn keep(
-    connection: &mut SqliteConnection,
-    announcement: &Verified<Announcement>,
-    bytes: &[u8],
-    source: &Source,
-    now: Timestamp,
-) -> Result<(i64, bool), StoreError> {
-    let known: Option<i64> = sqlx::query_scalar("SELECT id FROM announcements WHERE hash = ?")
-        .bind(announcement.hash().as_bytes().as_slice())
-        .fetch_optional(&mut *connection)
-        .await?;
-    let id = match known {
-        Some(id) => id,
-        None => sqlx::query(
-            "INSERT INTO announcements
-             (publisher, slug, seq, hash, release_hash, created, expires, bytes, first_seen_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(announcement.publisher.to_string())
-        .bind(announcement.slug.as_str())
-        .bind(to_db(announcement.seq))
-        .bind(announcement.hash().as_bytes().as_slice())
-        .bind(announcement.release.blake3.as_bytes().as_slice())
-        .bind(to_ms(announcement.created))
-        .bind(to_ms(announcement.expires))
-        .bind(bytes)
-        .bind(to_ms(now))
-        .execute(&mut *connection)
-        .await?
-        .last_insert_rowid(),
-    };
-    sqlx::query(
-        "INSERT INTO hearings (announcement, relay, event_id, heard_at) VALUES (?, ?, ?, ?)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(id)
-    .bind(&source.relay)
-    .bind(&source.event_id)
-    .bind(to_ms(now))
-    .execute(&mut *connection)
-    .await?;
-    Ok((id, known.is_some()))
-}
-
-async fn decide(
-    connection: &mut SqliteConnection,
-    announcement: &Verified<Announcement>,
-    bytes: &[u8],
-    known: bool,
-    now: Timestamp,
-) -> Result<Admission, StoreError> {
-    let publisher = announcement.publisher;
-    let chain = chain(&mut *connection, &publisher).await?;
-    let epoch = epoch(&chain, &announcement.slug);
-    let seq = announcement.seq;
-    let (first, second) = (
-        meaning(&mut *connection, announcement, epoch, now).await?,
-        announcement.release.blake3,
-    );
-    if first != second {
-        let proof = earliest(&mut *connection, announcement, first).await?;
-        record_equivocation(
-            &mut *connection,
-            &publisher,
-            "release",
-            seq,
-            &proof,
+        let arrival = Arrival {
+            announcement,
             bytes,
-            now,
-        )
-        .await?;
-        return Ok(Admission::Equivocation { seq, first, second });
+            source,
+            pubkey: None,
+        };
+        let mut admitted = self.admit_announcements(&[arrival], now).await?;
+        Ok(admitted.remove(0))
     }
-    if let Some(since) = frozen_since(&mut *connection, &publisher).await? {
-        return Ok(Admission::Frozen { since });
+
+    /// Admits announcements in their order, up to [`BATCH_MAX`] in one transaction: the disk is waited for
+    /// once. Answers for each as [`Store::admit_announcement`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; announcements before the transaction that failed stay admitted.
+    pub async fn admit_announcements(
+        &self,
+        arrivals: &[Arrival<'_>],
+        now: Timestamp,
+    ) -> Result<Vec<Admission>, StoreError> {
+        for arrival in arrivals {
+            if Blake3Hash::of(arrival.bytes) != arrival.announcement.hash() {
+                return Err(StoreError::OtherBytes(arrival.announcement.hash()));
+            }
+        }
+        let mut admissions = Vec::with_capacity(arrivals.len());
+        for arrivals in arrivals.chunks(BATCH_MAX) {
+            let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
+            let heard = batch::read(self, &mut transaction, arrivals, now).await?;
+            let decided = decide::decide(heard, &self.limits, now)?;
+            batch::write(&mut transaction, &decided, now).await?;
+            transaction.commit().await?;
+            for (arrival, admission) in arrivals.iter().zip(decided.admissions) {
+                if let Admission::OverQuota(refusal) = &admission {
+                    let app = arrival.announcement.app();
+                    self.tight
+                        .note(*refusal, &app, arrival.pubkey, super::quota::day(now));
+                }
+                admissions.push(admission);
+            }
+        }
+        Ok(admissions)
     }
-    let highest: Option<i64> = sqlx::query_scalar(
-        "SELECT seq_highest FROM counters WHERE publisher = ? AND slug = ? AND epoch = ?",
-    )
-    .bind(publisher.to_string())
-    .bind(announcement.slug.as_str())
-    .bind(to_db(epoch))
-    .fetch_optional(&mut *connection)
-    .await?;
-    if let Some(highest_seq) = highest.map(from_db).transpose()? {
-        if seq < highest_seq {
-            return Ok(Admission::Older { highest_seq });
-        }
-        if seq > highest_seq.saturating_add(SEQ_STEP_MAX) {
-            return Ok(Admission::FastForward { highest_seq });
-        }
-        if seq == highest_seq && (known || !renews(&mut *connection, announcement).await?) {
-            return Ok(Admission::Known);
-        }
-    }
-    sqlx::query(
-        "INSERT INTO counters (publisher, slug, epoch, seq_highest) VALUES (?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET seq_highest = excluded.seq_highest",
-    )
-    .bind(publisher.to_string())
-    .bind(announcement.slug.as_str())
-    .bind(to_db(epoch))
-    .bind(to_db(seq))
-    .execute(&mut *connection)
-    .await?;
-    Ok(Admission::Newest)
-}
-
-/// Returns the release that the announced `seq` means: the first one that was heard under it.
-async fn meaning(
-    connection: &mut SqliteConnection,
-    announcement: &Verified<Announcement>,
-    epoch: u64,
-    now: Timestamp,
-) -> Result<Blake3Hash, StoreError> {
-    sqlx::query(
-        "INSERT INTO first_seen (publisher, slug, epoch, seq, release_hash, first_seen_at)
-         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-    )
-    .bind(announcement.publisher.to_string())
-    .bind(announcement.slug.as_str())
-    .bind(to_db(epoch))
-    .bind(to_db(announcement.seq))
-    .bind(announcement.release.blake3.as_bytes().as_slice())
-    .bind(to_ms(now))
-    .execute(&mut *connection)
-    .await?;
-    let meant: Vec<u8> = sqlx::query_scalar(
-        "SELECT release_hash FROM first_seen
-         WHERE publisher = ? AND slug = ? AND epoch = ? AND seq = ?",
-    )
-    .bind(announcement.publisher.to_string())
-    .bind(announcement.slug.as_str())
-    .bind(to_db(epoch))
-    .bind(to_db(announcement.seq))
-    .fetch_one(connection)
-    .await?;
-    hash(&meant)
-}
-
-/// Returns the bytes of the first announcement that gave the announced `seq` to `release`.
-async fn earliest(
-    connection: &mut SqliteConnection,
-    announcement: &Verified<Announcement>,
-    release: Blake3Hash,
-) -> Result<Vec<u8>, StoreError> {
-    Ok(sqlx::query_scalar(
-        "SELECT bytes FROM announcements
-         WHERE publisher = ? AND slug = ? AND seq = ? AND release_hash = ? ORDER BY id LIMIT 1",
-    )
-    .bind(announcement.publisher.to_string())
-    .bind(announcement.slug.as_str())
-    .bind(to_db(announcement.seq))
-    .bind(release.as_bytes().as_slice())
-    .fetch_one(connection)
-    .await?)
-}
-
-/// Tells whether an announcement of the same release is younger than the one that is followed.
-async fn renews(
-    connection: &mut SqliteConnection,
-    announcement: &Verified<Announcement>,
-) -> Result<bool, StoreError> {
-    let followed: Option<(i64, Vec<u8>)> = sqlx::query_as(
-        "SELECT a.created, a.hash FROM apps JOIN announcements a ON a.id = apps.announcement
-         WHERE apps.publisher = ? AND apps.slug = ?",
-    )
-    .bind(announcement.publisher.to_string())
-    .bind(announcement.slug.as_str())
-    .fetch_optional(connection)
-    .await?;
-    let Some((created, hash)) = followed else {
-        return Ok(true);
-    };
-    // Of two signed in one second the lower hash counts, so that every node follows the same one.
-    let youngest_first = |created: i64, hash: &[u8]| (std::cmp::Reverse(created), hash.to_vec());
-    let heard = youngest_first(to_ms(announcement.created), announcement.hash().as_bytes());
-    Ok(heard < youngest_first(created, &hash))
-}
-
-/// Makes an announcement the one that the catalog shows.
-async fn follow(
-    connection: &mut SqliteConnection,
-    announcement: &Verified<Announcement>,
-    id: i64,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let card = &announcement.card;
-    let app: i64 = sqlx::query_scalar(
-        "INSERT INTO apps (publisher, slug, name, category, announcement, first_seen_at)
-         VALUES (?, ?, ?, ?, ?, ?)
-         ON CONFLICT (publisher, slug) DO UPDATE SET
-             name = excluded.name, category = excluded.category, announcement = excluded.announcement
-         RETURNING id",
-    )
-    .bind(announcement.publisher.to_string())
-    .bind(announcement.slug.as_str())
-    .bind(&card.name)
-    .bind(&card.category)
-    .bind(id)
-    .bind(to_ms(now))
-    .fetch_one(&mut *connection)
-    .await?;
-    sqlx::query(
-        "INSERT OR REPLACE INTO apps_text (rowid, name, tagline, category, slug) VALUES (?, ?, ?, ?, ?)",
-    )
-    .bind(app)
-    .bind(&card.name)
-    .bind(&card.tagline)
-    .bind(&card.category)
-    .bind(announcement.slug.as_str())
-    .execute(connection)
-    .await?;
-    Ok(())
 }

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::key_states::{frozen_since, newest};
-use super::{Store, StoreError, app_id, from_ms, parse};
+use super::search::{self, Search};
+use super::{Store, StoreError, app_id, from_ms, json, parse};
 use crate::announcement::{self, Announcement};
 use crate::did::Did;
 use crate::id::AppId;
@@ -13,16 +14,11 @@ use crate::release::{self, Release};
 use crate::verified::Verified;
 
 /// Most entries of one page.
-pub const CATALOG_LIMIT_MAX: u32 = 200;
-/// The FTS5 query that finds nothing, which the catalog's queries take for no search at all.
-const NO_WORDS: &str = "\"\"";
-/// Most words of a search that count.
-const WORDS_MAX: usize = 8;
-
+pub const CATALOG_LIMIT_MAX: u32 = super::SEARCH_LIMIT_MAX;
 /// Which part of the catalog to return.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CatalogQuery {
-    /// Words that each must start a word of name, tagline, category or slug.
+    /// Words that each must start a word of name, slug, tagline, category or description.
     pub text: Option<String>,
     /// Only this category.
     pub category: Option<Category>,
@@ -39,7 +35,7 @@ pub struct CatalogQuery {
 pub struct CatalogPage {
     /// The entries, best match first, then by name.
     pub entries: Vec<CatalogEntry>,
-    /// How many there are on all pages, those of revoked publishers included.
+    /// How many there are on all pages.
     pub total: u32,
 }
 
@@ -72,19 +68,6 @@ impl CatalogEntry {
     }
 }
 
-/// A page of everything; takes the same parameters as [`FOUND`].
-const ALL: &str = "SELECT announcement, publisher, slug, first_seen_at FROM apps
-     WHERE ?1 <> '' AND (?2 IS NULL OR category = ?2) AND (?3 IS NULL OR publisher = ?3)
-     ORDER BY name COLLATE NOCASE, id LIMIT ?4 OFFSET ?5";
-
-/// A page of what the words ?1 find.
-const FOUND: &str = "SELECT apps.announcement, apps.publisher, apps.slug, apps.first_seen_at
-     FROM apps_text JOIN apps ON apps.id = apps_text.rowid
-     WHERE apps_text MATCH ?1
-       AND (?2 IS NULL OR apps.category = ?2) AND (?3 IS NULL OR apps.publisher = ?3)
-     ORDER BY bm25(apps_text, 10.0, 3.0, 1.0, 8.0), apps.name COLLATE NOCASE, apps.id
-     LIMIT ?4 OFFSET ?5";
-
 /// What the catalog's query returns per app.
 type Row = (i64, String, String, i64);
 
@@ -99,37 +82,31 @@ impl Store {
         query: &CatalogQuery,
         now: Timestamp,
     ) -> Result<CatalogPage, StoreError> {
-        let words = fts_query(query.text.as_deref().unwrap_or_default());
-        let limit = match query.limit {
-            0 => CATALOG_LIMIT_MAX,
-            limit => limit.min(CATALOG_LIMIT_MAX),
+        let search = Search {
+            text: query.text.clone().unwrap_or_default(),
+            category: query.category,
+            publisher: query.publisher,
+            offset: query.offset,
+            limit: query.limit,
+            ..Search::default()
         };
-        let category = query.category.map(Category::as_str);
-        let publisher = query.publisher.map(|publisher| publisher.to_string());
         let mut transaction = self.pool.begin().await?;
-        let total: u32 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM apps
-             WHERE (?1 = '\"\"' OR id IN (SELECT rowid FROM apps_text WHERE apps_text MATCH ?1))
-               AND (?2 IS NULL OR category = ?2) AND (?3 IS NULL OR publisher = ?3)",
+        let page = search::page(&mut transaction, &search).await?;
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT a.announcement, a.publisher, a.slug, a.first_seen_at
+             FROM json_each(?) i JOIN apps a ON a.id = i.value ORDER BY i.key",
         )
-        .bind(&words)
-        .bind(category)
-        .bind(&publisher)
-        .fetch_one(&mut *transaction)
+        .bind(json(&page.ids))
+        .fetch_all(&mut *transaction)
         .await?;
-        let rows: Vec<Row> = sqlx::query_as(if words == NO_WORDS { ALL } else { FOUND })
-            .bind(&words)
-            .bind(category)
-            .bind(&publisher)
-            .bind(limit)
-            .bind(query.offset)
-            .fetch_all(&mut *transaction)
-            .await?;
         let mut entries = Vec::with_capacity(rows.len());
         for row in rows {
             entries.extend(entry(&mut transaction, row, now).await?);
         }
-        Ok(CatalogPage { entries, total })
+        Ok(CatalogPage {
+            entries,
+            total: page.total,
+        })
     }
 
     /// Returns one app of the catalog.
@@ -205,18 +182,4 @@ async fn same_name(connection: &mut SqliteConnection, app: &AppId) -> Result<Vec
         .iter()
         .map(|publisher| parse("publisher", publisher))
         .collect()
-}
-
-/// Turns what a person types into an FTS5 query: every word must start a word. Nothing of it is syntax.
-fn fts_query(text: &str) -> String {
-    let words: Vec<String> = text
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .take(WORDS_MAX)
-        .map(|word| format!("\"{word}\"*"))
-        .collect();
-    if words.is_empty() {
-        return NO_WORDS.to_owned();
-    }
-    words.join(" ")
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use super::{BEGIN_WRITE, Store, StoreError, from_ms, to_db, to_ms};
+use super::{BEGIN_WRITE, Store, StoreError, from_ms, index, to_db, to_ms};
 use crate::did::Did;
 use crate::id::Blake3Hash;
 use crate::key_state::{self, KeyState, KeyStateError, StepError};
@@ -45,8 +45,13 @@ impl Store {
     ///
     /// [`StoreError`]; also when a stored state no longer holds.
     pub async fn key_state(&self, publisher: &Did) -> Result<Verified<KeyState>, StoreError> {
+        if let Some(state) = self.remembered(publisher) {
+            return Ok(state);
+        }
         let mut connection = self.pool.acquire().await?;
-        newest(&mut connection, publisher).await
+        let chain = self.chain(&mut connection, publisher).await?;
+        let newest = chain.last().cloned();
+        Ok(newest.unwrap_or_else(|| KeyState::implicit(*publisher)))
     }
 
     /// Checks a key state against the chain known of `publisher` and adds it when it is the next one.
@@ -75,7 +80,10 @@ impl Store {
         let refusal = match check(bytes, publisher, newest, now) {
             Ok(state) => {
                 insert(&mut transaction, &state, bytes, now).await?;
+                // What the new state does not back any more leaves the catalog.
+                index::refile(&mut transaction, publisher, None, &state).await?;
                 transaction.commit().await.map_err(StoreError::from)?;
+                self.chains.forget(publisher);
                 return Ok(KeyStateAdmission::Newest(Box::new(state)));
             }
             Err(refusal) => refusal,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::key_states::{newest, of_seq};
-use super::{Store, StoreError, from_db, from_ms, parse, to_db, to_ms};
+use super::{BEGIN_WRITE, Store, StoreError, from_db, from_ms, index, parse, to_db, to_ms};
 use crate::did::Did;
 use crate::id::{AppId, Blake3Hash};
 use crate::release::{self, Release};
@@ -27,8 +27,8 @@ impl Store {
         if Blake3Hash::of(bytes) != release.hash() {
             return Err(StoreError::OtherBytes(release.hash()));
         }
-        let mut connection = self.pool.acquire().await?;
-        let state = newest(&mut connection, &release.publisher).await?;
+        let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
+        let state = newest(&mut transaction, &release.publisher).await?;
         sqlx::query(
             "INSERT INTO releases (hash, publisher, slug, seq, bytes, key_state_seq, admitted_at)
              VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING",
@@ -40,8 +40,10 @@ impl Store {
         .bind(bytes)
         .bind(to_db(state.seq))
         .bind(to_ms(now))
-        .execute(&mut *connection)
+        .execute(&mut *transaction)
         .await?;
+        index::describe(&mut transaction, release, release.hash()).await?;
+        transaction.commit().await?;
         Ok(())
     }
 

@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
 mod common;
+mod corpus;
 mod ed25519;
 mod manifest;
 mod manifest_roundtrip;
+mod properties;
 mod statement;
 mod store;
 mod store_catalog;

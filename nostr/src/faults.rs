@@ -1,0 +1,24 @@
+//! Relays that misbehave, and doors to the readers of messages, for tests of whoever follows. Compiled with the
+//! feature `faults` only.
+
+mod relay;
+mod script;
+
+pub use relay::{BadRelay, Reply, Script, all, eose, event_reply, nothing, once};
+pub use script::Fault;
+
+use crate::message::{ClientMessage, RelayMessage};
+
+/// Reads what a relay says and writes it again; `None` when it is no message of a relay.
+pub fn relay_message(text: &str) -> Option<String> {
+    RelayMessage::parse(text)
+        .ok()
+        .map(|message| message.to_text())
+}
+
+/// Reads what a client says and writes it again; `None` when it is no message of a client.
+pub fn client_message(text: &str) -> Option<String> {
+    ClientMessage::parse(text)
+        .ok()
+        .map(|message| message.to_text())
+}

@@ -1,0 +1,69 @@
+//! What must hold of every reader of messages, whatever text it is given: called by the fuzzer (`fuzz/`) with what
+//! it makes up and by the tests with the corpus that it left.
+
+use std::sync::LazyLock;
+
+use archy_nostr::event::{Event, Slot};
+use archy_nostr::faults;
+use archy_nostr::sdk::{Unsigned, authenticate};
+use archy_nostr::{NostrKey, RelayUrl, Subject};
+use serde_json::value::RawValue;
+
+/// A property: it returns for every input, or panics with what does not hold.
+pub(crate) type Property = fn(&[u8]);
+
+/// Every target that the fuzzer knows, by the name of its corpus.
+pub(crate) const ALL: [(&str, Property); 2] = [("message", message), ("event", event)];
+
+static KEY: LazyLock<NostrKey> = LazyLock::new(NostrKey::generate);
+
+/// What a relay or a client says: written back it says the same, in one spelling.
+pub(crate) fn message(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    for reread in [faults::relay_message, faults::client_message] {
+        let Some(written) = reread(text) else {
+            continue;
+        };
+        assert_eq!(reread(&written), Some(written.clone()), "read from {text}");
+    }
+}
+
+/// An event behind its author's signature, the addresses and labels in it.
+pub(crate) fn event(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    if let Some(subject) = Subject::from_d(text) {
+        assert_eq!(subject.d(), text);
+    }
+    if let Ok(url) = text.parse::<RelayUrl>() {
+        assert_eq!(url.as_str().parse::<RelayUrl>().as_ref(), Ok(&url));
+    }
+    let Ok(raw) = serde_json::from_str::<&RawValue>(text) else {
+        return;
+    };
+    let Ok(event) = Event::from_json(raw) else {
+        return;
+    };
+    let unsigned = Unsigned {
+        created_at: event.created_at,
+        kind: event.kind,
+        tags: event.tags.clone(),
+        content: event.content.clone(),
+    };
+    let signed = KEY.sign(unsigned).expect("no tag is empty").into_inner();
+    let written = serde_json::value::to_raw_value(&signed).expect("an event is JSON");
+    assert_eq!(Event::from_json(&written).as_ref(), Ok(&signed));
+    if let Some(slot) = event.slot() {
+        let text = format!("{}:{}:{}", slot.kind, slot.pubkey, slot.d);
+        assert_eq!(text.parse(), Ok::<Slot, _>(slot));
+    }
+    event.is_expired(event.created_at);
+    assert!(authenticate(event).is_err(), "a guessed signature holds");
+    let mut altered = signed.clone();
+    altered.content.push('x');
+    assert!(authenticate(altered).is_err(), "an altered event holds");
+    assert!(authenticate(signed).is_ok(), "a signed event is refused");
+}

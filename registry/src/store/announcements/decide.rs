@@ -1,0 +1,285 @@
+//! Judges announcements one after the other, on what was read of them: pure.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+
+use super::super::index::{Facet, name_key};
+use super::super::quota::{self, Limits, PublisherCounts, Standing};
+use super::super::{SEQ_STEP_MAX, StoreError, from_ms, to_ms};
+use super::{Admission, Arrival};
+use crate::id::Blake3Hash;
+
+/// An app of a publisher, by the publisher's place in the batch.
+pub(super) type AppKey<'a> = (usize, &'a str);
+
+/// What was read for a batch.
+#[derive(Debug, Default)]
+pub(super) struct Heard<'a> {
+    pub(super) arrivals: Vec<Heading<'a>>,
+    pub(super) publishers: Vec<Publisher>,
+    pub(super) apps: HashMap<AppKey<'a>, App<'a>>,
+    /// Rows of announcements that are stored, by hash.
+    pub(super) known: HashMap<Blake3Hash, i64>,
+    /// What seqs mean.
+    pub(super) meanings: HashMap<(usize, &'a str, u64), Blake3Hash>,
+    /// What was taken in of all together.
+    pub(super) common: Standing,
+    /// What each Nostr key carried today.
+    pub(super) pubkeys: HashMap<&'a str, u64>,
+    pub(super) next_announcement: i64,
+    pub(super) next_app: i64,
+}
+
+/// An arrival with what belongs to it alone.
+#[derive(Debug)]
+pub(super) struct Heading<'a> {
+    pub(super) arrival: Arrival<'a>,
+    pub(super) publisher: usize,
+    pub(super) epoch: u64,
+    pub(super) is_linked: bool,
+}
+
+/// A publisher of the batch.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    pub(super) did: String,
+    pub(super) counts: PublisherCounts,
+    pub(super) micro_points: i64,
+    pub(super) band: String,
+}
+
+/// An app of the batch.
+#[derive(Debug, Default)]
+pub(super) struct App<'a> {
+    /// Its row, when it is in the catalog.
+    pub(super) id: Option<i64>,
+    /// The announcement that is followed: its date and hash.
+    pub(super) followed: Option<(i64, Vec<u8>)>,
+    /// Name, tagline and category as they are indexed.
+    pub(super) shown: Option<[String; 3]>,
+    pub(super) rights: Option<String>,
+    pub(super) described: Option<Vec<u8>>,
+    pub(super) seq_highest: HashMap<u64, u64>,
+    pub(super) today: u64,
+    /// Set when the batch changes it.
+    pub(super) change: Option<Change<'a>>,
+}
+
+/// What becomes of an app's row.
+#[derive(Debug)]
+pub(super) struct Change<'a> {
+    pub(super) arrival: Arrival<'a>,
+    pub(super) announcement: i64,
+    pub(super) is_new: bool,
+    pub(super) facet: Facet,
+    pub(super) name_key: String,
+    /// Whether what is indexed changes.
+    pub(super) texts: bool,
+}
+
+/// What a batch comes to.
+#[derive(Debug)]
+pub(super) struct Decided<'a> {
+    pub(super) heard: Heard<'a>,
+    pub(super) admissions: Vec<Admission>,
+    /// Announcements to store: row and place in the batch.
+    pub(super) announcements: Vec<(i64, usize)>,
+    /// Where each announcement was heard: row and place in the batch.
+    pub(super) hearings: Vec<(i64, usize)>,
+    /// First sightings, by place in the batch.
+    pub(super) sightings: Vec<usize>,
+    /// Counters that rose.
+    pub(super) counters: HashSet<(AppKey<'a>, u64)>,
+    /// Contradictions: place in the batch and the release that the seq meant before.
+    pub(super) contradictions: Vec<(usize, Blake3Hash)>,
+    /// How much was kept, by subject.
+    pub(super) intake: HashMap<String, u64>,
+}
+
+/// Judges every announcement in order; what an earlier one changes counts for the later ones.
+pub(super) fn decide<'a>(
+    heard: Heard<'a>,
+    limits: &Limits,
+    now: Timestamp,
+) -> Result<Decided<'a>, StoreError> {
+    let mut decided = Decided {
+        admissions: Vec::with_capacity(heard.arrivals.len()),
+        heard,
+        announcements: Vec::new(),
+        hearings: Vec::new(),
+        sightings: Vec::new(),
+        counters: HashSet::new(),
+        contradictions: Vec::new(),
+        intake: HashMap::new(),
+    };
+    for place in 0..decided.heard.arrivals.len() {
+        let admission = decided.one(place, limits, now)?;
+        decided.admissions.push(admission);
+    }
+    Ok(decided)
+}
+
+impl<'a> Decided<'a> {
+    fn one(
+        &mut self,
+        place: usize,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<Admission, StoreError> {
+        let heading = &self.heard.arrivals[place];
+        let (arrival, publisher, epoch) = (heading.arrival, heading.publisher, heading.epoch);
+        let announcement = arrival.announcement;
+        let (slug, seq) = (announcement.slug.as_str(), announcement.seq);
+        let key = (publisher, slug);
+        let row = match self.heard.known.get(&announcement.hash()) {
+            Some(row) => Ok(*row),
+            None => Err(self.heard.next_announcement),
+        };
+        if row.is_err() {
+            let standing = self.standing(place);
+            if let Err(refusal) = quota::judge(&standing, limits) {
+                return Ok(Admission::OverQuota(refusal));
+            }
+            self.keep(place);
+        }
+        let (id, known) = (row.unwrap_or_else(|next| next), row.is_ok());
+        self.hearings.push((id, place));
+
+        let second = announcement.release.blake3;
+        let sightings = &mut self.sightings;
+        let first = *self
+            .heard
+            .meanings
+            .entry((publisher, slug, seq))
+            .or_insert_with(|| {
+                sightings.push(place);
+                second
+            });
+        if first != second {
+            self.contradictions.push((place, first));
+            let since = &mut self.heard.publishers[publisher].counts.frozen_since_ms;
+            since.get_or_insert(to_ms(now));
+            return Ok(Admission::Equivocation { seq, first, second });
+        }
+        if let Some(since) = self.heard.publishers[publisher].counts.frozen_since_ms {
+            return Ok(Admission::Frozen {
+                since: from_ms(since)?,
+            });
+        }
+        let app = self.heard.apps.entry(key).or_default();
+        if let Some(&highest_seq) = app.seq_highest.get(&epoch) {
+            if seq < highest_seq {
+                return Ok(Admission::Older { highest_seq });
+            }
+            if seq > highest_seq.saturating_add(SEQ_STEP_MAX) {
+                return Ok(Admission::FastForward { highest_seq });
+            }
+            if seq == highest_seq && (known || !renews(app, &arrival)) {
+                return Ok(Admission::Known);
+            }
+        }
+        if app.seq_highest.insert(epoch, seq) != Some(seq) {
+            self.counters.insert((key, epoch));
+            // What the new release needs is worked out when it is here.
+            app.rights = None;
+        }
+        self.follow(place, id);
+        Ok(Admission::Newest)
+    }
+
+    /// Takes an announcement in that is not stored yet.
+    fn keep(&mut self, place: usize) {
+        let heading = &self.heard.arrivals[place];
+        let (arrival, publisher) = (heading.arrival, heading.publisher);
+        let id = self.heard.next_announcement;
+        self.heard.next_announcement += 1;
+        self.heard.known.insert(arrival.announcement.hash(), id);
+        self.announcements.push((id, place));
+        let slug = arrival.announcement.slug.as_str();
+        self.heard.apps.entry((publisher, slug)).or_default().today += 1;
+        let publisher = &mut self.heard.publishers[publisher];
+        publisher.counts.today += 1;
+        *self
+            .intake
+            .entry(quota::app_subject(&publisher.did, slug))
+            .or_default() += 1;
+        if let Some(pubkey) = arrival.pubkey.filter(|_| !heading.is_linked) {
+            *self.heard.pubkeys.entry(pubkey).or_default() += 1;
+            *self
+                .intake
+                .entry(quota::pubkey_subject(pubkey))
+                .or_default() += 1;
+        }
+    }
+
+    fn standing(&self, place: usize) -> Standing {
+        let heading = &self.heard.arrivals[place];
+        let counts = &self.heard.publishers[heading.publisher].counts;
+        let slug = heading.arrival.announcement.slug.as_str();
+        let app = self.heard.apps.get(&(heading.publisher, slug));
+        let pubkey = heading.arrival.pubkey;
+        Standing {
+            has_app: app.is_some_and(|app| app.id.is_some()),
+            is_known: counts.is_known,
+            is_linked: heading.is_linked,
+            app_today: app.map_or(0, |app| app.today),
+            publisher_today: counts.today,
+            publisher_apps: counts.apps,
+            pubkey_today: pubkey
+                .and_then(|pubkey| self.heard.pubkeys.get(pubkey).copied())
+                .unwrap_or(0),
+            ..self.heard.common
+        }
+    }
+
+    /// Makes an announcement the one that the catalog shows.
+    fn follow(&mut self, place: usize, id: i64) {
+        let heading = &self.heard.arrivals[place];
+        let arrival = heading.arrival;
+        let announcement = arrival.announcement;
+        let publisher = &mut self.heard.publishers[heading.publisher];
+        let key = (heading.publisher, announcement.slug.as_str());
+        let app = self.heard.apps.entry(key).or_default();
+        let is_new = app.id.is_none() || app.change.as_ref().is_some_and(|change| change.is_new);
+        if app.id.is_none() {
+            app.id = Some(self.heard.next_app);
+            self.heard.next_app += 1;
+            publisher.counts.apps += 1;
+            self.heard.common.apps += 1;
+            if !publisher.counts.is_known {
+                self.heard.common.new_apps_today += 1;
+                *self.intake.entry(quota::NEW_APPS.to_owned()).or_default() += 1;
+            }
+        }
+        let card = &announcement.card;
+        let shown = [&card.name, &card.tagline, &card.category].map(Clone::clone);
+        let texts = app.change.as_ref().is_some_and(|change| change.texts)
+            || app.shown.as_ref() != Some(&shown);
+        app.shown = Some(shown);
+        let hash = announcement.hash().as_bytes().to_vec();
+        app.followed = Some((to_ms(announcement.created), hash));
+        app.change = Some(Change {
+            arrival,
+            announcement: id,
+            is_new,
+            facet: Facet::of(announcement, app.rights.as_deref(), publisher.micro_points),
+            name_key: name_key(&card.name),
+            texts,
+        });
+    }
+}
+
+/// Tells whether an announcement of the same release is younger than the one that is followed.
+fn renews(app: &App<'_>, arrival: &Arrival<'_>) -> bool {
+    let Some((created, hash)) = &app.followed else {
+        return true;
+    };
+    // Of two signed in one second the lower hash counts, so that every node follows the same one.
+    let heard = (
+        Reverse(to_ms(arrival.announcement.created)),
+        arrival.announcement.hash(),
+    );
+    (heard.0, heard.1.as_bytes().as_slice()) < (Reverse(*created), hash.as_slice())
+}

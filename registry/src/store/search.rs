@@ -1,0 +1,433 @@
+//! Searching the catalog: what a person types, filters and an order, answered in bounded time.
+//!
+//! The indexes yield candidates, at most [`CANDIDATES_MAX`] per index; `rank` puts them in order, `spelling`
+//! says what a word that finds nothing may mean. Nothing is verified again here: an app whose announcement
+//! no longer holds was taken from view when its key state came ([`super::index`]).
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use sqlx::SqliteConnection;
+
+use super::index::{self, words};
+use super::{Store, StoreError, from_ms, json, parse};
+use crate::announcement::Announcement;
+use crate::did::Did;
+use crate::id::AppId;
+use crate::manifest::Category;
+use crate::trust::Band;
+
+mod rank;
+mod spelling;
+
+/// Most apps of one page.
+pub const SEARCH_LIMIT_MAX: u32 = 200;
+/// Apps that one index may propose. Of a word that more apps have, those that were heard of first are looked at.
+const CANDIDATES_MAX: u32 = 2000;
+/// Most words of a search that count.
+const WORDS_MAX: usize = 8;
+/// Most characters of a word that count.
+const WORD_CHARS_MAX: usize = 40;
+/// A single word of fewer characters is looked for in names only: nearly every text has a word that starts so.
+const TEXT_CHARS_MIN: usize = 3;
+/// Below this total the apps are collected by their filters and sorted; above, they are met in order.
+const SPARSE_APPS: u32 = 2000;
+
+/// What to look for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Search {
+    /// Words that each must start a word of name, slug, tagline, category or description; empty for everything.
+    pub text: String,
+    /// Only this category.
+    pub category: Option<Category>,
+    /// Only apps with images for this OCI architecture.
+    pub architecture: Option<String>,
+    /// Only publishers with at least this many whole points, 0 to 100.
+    pub points_min: u8,
+    /// Only apps whose newest release needs none of these kinds of rights; leaves out those of which it is unknown.
+    pub without_rights: Vec<String>,
+    /// Only this publisher.
+    pub publisher: Option<Did>,
+    /// In which order.
+    pub sort: Sort,
+    /// Apps to skip.
+    pub offset: u32,
+    /// Apps to return, at most [`SEARCH_LIMIT_MAX`]; 0 means that many.
+    pub limit: u32,
+}
+
+/// In which order apps are returned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// Best match first; by name when there are no words.
+    #[default]
+    Relevance,
+    /// By name.
+    Name,
+    /// The latest announced first.
+    Newest,
+    /// The highest score first.
+    Score,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The page.
+    pub hits: Vec<Hit>,
+    /// How many there are on all pages.
+    pub total: u32,
+    /// Whether there may be more than `total`: the words are so common that not all apps were looked at.
+    pub is_at_least: bool,
+    /// How many there are per category, whichever category was asked for.
+    pub categories: Vec<(Category, u32)>,
+    /// The words that were looked for instead, when those that were asked for are found nowhere.
+    pub corrected: Option<String>,
+}
+
+/// An app that was found: what a shop window shows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hit {
+    /// The newest announcement, as it was when it was verified and admitted.
+    pub announcement: Announcement,
+    /// When this node first heard of the app.
+    pub first_seen: Timestamp,
+    /// When this node first heard the newest announcement.
+    pub announced: Timestamp,
+    /// The publisher's score as it was set last, in millionths of a point.
+    pub micro_points: i64,
+    /// The score in a word.
+    pub band: Band,
+    /// Kinds of rights that the newest release needs, once they were worked out.
+    pub rights: Option<Vec<String>>,
+    /// Other publishers whose app has the same slug.
+    pub same_name_as: Vec<Did>,
+    /// Since when the publisher is frozen because it contradicted itself.
+    pub frozen_since: Option<Timestamp>,
+}
+
+impl Hit {
+    /// Returns the app.
+    pub fn app(&self) -> AppId {
+        self.announcement.app()
+    }
+
+    /// Tells whether there is no news of the app since its announcement expired.
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        self.announcement.expires <= now
+    }
+}
+
+/// The ids of a page and what is told beside them.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    pub(super) ids: Vec<i64>,
+    pub(super) total: u32,
+    is_at_least: bool,
+    categories: Vec<(Category, u32)>,
+    corrected: Option<String>,
+}
+
+impl Store {
+    /// Searches the catalog. Whatever the text is, it is only words.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn search(&self, search: &Search) -> Result<Found, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        let page = page(&mut transaction, search).await?;
+        Ok(Found {
+            hits: hits(&mut transaction, &page.ids).await?,
+            total: page.total,
+            is_at_least: page.is_at_least,
+            categories: page.categories,
+            corrected: page.corrected,
+        })
+    }
+}
+
+/// Finds the apps of a page.
+pub(super) async fn page(
+    connection: &mut SqliteConnection,
+    search: &Search,
+) -> Result<Page, StoreError> {
+    let asked = asked_words(&search.text);
+    if asked.is_empty() {
+        return everything(connection, search).await;
+    }
+    let page = matching(&mut *connection, search, &exactly(&asked), &asked).await?;
+    if page.total > 0 || !page.categories.is_empty() {
+        return Ok(page);
+    }
+    let Some(alternatives) = spelling::correct(&mut *connection, &asked).await? else {
+        return Ok(page);
+    };
+    let first: Vec<String> = alternatives.iter().map(|words| words[0].clone()).collect();
+    let mut page = matching(connection, search, &alternatives, &first).await?;
+    if !page.categories.is_empty() {
+        page.corrected = Some(first.join(" "));
+    }
+    Ok(page)
+}
+
+fn exactly(words: &[String]) -> Vec<Vec<String>> {
+    words.iter().map(|word| vec![word.clone()]).collect()
+}
+
+/// Takes the words from what a person types.
+fn asked_words(text: &str) -> Vec<String> {
+    // What lies beyond is not even read.
+    let chars_max = 4 * WORDS_MAX * WORD_CHARS_MAX;
+    let end = text
+        .char_indices()
+        .nth(chars_max)
+        .map_or(text.len(), |(at, _)| at);
+    words(&text[..end])
+        .take(WORDS_MAX)
+        .map(|word| word.chars().take(WORD_CHARS_MAX).collect())
+        .collect()
+}
+
+/// Writes words, each with what it may mean, as an FTS5 query: one meaning of every word must start a word.
+/// Words have only letters and digits, so that nothing of them is syntax.
+fn fts_query(words: &[Vec<String>]) -> String {
+    let meanings = words.iter().map(|meanings| {
+        let terms: Vec<String> = meanings.iter().map(|word| format!("\"{word}\"*")).collect();
+        format!("({})", terms.join(" OR "))
+    });
+    meanings.collect::<Vec<_>>().join(" AND ")
+}
+
+/// What apps must be, as conditions on `facets f`: ?1 architecture, ?2 points, ?3 rights as JSON.
+const FILTER: &str =
+    "(?1 IS NULL OR instr(f.architectures, ' ' || ?1 || ' ') > 0) AND f.points >= ?2
+     AND (?3 = '[]' OR (f.rights <> '?' AND NOT EXISTS
+          (SELECT 1 FROM json_each(?3) r WHERE instr(f.rights, ' ' || r.value || ' ') > 0)))";
+
+fn query<'q>(
+    sql: String,
+    search: &'q Search,
+) -> sqlx::query::QueryScalar<'q, sqlx::Sqlite, String, sqlx::sqlite::SqliteArguments> {
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(search.architecture.as_deref())
+        .bind(i64::from(search.points_min))
+        .bind(json(&search.without_rights))
+}
+
+fn limit(search: &Search) -> u32 {
+    match search.limit {
+        0 => SEARCH_LIMIT_MAX,
+        limit => limit.min(SEARCH_LIMIT_MAX),
+    }
+}
+
+/// Finds apps by words.
+async fn matching(
+    connection: &mut SqliteConnection,
+    search: &Search,
+    meanings: &[Vec<String>],
+    first: &[String],
+) -> Result<Page, StoreError> {
+    let wanted = rank::Wanted::new(first);
+    let names_only = first.len() == 1 && first[0].chars().count() < TEXT_CHARS_MIN;
+    // One answer as JSON: handing thousands of rows through the driver takes longer than finding them.
+    let sql = format!(
+        "WITH named AS MATERIALIZED (SELECT rowid AS id FROM app_names WHERE app_names MATCH ?4 LIMIT ?5),
+              texts AS MATERIALIZED
+                  (SELECT rowid AS id FROM app_texts WHERE NOT ?6 AND app_texts MATCH ?4 LIMIT ?5),
+              shop AS MATERIALIZED
+                  (SELECT rowid AS id FROM app_texts WHERE NOT ?6 AND app_texts MATCH '- description : (' || ?4 || ')' LIMIT ?5),
+              begun AS MATERIALIZED
+                  (SELECT id FROM apps WHERE name_key >= ?7 AND name_key < ?7 || char(0x10ffff)
+                   ORDER BY name_key LIMIT 200),
+              slugs AS MATERIALIZED (SELECT id FROM apps WHERE slug = ?8 LIMIT 200),
+              found(id, place) AS (
+                  SELECT id, 0 FROM named UNION ALL SELECT id, 0 FROM begun UNION ALL SELECT id, 0 FROM slugs
+                  UNION ALL SELECT id, 1 FROM shop UNION ALL SELECT id, 2 FROM texts),
+              best(id, place) AS MATERIALIZED (SELECT id, MIN(place) FROM found GROUP BY id)
+         SELECT json_object('full', MAX((SELECT COUNT(*) FROM named), (SELECT COUNT(*) FROM texts)) >= ?5,
+             'candidates', json((SELECT json_group_array(json_array(
+                 a.id, best.place, f.category, a.name_key, a.slug, a.micro_points, a.announced_at))
+             FROM best JOIN apps a USING (id) JOIN facets f ON f.id = a.facet
+             WHERE {FILTER} AND (?9 IS NULL OR a.publisher = ?9))))"
+    );
+    let answer = query(sql, search)
+        .bind(fts_query(meanings))
+        .bind(CANDIDATES_MAX)
+        .bind(names_only)
+        .bind(&wanted.name_key)
+        .bind(&wanted.slug)
+        .bind(search.publisher.map(|publisher| publisher.to_string()))
+        .fetch_one(connection)
+        .await?;
+    let answer: Candidates =
+        serde_json::from_str(&answer).map_err(|error| StoreError::Corrupt {
+            what: "catalog",
+            value: error.to_string(),
+        })?;
+    let mut counts = [0_u32; Category::ALL.len()];
+    for candidate in &answer.candidates {
+        let place = Category::ALL
+            .iter()
+            .position(|category| category.as_str() == candidate.category);
+        if let Some(place) = place {
+            counts[place] += 1;
+        }
+    }
+    let mut candidates = answer.candidates;
+    if let Some(category) = search.category {
+        candidates.retain(|candidate| candidate.category == category.as_str());
+    }
+    rank::order(&mut candidates, &wanted, search.sort);
+    let page = candidates
+        .iter()
+        .skip(search.offset as usize)
+        .take(limit(search) as usize);
+    Ok(Page {
+        ids: page.map(|candidate| candidate.id).collect(),
+        total: u32::try_from(candidates.len()).unwrap_or(u32::MAX),
+        is_at_least: answer.full != 0,
+        categories: Category::ALL
+            .into_iter()
+            .zip(counts)
+            .filter(|(_, apps)| *apps > 0)
+            .collect(),
+        corrected: None,
+    })
+}
+
+#[derive(Deserialize)]
+struct Candidates<'a> {
+    full: u8,
+    #[serde(borrow)]
+    candidates: Vec<rank::Candidate<'a>>,
+}
+
+/// Lists apps by filters alone.
+async fn everything(
+    connection: &mut SqliteConnection,
+    search: &Search,
+) -> Result<Page, StoreError> {
+    let publisher = search.publisher.map(|publisher| publisher.to_string());
+    let counts = match publisher {
+        None => format!(
+            "SELECT f.category, SUM(f.apps) AS apps FROM facets f WHERE f.apps > 0 AND {FILTER} GROUP BY 1"
+        ),
+        Some(_) => format!(
+            "SELECT f.category, COUNT(*) AS apps FROM apps a JOIN facets f ON f.id = a.facet
+             WHERE a.publisher = ?4 AND {FILTER} GROUP BY 1"
+        ),
+    };
+    let sql = format!("SELECT json_group_array(json_array(category, apps)) FROM ({counts})");
+    let counts = query(sql, search)
+        .bind(&publisher)
+        .fetch_one(&mut *connection)
+        .await?;
+    let counts: Vec<(String, u32)> =
+        serde_json::from_str(&counts).map_err(|error| StoreError::Corrupt {
+            what: "catalog",
+            value: error.to_string(),
+        })?;
+    let mut categories = Vec::with_capacity(counts.len());
+    for (category, apps) in counts {
+        categories.push((parse::<Category>("category", &category)?, apps));
+    }
+    let total = categories
+        .iter()
+        .filter(|(category, _)| search.category.is_none_or(|wanted| wanted == *category))
+        .map(|(_, apps)| apps)
+        .sum();
+    let order = match search.sort {
+        Sort::Relevance | Sort::Name => "a.name_key, a.id",
+        Sort::Newest => "a.announced_at DESC, a.id DESC",
+        Sort::Score => "a.micro_points DESC, a.id DESC",
+    };
+    let index = match search.sort {
+        Sort::Relevance | Sort::Name => "apps_name",
+        Sort::Newest => "apps_announced",
+        Sort::Score => "apps_points",
+    };
+    // Few apps are collected by their facets, many are met in order: neither way walks far.
+    let from = match (&publisher, total < SPARSE_APPS) {
+        (Some(_), _) => "apps a JOIN facets f ON f.id = a.facet".to_owned(),
+        (None, true) => {
+            "facets f CROSS JOIN apps a INDEXED BY apps_facet ON a.facet = f.id".to_owned()
+        }
+        (None, false) => format!("apps a INDEXED BY {index} CROSS JOIN facets f ON f.id = a.facet"),
+    };
+    let sql = format!(
+        "SELECT json_group_array(id) FROM (SELECT a.id FROM {from}
+         WHERE {FILTER} AND (?4 IS NULL OR f.category = ?4) AND (?5 IS NULL OR a.publisher = ?5)
+         ORDER BY {order} LIMIT ?6 OFFSET ?7)"
+    );
+    let ids = query(sql, search)
+        .bind(search.category.map(Category::as_str))
+        .bind(&publisher)
+        .bind(limit(search))
+        .bind(search.offset)
+        .fetch_one(connection)
+        .await?;
+    Ok(Page {
+        ids: serde_json::from_str(&ids).map_err(|error| StoreError::Corrupt {
+            what: "catalog",
+            value: error.to_string(),
+        })?,
+        total,
+        is_at_least: false,
+        categories,
+        corrected: None,
+    })
+}
+
+#[derive(sqlx::FromRow)]
+struct HitRow {
+    bytes: Vec<u8>,
+    first_seen_at: i64,
+    announced_at: i64,
+    micro_points: i64,
+    band: String,
+    rights: Option<String>,
+    same_name: String,
+    frozen_since: Option<i64>,
+}
+
+/// Reads what is shown of apps, in their order.
+async fn hits(connection: &mut SqliteConnection, ids: &[i64]) -> Result<Vec<Hit>, StoreError> {
+    let rows: Vec<HitRow> = sqlx::query_as(
+        "SELECT n.bytes, a.first_seen_at, a.announced_at, a.micro_points, a.band, a.rights,
+                (SELECT json_group_array(publisher) FROM (SELECT o.publisher FROM apps o
+                 WHERE o.slug = a.slug AND o.publisher <> a.publisher ORDER BY o.first_seen_at, o.id LIMIT 20))
+                    AS same_name,
+                (SELECT MIN(found_at) FROM equivocations e WHERE e.publisher = a.publisher) AS frozen_since
+         FROM json_each(?) i JOIN apps a ON a.id = i.value JOIN announcements n ON n.id = a.announcement
+         ORDER BY i.key",
+    )
+    .bind(json(&ids))
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(hit).collect()
+}
+
+fn hit(row: HitRow) -> Result<Hit, StoreError> {
+    let corrupt = |what, value: &[u8]| StoreError::Corrupt {
+        what,
+        value: String::from_utf8_lossy(value).chars().take(200).collect(),
+    };
+    let same_name: Vec<String> = serde_json::from_str(&row.same_name)
+        .map_err(|_| corrupt("list of publishers", row.same_name.as_bytes()))?;
+    Ok(Hit {
+        announcement: index::read(&row.bytes).ok_or_else(|| corrupt("announcement", &row.bytes))?,
+        first_seen: from_ms(row.first_seen_at)?,
+        announced: from_ms(row.announced_at)?,
+        micro_points: row.micro_points,
+        band: index::band(&row.band)?,
+        rights: row
+            .rights
+            .map(|rights| rights.split_whitespace().map(str::to_owned).collect()),
+        same_name_as: same_name
+            .iter()
+            .map(|publisher| parse("publisher", publisher))
+            .collect::<Result<_, _>>()?,
+        frozen_since: row.frozen_since.map(from_ms).transpose()?,
+    })
+}

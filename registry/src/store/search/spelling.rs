@@ -1,0 +1,134 @@
+//! What a misspelt word may mean: words of names that differ from it in a letter or two.
+
+use sqlx::SqliteConnection;
+use strsim::osa_distance;
+
+use crate::store::{StoreError, json};
+
+/// Words that share the most letter groups with a misspelt one and are compared with it letter by letter.
+const COMPARED_MAX: u32 = 400;
+/// Meanings of one word that are looked for.
+const MEANINGS_MAX: usize = 4;
+/// Shortest word, in characters, that is taken for a misspelling.
+const CHARS_MIN: usize = 4;
+/// Words from this length on, in characters, may have two wrong letters.
+const CHARS_TWO_WRONG: usize = 8;
+
+/// Returns what each word may mean, best first; `None` when no word is taken for a misspelling.
+pub(super) async fn correct(
+    connection: &mut SqliteConnection,
+    words: &[String],
+) -> Result<Option<Vec<Vec<String>>>, StoreError> {
+    let mut corrected = false;
+    let mut alternatives = Vec::with_capacity(words.len());
+    for word in words {
+        let mut meanings = vec![word.clone()];
+        if word.chars().count() >= CHARS_MIN && !is_known(&mut *connection, word).await? {
+            let similar = similar(&mut *connection, word).await?;
+            let closest = closest(word, similar.split_whitespace());
+            if !closest.is_empty() {
+                corrected = true;
+                meanings = closest;
+            }
+        }
+        alternatives.push(meanings);
+    }
+    Ok(corrected.then_some(alternatives))
+}
+
+async fn is_known(connection: &mut SqliteConnection, word: &str) -> Result<bool, StoreError> {
+    Ok(
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM app_texts WHERE app_texts MATCH ?)")
+            .bind(format!("\"{word}\"*"))
+            .fetch_one(connection)
+            .await?,
+    )
+}
+
+/// Returns the words of names that share the most groups of three letters with `word`, separated by blanks.
+async fn similar(connection: &mut SqliteConnection, word: &str) -> Result<String, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT IFNULL(group_concat(w.word, ' '), '') FROM (
+             SELECT t.rowid AS id FROM json_each(?) g
+             CROSS JOIN name_trigrams t ON t.name_trigrams MATCH '\"' || g.value || '\"'
+             GROUP BY 1 ORDER BY COUNT(*) DESC, 1 LIMIT ?) JOIN name_words w USING (id)",
+    )
+    .bind(json(&trigrams(word)))
+    .bind(COMPARED_MAX)
+    .fetch_one(connection)
+    .await?)
+}
+
+/// Lists the groups of three letters of a word; a blank stands for its beginning and its end.
+fn trigrams(word: &str) -> Vec<String> {
+    let chars: Vec<char> = [' '].into_iter().chain(word.chars()).chain([' ']).collect();
+    chars
+        .windows(3)
+        .map(|group| group.iter().collect())
+        .collect()
+}
+
+/// Returns the candidates that differ least from `word` or, since it may be unfinished, begin with what
+/// differs least from it.
+fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let length = word.chars().count();
+    let wrong_max = if length >= CHARS_TWO_WRONG { 2 } else { 1 };
+    let mut close: Vec<(usize, usize, &str)> = candidates
+        .filter_map(|candidate| {
+            let rest = candidate.chars().count().saturating_sub(length);
+            let beginnings = (length.saturating_sub(1)..=length + 1)
+                .map(|chars| candidate.chars().take(chars).collect::<String>());
+            let wrong = beginnings
+                .map(|beginning| osa_distance(word, &beginning))
+                .chain([osa_distance(word, candidate)])
+                .min()?;
+            (wrong <= wrong_max).then_some((wrong, rest, candidate))
+        })
+        .collect();
+    close.sort_unstable();
+    let fewest = close.first().map_or(0, |(wrong, ..)| *wrong);
+    close
+        .into_iter()
+        .take_while(|(wrong, ..)| *wrong == fewest)
+        .take(MEANINGS_MAX)
+        .map(|(.., candidate)| candidate.to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_differ_in_a_letter_or_two_are_meant() {
+        let names = [
+            "jellyfin",
+            "jellyseerr",
+            "nextcloud",
+            "bitcoin",
+            "plex",
+            "immich",
+            "photoprism",
+        ];
+        for (typed, meant) in [
+            ("jelyfin", &["jellyfin"] as &[&str]),
+            ("jelyf", &["jellyfin"]),
+            ("nextcluod", &["nextcloud"]),
+            ("mextclaud", &["nextcloud"]),
+            ("bitcon", &["bitcoin"]),
+            ("plax", &["plex"]),
+            ("imich", &["immich"]),
+            ("fotoprism", &["photoprism"]),
+            ("wireguard", &[]),
+            ("plx", &["plex"]),
+        ] {
+            assert_eq!(closest(typed, names.into_iter()), meant, "{typed}");
+        }
+    }
+
+    #[test]
+    fn groups_mark_the_ends_of_a_word() {
+        assert_eq!(trigrams("plex"), [" pl", "ple", "lex", "ex "]);
+        assert_eq!(trigrams("aé"), [" aé", "aé "]);
+    }
+}
