@@ -15,6 +15,10 @@ apps: Array<AppCard>,
  */
 total: number, 
 /**
+ * How many of this page the owner's policy keeps from being listed; `total` counts them.
+ */
+hidden: number, 
+/**
  * Categories with at least one app, and how many.
  */
 categories: Array<CategoryCount>, };
