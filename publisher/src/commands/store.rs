@@ -150,6 +150,9 @@ fn page_words(page: &AppPage) -> String {
             .iter()
             .map(|right| format!("  {}", plain(&right.text))),
     );
+    if let (Some(warning), None) = (&page.warning, &page.problem) {
+        lines.push(format!("\nwarning: {}", plain(&warning.message)));
+    }
     if let Some(problem) = &page.problem {
         lines.push(format!(
             "\ncannot be installed now: {}",
@@ -183,7 +186,7 @@ fn short_did(did: &str) -> String {
 }
 
 /// Writes a name like `someTrust` as words.
-fn spaced(name: &str) -> String {
+pub(super) fn spaced(name: &str) -> String {
     let mut text = String::new();
     for letter in name.chars() {
         if letter.is_uppercase() {

@@ -137,7 +137,8 @@ impl From<Problem> for Failure {
         let class = match problem.kind.as_str() {
             "notFound" | "notInstalled" => Class::NotFound,
             "signature" | "wrongPublisher" | "wrongApp" | "rollback" | "revoked" | "keyState"
-            | "expired" | "future" | "malformed" | "content" | "refused" | "architecture"
+            | "expired" | "future" | "malformed" | "content" | "refused" | "blocked"
+            | "policyScore" | "policySignatures" | "rightsGained" | "architecture"
             | "slugTaken" => Class::Refused,
             _ => Class::Failed,
         };

@@ -11,4 +11,5 @@ mod owner;
 mod person;
 mod publish;
 mod shipped;
+mod trust;
 mod words;
