@@ -13,4 +13,8 @@ export const keys = {
   instances: ['instances'] as const,
   jobs: ['jobs'] as const,
   node: ['node'] as const,
+  trusts: ['trust'] as const,
+  trust: (publisher: string) => ['trust', publisher] as const,
+  policy: ['policy'] as const,
+  reviewers: ['reviewers'] as const,
 }

@@ -18,6 +18,7 @@ import type { NodeStatus } from '../api/types/NodeStatus'
 import type { Problem } from '../api/types/Problem'
 import type { PublisherCard } from '../api/types/PublisherCard'
 import type { SearchResult } from '../api/types/SearchResult'
+import { MockOpinions, MockRefusal, UNPROVEN } from './opinions.ts'
 import { APPS, type MockApp, type MockPublisher, PUBLISHERS, RIGHTS } from './catalogue.ts'
 
 const MB = 1_000_000
@@ -63,13 +64,6 @@ const ON_THE_WAY: Record<JobKind, InstanceState> = {
   restart: 'starting',
 }
 
-/** Refuses a call in words, as the node does. */
-export class MockRefusal extends Error {
-  constructor(readonly problem: Problem) {
-    super(problem.message)
-  }
-}
-
 function refuse(kind: string, message: string, hint: string | null = null): never {
   throw new MockRefusal({ kind, message, hint, details: [] })
 }
@@ -102,6 +96,7 @@ export class MockNode {
   private readonly instances = new Map<string, Instance>()
   private jobs: Job[] = []
   private readonly running: RunningJob[] = []
+  private readonly opinions: MockOpinions
   private readonly listeners = new Set<(event: Event) => void>()
   private nextJob = 1
   private readonly appsPort: number
@@ -113,6 +108,7 @@ export class MockNode {
     this.appsPort = options.appsPort ?? 4481
     this.bytesPerSecond = options.bytesPerSecond ?? 14 * MB
     this.apps = options.empty ? [] : APPS
+    this.opinions = new MockOpinions(this.now, (publisher) => this.publisherCard(publisher))
     for (const app of this.apps) if (app.installed) this.instances.set(app.slug, this.seedInstance(app))
     if (!options.empty) this.seedJobs()
   }
@@ -154,7 +150,7 @@ export class MockNode {
       case 'node.status':
         return this.status()
       default:
-        throw new Error(`the mock node has no method ${method}`)
+        return this.opinions.call(method, params)
     }
   }
 
@@ -198,6 +194,17 @@ export class MockNode {
     }
   }
 
+  private publisherCard(publisher: MockPublisher): PublisherCard {
+    const { knownDays, notices, ...known } = publisher
+    return {
+      ...known,
+      ...this.opinions.marks(publisher),
+      trust: this.trust(publisher),
+      firstSeen: this.ago(knownDays),
+      notices: notices ?? [],
+    }
+  }
+
   private trust(publisher: MockPublisher) {
     return { points: publisher.reasons.reduce((sum, { points }) => sum + points, 0), band: publisher.band }
   }
@@ -218,6 +225,7 @@ export class MockNode {
     return {
       apps: inCategory.slice(offset, offset + Number(params.limit ?? 48)).map((app) => this.card(app)),
       total: inCategory.length,
+      hidden: 0,
       categories: [...counts]
         .map(([category, apps]) => ({ category, apps }))
         .sort((a, b) => a.category.localeCompare(b.category)),
@@ -238,8 +246,7 @@ export class MockNode {
   private show(publisherDid: string, slug: string): AppPage {
     const app = this.find(publisherDid, slug)
     const publisher = this.publisher(app)
-    const { knownDays, ...known } = publisher
-    const card: PublisherCard = { ...known, trust: this.trust(publisher), firstSeen: this.ago(knownDays) }
+    const card = this.publisherCard(publisher)
     const mine = this.key(app)
     const present = mine ? 1 : app.mb > 300 ? 0.36 : 0
     return {
@@ -271,12 +278,36 @@ export class MockNode {
             created: this.ago(app.announcedDays),
           },
       problem: app.problem ?? null,
+      warning: mine || publisher.pinned || this.trust(publisher).points >= 35 ? null : UNPROVEN,
       versions: [
         { version: app.version, seq: 14, seen: this.ago(app.announcedDays) },
         ...(app.installedVersion ? [{ version: app.installedVersion, seq: 13, seen: this.ago(40) }] : []),
         ...(app.firstSeenDays > 60 ? [{ version: `${app.version}-rc1`, seq: 12, seen: this.ago(58) }] : []),
       ],
-      instance: mine ? (this.instances.get(app.slug) ?? null) : null,
+      instance: mine ? this.withOffer(app, this.instances.get(app.slug) ?? null) : null,
+    }
+  }
+
+  private withOffer(app: MockApp, instance: Instance | null): Instance | null {
+    if (!instance?.update) return instance
+    return {
+      ...instance,
+      offer: {
+        version: app.version,
+        seq: 14,
+        release: 'b3a1f0c95d27e84461bb0e6f1d9c3a7752e0488f6ad913c20b7f5e1846d9a03c',
+        announced: this.ago(app.announcedDays),
+        diff: { gained: [RIGHTS.device, RIGHTS.internet], lost: [RIGHTS.capability] },
+        byItself: false,
+        waits: [
+          {
+            kind: 'rightsGained',
+            message: 'The new version may do 2 things that this one may not',
+            hint: 'Read what it would gain, then decide yourself',
+            details: [RIGHTS.device.text, RIGHTS.internet.text],
+          },
+        ],
+      },
     }
   }
 
@@ -318,6 +349,7 @@ export class MockNode {
       interfaces: this.interfaces(app, true),
       installed: this.ago(Math.min(30, app.firstSeenDays)),
       update: app.installedVersion ? app.version : null,
+      offer: null,
       job: null,
       dataDir: `/home/archy/.local/share/archy/apps/${app.slug}/data`,
     }

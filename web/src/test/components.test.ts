@@ -28,6 +28,8 @@ const [first] = past
 const sick = instances.find((instance) => instance.state === 'unhealthy')
 const service = instances.find((instance) => instance.state === 'failed')
 const well = instances.find((instance) => instance.state === 'running')
+const offer = show('workshop', 'radicale').instance?.offer
+if (!offer) throw new Error('the mock lacks an update')
 if (!first || !sick || !service || !well) throw new Error('the mock lacks a state')
 
 const fetching: Job = {
@@ -57,6 +59,7 @@ const CASES: Record<string, Case[]> = {
   AppCardMark: cards.slice(0, 6).map((card) => ({ props: { card } })),
   AppGrid: [{ props: { cards } }, { props: { cards: [], loading: true } }],
   AppIcon: [{ props: { icon: null, name: 'Home Assistant', publisher: 'did:key:z6Mk', size: 64 } }],
+  BlockDialog: [{ props: { publisher: page.publisher, open: true } }],
   BrandMark: [{ props: { word: true } }],
   CategoryFilter: [{ props: { categories: [{ category: 'media', apps: 2 }], modelValue: 'media' } }],
   ConnectionBanner: [{ props: { node: 'attic' } }],
@@ -91,14 +94,23 @@ const CASES: Record<string, Case[]> = {
   NeedsList: [{ props: { needs: page.needs } }],
   NodeHealth: [{ props: { name: 'attic' } }, { props: { name: 'attic', compact: true } }],
   OpenButton: [{ props: { instance: well } }],
+  OpinionDialog: (['vouch', 'report'] as const).map((mode) => ({
+    props: { publisher: page.publisher, mode, open: true },
+  })),
   PageHeader: [{ props: { title: 'Network', lead: 'Whom this node hears' } }],
+  PolicySettings: [{}],
   ProblemNote: [
     { props: { problem: refused.problem } },
     { props: { problem: refused.problem, title: 'No' } },
   ],
+  PublisherActions: [
+    { props: { publisher: page.publisher } },
+    { props: { publisher: { ...page.publisher, pinned: true, blocked: true } } },
+  ],
   PublisherHtml: [{ props: { html: page.descriptionHtml } }],
   PublisherName: [{ props: { did: page.publisher.did } }],
-  PublisherPanel: [{ props: { publisher: page.publisher } }],
+  PublisherPanel: [{ props: { publisher: page.publisher } }, { props: { publisher: refused.publisher } }],
+  ReviewerSettings: [{}],
   RightsList: [{ props: { rights: refused.rights } }, { props: { rights: [] } }],
   ScreenshotStrip: [{ props: { screenshots: page.screenshots, name: 'WordPress' } }],
   SearchField: [{ props: { modelValue: '' } }, { props: { modelValue: 'photo' } }],
@@ -140,6 +152,7 @@ const CASES: Record<string, Case[]> = {
   UiStatus: [{ props: { tone: 'good' }, slots: text }],
   UiSwitch: [{ props: { label: 'Follow', modelValue: true } }],
   UninstallDialog: [{ props: { instance: well, open: true } }],
+  UpdatePanel: [{ props: { offer } }, { props: { offer: { ...offer, diff: null } } }],
   VersionList: [{ props: { versions: page.versions, installed: page.card.version } }],
 }
 

@@ -19,8 +19,9 @@ export function useSearch(query: MaybeRefOrGetter<string>, category: MaybeRefOrG
       ),
     initialPageParam: 0,
     getNextPageParam: (last: SearchResult, all: SearchResult[]) => {
-      const shown = all.reduce((sum, page) => sum + page.apps.length, 0)
-      return last.apps.length > 0 && shown < last.total ? shown : undefined
+      // What the policy hides is counted in the total.
+      const seen = all.reduce((sum, page) => sum + page.apps.length + page.hidden, 0)
+      return last.apps.length + last.hidden > 0 && seen < last.total ? seen : undefined
     },
     placeholderData: keepPreviousData,
   })
