@@ -142,7 +142,12 @@ impl Daemon {
         let swarm = Slot::default();
         let machine: Slot<Arc<dyn Machine>> = Slot::default();
         let platform = Platform::host();
-        let follow = Arc::new(Follow::new(store.clone(), swarm.clone(), hub.clone()));
+        let follow = Arc::new(Follow::new(
+            store.clone(),
+            swarm.clone(),
+            machine.clone(),
+            hub.clone(),
+        ));
         let publish_on = watch::Sender::new(config.nostr.relays.clone());
         let node = Node {
             name: name.clone(),

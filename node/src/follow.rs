@@ -10,10 +10,11 @@ mod fetch;
 mod opinions;
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use archy_nostr::{Heard, Message, Subject};
 use archy_registry::announcement::{self, Announcement};
+use archy_registry::key_state::chain;
 use archy_registry::release::Asset;
 use archy_registry::store::{Admission, Arrival, BATCH_MAX, KeyStateAdmission, OverQuota, Source};
 use archy_registry::{AppId, Blake3Hash, Did, Slug, Store, Verified, trust};
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::types::{Event, Problem};
 use crate::api::{Hub, problem};
+use crate::machine::Machine;
 use crate::problem as explain;
 use crate::refusals::Refusals;
 use crate::slot::Slot;
@@ -33,6 +35,7 @@ use crate::slot::Slot;
 pub struct Follow {
     store: Store,
     swarm: Slot<Swarm>,
+    machine: Slot<Arc<dyn Machine>>,
     hub: Hub,
     /// What was refused.
     pub refusals: Refusals,
@@ -46,7 +49,7 @@ pub struct Follow {
     pub read_again: Notify,
 }
 
-/// Whom a statement says it is of; believed only after verification.
+/// Whom an announcement says it is of; believed only after verification.
 #[derive(Deserialize)]
 struct Claimed {
     publisher: Did,
@@ -60,12 +63,35 @@ struct Offer<'a> {
     source: Source,
 }
 
+fn claimed_publisher(heard: &Heard) -> Option<Did> {
+    match heard.subject {
+        Subject::KeyState => chain::claimed_publisher(&heard.content),
+        Subject::Announcement(_) => serde_json::from_slice(&heard.content)
+            .ok()
+            .map(|claimed: Claimed| claimed.publisher),
+    }
+}
+
+/// Tells whether the newest state of a chain is `state`.
+fn ends_with(chain: &[u8], state: Blake3Hash) -> bool {
+    chain::split(chain)
+        .ok()
+        .and_then(|states| states.last().map(|newest| Blake3Hash::of(newest)))
+        == Some(state)
+}
+
 impl Follow {
     /// Follows into `store`.
-    pub fn new(store: Store, swarm: Slot<Swarm>, hub: Hub) -> Self {
+    pub fn new(
+        store: Store,
+        swarm: Slot<Swarm>,
+        machine: Slot<Arc<dyn Machine>>,
+        hub: Hub,
+    ) -> Self {
         Self {
             store,
             swarm,
+            machine,
             hub,
             refusals: Refusals::default(),
             bad: Mutex::default(),
@@ -113,16 +139,11 @@ impl Follow {
             if self.refusals.is_paused(relay, &pubkey, now) {
                 continue;
             }
-            let claimed: Claimed = match serde_json::from_slice(&statement.content) {
-                Ok(claimed) => claimed,
-                Err(error) => {
-                    let mut refusal = problem("malformed", "The statement names no publisher", "");
-                    refusal.details.push(error.to_string());
-                    self.refusals.add(relay, &pubkey, None, &refusal, now);
-                    continue;
-                }
+            let Some(publisher) = claimed_publisher(statement) else {
+                let refusal = problem("malformed", "The statement names no publisher", "");
+                self.refusals.add(relay, &pubkey, None, &refusal, now);
+                continue;
             };
-            let publisher = claimed.publisher;
             match &statement.subject {
                 Subject::KeyState => {
                     // It decides about what comes after it, not about what came before.
@@ -204,7 +225,7 @@ impl Follow {
             .await
             .map_err(|error| explain::of_store(&error))?;
         let pubkey = heard.pubkey.to_string();
-        if state.hash() == Blake3Hash::of(&heard.content) && state.binds_nostr(&pubkey, now) {
+        if ends_with(&heard.content, state.hash()) && state.binds_nostr(&pubkey, now) {
             let linked = trust::Event::NostrLinked { pubkey };
             self.store
                 .record(publisher, &linked, now)

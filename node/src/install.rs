@@ -2,6 +2,8 @@
 //!
 //! Every refusal ends the job with the check that failed and leaves nothing behind that a retry cannot use.
 
+mod content;
+mod operate;
 mod transfer;
 
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use archy_registry::release::{Platform, Release};
 use archy_registry::store::CatalogEntry;
 use archy_registry::trust;
 use archy_registry::{AppId, Blake3Hash, Store, Verified};
-use archy_swarm::{FetchError, FetchRequest, Swarm, Tag, Wanted};
+use archy_swarm::Swarm;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -20,10 +22,11 @@ use crate::api::{not_found, problem};
 use crate::follow::{self, Follow};
 use crate::jobs::{Context, Ending, Outcome, Worker};
 use crate::judge::Judge;
-use crate::machine::{Machine, MachineError, Progress};
+use crate::machine::{Machine, MachineError};
 use crate::policy::Action;
 use crate::problem as explain;
 use crate::slot::Slot;
+use content::{app_tag, let_go};
 
 /// Phases that the machine may report before the job has stored the first.
 const PHASES: usize = 32;
@@ -93,6 +96,14 @@ impl Worker for Installer {
     }
 }
 
+/// Refuses what was signed by keys that no longer count.
+fn check_standing(entry: &CatalogEntry) -> Result<(), Problem> {
+    if entry.standing.is_acceptable() {
+        return Ok(());
+    }
+    explain::of_standing(entry.standing).map_or(Ok(()), Err)
+}
+
 impl Installer {
     async fn install(&self, context: &Context) -> Result<(), Stop> {
         let app = &context.wish().app;
@@ -136,6 +147,7 @@ impl Installer {
         let app = &context.wish().app;
         let swarm = wait(context, self.swarm.ready()).await?;
         let entry = self.entry(app).await?;
+        check_standing(&entry)?;
         // Before bytes are fetched for nothing, and again once the release's signatures can be counted.
         self.check_policy(app, None).await?;
         let release = self.release(context, &swarm, &entry).await?;
@@ -148,23 +160,13 @@ impl Installer {
         self.hold_statement(&swarm, &release).await?;
         self.load(context, &swarm, machine, &release).await?;
 
-        let (phases, mut reported) = mpsc::channel::<(JobPhase, String)>(PHASES);
-        let report = move |phase, message| {
-            // A phase that does not fit is a message that nobody would have read.
-            let _ = phases.try_send((phase, message));
-        };
+        let (report, reported) = reporter();
         let installing = async {
-            let progress: Progress<'_> = &report;
-            let result = machine.install(&release, progress, context.token()).await;
+            let result = machine.install(&release, &report, context.token()).await;
             drop(report);
             result
         };
-        let reporting = async {
-            while let Some((phase, message)) = reported.recv().await {
-                context.enter(phase, message).await;
-            }
-        };
-        let (installed, ()) = tokio::join!(installing, reporting);
+        let (installed, ()) = tokio::join!(installing, enter_all(context, reported));
         installed?;
         let event = trust::Event::Installed {
             app: app.slug.clone(),
@@ -198,10 +200,7 @@ impl Installer {
             && !installed
             && let Some(swarm) = self.swarm.now()
         {
-            let tag = app_tag(release);
-            if let Err(error) = swarm.withdraw(&tag).await {
-                tracing::warn!(%tag, %error, "could not let an app's blobs go");
-            }
+            let_go(&swarm, &app_tag(release)).await;
         }
     }
 
@@ -295,173 +294,6 @@ impl Installer {
         }
     }
 
-    async fn fetch(
-        &self,
-        context: &Context,
-        swarm: &Swarm,
-        release: &Verified<Release>,
-    ) -> Result<(), Stop> {
-        context
-            .enter(JobPhase::Fetching, "Looking for nodes that have the app")
-            .await;
-        let images = release.blobs(&self.platform).map(|blob| Wanted {
-            blake3: blob.blake3,
-            size_bytes: blob.size_bytes,
-        });
-        let request = FetchRequest {
-            tag: app_tag(release),
-            blobs: images.collect(),
-            origin: release.origin.endpoints.clone(),
-            peers: Vec::new(),
-            share: true,
-        };
-        let fetch = swarm.fetch(request, context.token());
-        let mut progress = fetch.progress();
-        let reporting = async {
-            while progress.changed().await.is_ok() {
-                let (fraction, message, transfer) =
-                    transfer::describe(&progress.borrow_and_update());
-                context.progress(fraction, Some(message), Some(transfer));
-            }
-            std::future::pending::<()>().await;
-        };
-        let fetched = tokio::select! {
-            fetched = fetch.finish() => fetched,
-            () = reporting => return Err(Stop::Asked),
-        };
-        match fetched {
-            Ok(fetched) => {
-                let (message, transfer) = transfer::summarise(&fetched);
-                context.progress(1.0, Some(message), Some(transfer));
-                for provider in fetched.providers.iter().filter(|provider| provider.lied) {
-                    tracing::warn!(app = %release.app(), %provider, "a node sent bytes that are not what the publisher signed; others had them right");
-                }
-                Ok(())
-            }
-            Err(FetchError::Cancelled) => Err(Stop::Asked),
-            Err(error) => Err(explain::of_fetch(&error).into()),
-        }
-    }
-
-    /// Holds the release and its icon with the images: whoever has the app can hand on all of it.
-    async fn hold_statement(
-        &self,
-        swarm: &Swarm,
-        release: &Verified<Release>,
-    ) -> Result<(), Problem> {
-        let tag = app_tag(release);
-        let failed = |error: &dyn std::error::Error| explain::internal("keep the release", error);
-        let held = swarm.adopt(&tag, release.hash()).await;
-        if held.map_err(|error| failed(&error))?.is_none()
-            && let Ok(Some(bytes)) = self.store.release_bytes(&release.hash()).await
-        {
-            let provided = swarm.provide(&tag, &bytes[..], Some(release.hash())).await;
-            provided.map_err(|error| failed(&error))?;
-        }
-        for asset in release.icon.iter().chain(&release.screenshots) {
-            let held = swarm.adopt(&tag, asset.blake3).await;
-            held.map_err(|error| failed(&error))?;
-        }
-        Ok(())
-    }
-
-    async fn load(
-        &self,
-        context: &Context,
-        swarm: &Swarm,
-        machine: &dyn Machine,
-        release: &Verified<Release>,
-    ) -> Result<(), Stop> {
-        context.enter(JobPhase::Loading, "Unpacking").await;
-        let slug = &release.manifest.app.id;
-        let containers = &release.manifest.containers;
-        for (n, container) in containers.iter().enumerate() {
-            stop_if_asked(context)?;
-            let image = release
-                .image(&container.name, &self.platform)
-                .ok_or_else(|| {
-                    problem(
-                        "architecture",
-                        format!("The app has no image for {}", self.platform.architecture),
-                        "Ask the publisher for one",
-                    )
-                })?;
-            // A repository per job and container: nobody else can withdraw it meanwhile.
-            let repository = format!("{slug}/{}", container.name);
-            let oci = swarm.oci();
-            oci.serve(&repository, image.descriptors())
-                .map_err(|error| explain::internal("hand an image to podman", &error))?;
-            let reference = oci.reference(&repository, &image.manifest.digest);
-            let loaded = tokio::select! {
-                loaded = machine.load_image(slug, image, &reference) => loaded.map_err(Stop::from),
-                () = context.token().cancelled() => Err(Stop::Asked),
-            };
-            oci.withdraw(&repository);
-            loaded?;
-            context.progress((n + 1) as f64 / containers.len() as f64, None, None);
-        }
-        Ok(())
-    }
-
-    async fn operate(&self, context: &Context) -> Result<(), Stop> {
-        let wish = context.wish();
-        let slug = &wish.app.slug;
-        let kind = wish.kind;
-        let (phase, message) = match kind {
-            JobKind::Start => (JobPhase::Starting, "Starting"),
-            JobKind::Install
-            | JobKind::Uninstall
-            | JobKind::Purge
-            | JobKind::Stop
-            | JobKind::Restart => (JobPhase::Stopping, "Stopping"),
-        };
-        context.enter(phase, message).await;
-        let machine = self.machine(context).await?;
-        let (phases, mut reported) = mpsc::channel::<(JobPhase, String)>(PHASES);
-        let report = move |phase, message| {
-            let _ = phases.try_send((phase, message));
-        };
-        let working = async {
-            let progress: Progress<'_> = &report;
-            let cancel = context.token();
-            let result = match kind {
-                JobKind::Start => machine.start(slug, progress, cancel).await,
-                JobKind::Stop => machine.stop(slug, cancel).await,
-                JobKind::Restart => machine.restart(slug, progress, cancel).await,
-                JobKind::Uninstall => machine.remove(slug, false, progress, cancel).await,
-                JobKind::Purge => machine.remove(slug, true, progress, cancel).await,
-                JobKind::Install => Ok(()),
-            };
-            drop(report);
-            result
-        };
-        let reporting = async {
-            while let Some((phase, message)) = reported.recv().await {
-                context.enter(phase, message).await;
-            }
-        };
-        let (worked, ()) = tokio::join!(working, reporting);
-        worked?;
-        if matches!(kind, JobKind::Uninstall | JobKind::Purge) {
-            self.stop_seeding(&wish.app).await;
-        }
-        Ok(())
-    }
-
-    /// Lets the blobs of a removed app go; what the catalog shows stays.
-    async fn stop_seeding(&self, app: &AppId) {
-        let Some(swarm) = self.swarm.now() else {
-            return;
-        };
-        let prefix = format!("app/{app}/");
-        let tags = swarm.tags().into_iter().map(|usage| usage.tag);
-        for tag in tags.filter(|tag| tag.as_str().starts_with(&prefix)) {
-            if let Err(error) = swarm.withdraw(&tag).await {
-                tracing::warn!(%tag, %error, "could not let an app's blobs go");
-            }
-        }
-    }
-
     async fn machine(&self, context: &Context) -> Result<Arc<dyn Machine>, Stop> {
         tokio::select! {
             () = context.stopping() => Err(Stop::Asked),
@@ -494,6 +326,26 @@ fn already(machine: &dyn Machine, context: &Context) -> Option<Blake3Hash> {
     done.then_some(installed.release)
 }
 
+/// Makes what the machine reports its phases to, and where they arrive; they end when it is dropped.
+fn reporter() -> (
+    impl Fn(JobPhase, String) + Send + Sync,
+    mpsc::Receiver<(JobPhase, String)>,
+) {
+    let (phases, reported) = mpsc::channel(PHASES);
+    let report = move |phase, message| {
+        // A phase that does not fit is a message that nobody would have read.
+        let _ = phases.try_send((phase, message));
+    };
+    (report, reported)
+}
+
+/// Stores each phase as it arrives.
+async fn enter_all(context: &Context, mut reported: mpsc::Receiver<(JobPhase, String)>) {
+    while let Some((phase, message)) = reported.recv().await {
+        context.enter(phase, message).await;
+    }
+}
+
 async fn wait<T>(context: &Context, part: impl Future<Output = T>) -> Result<T, Stop> {
     tokio::select! {
         () = context.token().cancelled() => Err(Stop::Asked),
@@ -507,11 +359,4 @@ fn stop_if_asked(context: &Context) -> Result<(), Stop> {
     } else {
         Ok(())
     }
-}
-
-/// Holds an installed app's blobs, so that other nodes can install it from this one.
-fn app_tag(release: &Verified<Release>) -> Tag {
-    format!("app/{}/{}", release.app(), release.seq)
-        .parse()
-        .expect("a DID, a slug and a number make a tag")
 }

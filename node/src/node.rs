@@ -1,26 +1,25 @@
 //! Answers the API's methods from the parts of the daemon; each part may come up later than the API.
 
+mod metrics;
+mod publish;
 mod store;
 mod trust;
 mod update;
 
-use std::io;
 use std::sync::Arc;
 
 use archy_nostr::{RelayStatus, RelayUrl};
 use archy_registry::release::Platform;
 use archy_registry::store::CatalogQuery;
 use archy_registry::{AppId, Blake3Hash, Slug, Store};
-use archy_swarm::{ProvideError as SwarmError, Swarm, Tag};
-use futures_util::TryStreamExt;
+use archy_swarm::Swarm;
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio_util::io::StreamReader;
 
 use crate::api::types::{
     AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, Health, History,
-    HistoryParams, InstallParams, Instance, InstanceList, InstanceParams, InstanceState, Job,
-    JobKind, JobListParams, JobRef, Logs, LogsParams, NodeStatus, OpinionGiven, PinParams, Policy,
+    HistoryParams, InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind,
+    JobListParams, JobRef, Logs, LogsParams, NodeStatus, OpinionGiven, PinParams, Policy,
     PolicyPage, Problem, PublishState, RelayInfo, ReportParams, ReviewerParams, Reviewers,
     SearchParams, SearchResult, TrustPage, TrustParams, UninstallParams, VouchParams,
 };
@@ -43,8 +42,6 @@ const LOG_LINES_MAX: u32 = 2000;
 const JOBS: u32 = 50;
 /// Most jobs listed.
 const JOBS_MAX: u32 = 500;
-/// Most hashes of one `publish.missing`.
-const BLOBS_MAX: usize = 1000;
 /// Largest icon or screenshot that is served, in bytes.
 const ASSET_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Refusals listed by `node.status`.
@@ -154,14 +151,24 @@ impl Node {
         let entry = self.store.app(&installed.app, Timestamp::now()).await;
         let entry = entry.ok().flatten();
         let has_icon = match &entry {
-            Some(entry) => self.has_icon(entry).await,
+            Some(entry) => self.has_icon(&entry.announcement).await,
             None => false,
         };
         let job = self
             .jobs
             .now()
             .and_then(|jobs| jobs.on(&installed.app.slug));
-        view::instance(installed, entry.as_ref(), has_icon, job.map(|job| job.id))
+        let mut instance =
+            view::instance(installed, entry.as_ref(), has_icon, job.map(|job| job.id));
+        if instance.problem.is_none() {
+            // What runs goes on running; its owner should know whose key it rests on.
+            let standing = self
+                .store
+                .release_standing(&installed.release, Timestamp::now())
+                .await;
+            instance.problem = standing.ok().flatten().and_then(explain::of_standing);
+        }
+        instance
     }
 
     /// Describes the node.
@@ -322,43 +329,11 @@ impl Backend for Node {
     }
 
     async fn publish_state(&self, app: AppRef) -> Result<PublishState, Problem> {
-        let app = parse_app(&app)?;
-        let swarm = self.swarm_ready()?;
-        let failed = |error| explain::of_store(&error);
-        let entry = self
-            .store
-            .app(&app, Timestamp::now())
-            .await
-            .map_err(failed)?;
-        let kept = self.store.highest_release_seq(&app).await.map_err(failed)?;
-        let announced = entry.as_ref().map(|entry| entry.announcement.seq);
-        let relays = self.publish_on.borrow().clone();
-        Ok(PublishState {
-            highest_seq: announced.max(kept),
-            release: entry.map(|entry| entry.announcement.release.blake3.to_string()),
-            relays: relays.iter().map(ToString::to_string).collect(),
-            endpoint: view::endpoint(&swarm.endpoint()),
-        })
+        self.publish_state_of(&parse_app(&app)?).await
     }
 
     async fn missing(&self, params: BlobsParams) -> Result<BlobsMissing, Problem> {
-        if params.blobs.len() > BLOBS_MAX {
-            return Err(problem(
-                "invalid",
-                format!("ask for at most {BLOBS_MAX} blobs at once"),
-                "",
-            ));
-        }
-        let swarm = self.swarm_ready()?;
-        let mut missing = Vec::new();
-        for text in params.blobs {
-            let hash: Blake3Hash = text.parse().map_err(|error| invalid(&error))?;
-            let has = swarm.has(hash).await;
-            if !has.map_err(|error| explain::internal("look for a blob", &error))? {
-                missing.push(text);
-            }
-        }
-        Ok(BlobsMissing { missing })
+        self.missing_blobs(params).await
     }
 
     async fn trust(&self, params: TrustParams) -> Result<TrustPage, Problem> {
@@ -416,72 +391,11 @@ impl Backend for Node {
         tag: String,
         body: BlobStream,
     ) -> Result<BlobProvided, ProvideError> {
-        let by = |by_sender| move |problem| ProvideError { by_sender, problem };
-        let tag: Tag = tag.parse().map_err(|error| by(true)(invalid(&error)))?;
-        let swarm = self.swarm_ready().map_err(by(false))?;
-        let reader = StreamReader::new(body.map_err(io::Error::other));
-        let provided = swarm.provide(&tag, reader, Some(hash)).await;
-        let provided = provided.map_err(|error| {
-            let (by_sender, kind) = match error {
-                SwarmError::WrongHash { .. } => (true, "content"),
-                SwarmError::TooLarge { .. } => (true, "tooLarge"),
-                SwarmError::Read(_) => (true, "interrupted"),
-                SwarmError::Store(_) => (false, "diskFull"),
-            };
-            by(by_sender)(problem(kind, explain::causes(&error).join(": "), ""))
-        })?;
-        Ok(BlobProvided {
-            hash: provided.blake3.to_string(),
-            size_bytes: provided.size_bytes,
-        })
+        self.provide_blob(hash, &tag, body).await
     }
 
     fn metrics(&self) -> String {
-        use std::fmt::Write;
-        let mut text = String::new();
-        let mut gauge = |name: &str, help: &str, value: u64| {
-            let _ = writeln!(
-                text,
-                "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}"
-            );
-        };
-        let jobs = self.jobs.now().map_or(0, |jobs| jobs.active_count());
-        gauge(
-            "archy_jobs_active",
-            "Jobs that have not ended.",
-            jobs as u64,
-        );
-        let observed = self.observed();
-        let running = observed
-            .apps
-            .iter()
-            .filter(|app| app.state == InstanceState::Running);
-        gauge(
-            "archy_instances",
-            "Installed apps.",
-            observed.apps.len() as u64,
-        );
-        gauge(
-            "archy_instances_running",
-            "Installed apps that run well.",
-            running.count() as u64,
-        );
-        if let Some(swarm) = self.swarm.now() {
-            let status = swarm.status();
-            gauge("archy_blobs", "Blobs held.", status.blobs as u64);
-            gauge("archy_blob_bytes", "Their size.", status.blob_bytes);
-            gauge(
-                "archy_bytes_served",
-                "Bytes sent to other nodes since the start.",
-                status.bytes_served,
-            );
-            gauge(
-                "archy_bytes_fetched",
-                "Verified bytes received since the start.",
-                status.bytes_fetched,
-            );
-        }
-        text
+        self.metrics_text()
     }
 }
 

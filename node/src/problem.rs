@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use archy_registry::announcement::{AnnouncementError, Mismatch};
-use archy_registry::key_state::KeyStateError;
+use archy_registry::key_state::{KeyStateError, Standing, StepError};
 use archy_registry::proof::ProofError;
 use archy_registry::release::ReleaseError;
 use archy_registry::statement::StatementError;
@@ -82,8 +82,16 @@ pub fn of_key_state(error: &AdmitKeyStateError) -> Problem {
         AdmitKeyStateError::Invalid(KeyStateError::Statement(error)) => {
             of_statement("key state", error)
         }
-        AdmitKeyStateError::Invalid(error @ KeyStateError::Field { .. }) => {
-            malformed("key state", error)
+        AdmitKeyStateError::Invalid(
+            error @ (KeyStateError::Field { .. } | KeyStateError::Chain),
+        ) => malformed("key state", error),
+        AdmitKeyStateError::Invalid(error @ KeyStateError::Step(StepError::Ended { .. })) => {
+            detailed(
+                "keyChanged",
+                "The key state is signed by a key that the publisher had replaced before",
+                "Nothing to do: whoever has the old key cannot use it any more",
+                error,
+            )
         }
         AdmitKeyStateError::Invalid(error @ KeyStateError::Step(_)) => detailed(
             "keyState",
@@ -92,6 +100,32 @@ pub fn of_key_state(error: &AdmitKeyStateError) -> Problem {
             error,
         ),
     }
+}
+
+/// Says what a statement's standing with its publisher's keys means; `None` when there is nothing to say.
+pub fn of_standing(standing: Standing) -> Option<Problem> {
+    let (kind, message, hint) = match standing {
+        Standing::Current | Standing::SeenBeforeChange { .. } => return None,
+        Standing::KeyChanged { since } => (
+            "keyChanged",
+            format!(
+                "The publisher replaced its keys on {since}, and this version was signed by a key from before: \
+                 perhaps a stolen one"
+            ),
+            "Wait for a release that the publisher's new key signs; what runs already goes on running",
+        ),
+        Standing::Revoked { since } | Standing::SeenBeforeRevocation { since } => (
+            "revoked",
+            format!("The publisher revoked its keys on {since}: perhaps they were stolen"),
+            "Look for news of the publisher; what runs already goes on running",
+        ),
+        Standing::KeysExpired { since } => (
+            "keysExpired",
+            format!("The publisher's keys were valid until {since} and were not renewed"),
+            "Wait until the publisher renews its keys; what runs already goes on running",
+        ),
+    };
+    Some(new(kind, message, hint))
 }
 
 /// The release is not the one that was announced.
@@ -142,10 +176,24 @@ fn of_statement(what: &str, error: &StatementError) -> Problem {
             format!("The {what} belongs to another publisher, {found}"),
             "Do not trust whoever sent it; nothing was installed",
         ),
-        StatementError::Revoked { .. } => (
-            "revoked",
-            "The publisher has revoked its keys".to_owned(),
-            "Look for news of the publisher; what runs already goes on running",
+        StatementError::Revoked { since, .. } => {
+            return detailed_as(of_standing(Standing::Revoked { since: *since }), error);
+        }
+        StatementError::KeyChanged { since, .. } => {
+            return detailed_as(of_standing(Standing::KeyChanged { since: *since }), error);
+        }
+        StatementError::KeysExpired { expires, .. } => {
+            return detailed_as(
+                of_standing(Standing::KeysExpired { since: *expires }),
+                error,
+            );
+        }
+        StatementError::Proofs { found, required } => (
+            "signature",
+            format!(
+                "{found} of the publisher's keys signed the {what} where {required} must sign together"
+            ),
+            "Tell the publisher; nothing was installed",
         ),
         StatementError::Expired { expires } => (
             "expired",
@@ -160,7 +208,8 @@ fn of_statement(what: &str, error: &StatementError) -> Problem {
         StatementError::Proof(
             ProofError::Json(_)
             | ProofError::NotAnObject
-            | ProofError::NotOneProof
+            | ProofError::NoProof
+            | ProofError::ProofOrder
             | ProofError::Profile(_)
             | ProofError::Key(_),
         )
@@ -249,6 +298,12 @@ fn malformed(what: &str, error: &dyn Error) -> Problem {
         "Tell the publisher; nothing was installed",
         error,
     )
+}
+
+fn detailed_as(problem: Option<Problem>, error: &dyn Error) -> Problem {
+    let mut problem = problem.unwrap_or_else(|| internal("judge a statement", error));
+    problem.details = causes(error);
+    problem
 }
 
 fn detailed(kind: &str, message: impl Into<String>, hint: &str, error: &dyn Error) -> Problem {

@@ -1,8 +1,10 @@
 //! What the store's pages show, made from catalog entries, scores and installed apps. Pure.
 
+use archy_registry::Did;
+use archy_registry::announcement::Announcement;
 use archy_registry::manifest::Manifest;
 use archy_registry::release::Platform;
-use archy_registry::store::CatalogEntry;
+use archy_registry::store::{CatalogEntry, Hit};
 use archy_registry::trust::{Band, Event, Evidence, POINT, Reason, ReasonCode, Score};
 use jiff::Timestamp;
 
@@ -27,12 +29,46 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) now: Timestamp,
 }
 
+/// What a card shows of an app.
+pub(crate) struct Offered<'a> {
+    announcement: &'a Announcement,
+    same_name_as: &'a [Did],
+    first_seen: Timestamp,
+    announced: Timestamp,
+}
+
+impl<'a> From<&'a CatalogEntry> for Offered<'a> {
+    fn from(entry: &'a CatalogEntry) -> Self {
+        Self {
+            announcement: &entry.announcement,
+            same_name_as: &entry.same_name_as,
+            first_seen: entry.first_seen,
+            announced: entry.announced,
+        }
+    }
+}
+
+impl<'a> From<&'a Hit> for Offered<'a> {
+    fn from(hit: &'a Hit) -> Self {
+        Self {
+            announcement: &hit.announcement,
+            same_name_as: &hit.same_name_as,
+            first_seen: hit.first_seen,
+            announced: hit.announced,
+        }
+    }
+}
+
 /// Makes the card of an app.
-pub(crate) fn card(entry: &CatalogEntry, around: &Surroundings<'_>) -> AppCard {
-    let announcement = &entry.announcement;
+pub(crate) fn card<'a>(offered: impl Into<Offered<'a>>, around: &Surroundings<'_>) -> AppCard {
+    let offered = offered.into();
+    let announcement = offered.announcement;
     let card = &announcement.card;
     AppCard {
-        app: app_ref(entry),
+        app: AppRef {
+            publisher: announcement.publisher.to_string(),
+            slug: announcement.slug.to_string(),
+        },
         name: card.name.clone(),
         tagline: card.tagline.clone(),
         category: card.category.clone(),
@@ -46,10 +82,14 @@ pub(crate) fn card(entry: &CatalogEntry, around: &Surroundings<'_>) -> AppCard {
         architectures: card.architectures.clone(),
         trust: badge(&around.reputation.score),
         installed: around.installed.map(|installed| installed.state),
-        same_name_as: entry.same_name_as.iter().map(ToString::to_string).collect(),
-        first_seen: entry.first_seen.to_string(),
-        announced: entry.announced.to_string(),
-        stale: entry.is_stale(around.now),
+        same_name_as: offered
+            .same_name_as
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        first_seen: offered.first_seen.to_string(),
+        announced: offered.announced.to_string(),
+        stale: announcement.expires <= around.now,
     }
 }
 
@@ -161,13 +201,6 @@ pub(crate) fn endpoint(endpoint: &archy_registry::release::Endpoint) -> Endpoint
         id: endpoint.id.to_string(),
         addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
         relays: endpoint.relays.clone(),
-    }
-}
-
-fn app_ref(entry: &CatalogEntry) -> AppRef {
-    AppRef {
-        publisher: entry.announcement.publisher.to_string(),
-        slug: entry.announcement.slug.to_string(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Events on their way to the relays: what is to be signed, and which earlier events it replaces.
 
 use archy_registry::announcement::Announcement;
-use archy_registry::key_state::KeyState;
 use archy_registry::trust::opinion::{REVIEWERS_MAX, WORDS_BYTES_MAX};
 use archy_registry::{AppId, Did, Slug, Verified};
 use jiff::Timestamp;
@@ -31,6 +30,8 @@ enum Replaces {
     Slot(String),
     /// Votes on this publisher.
     Votes(Did),
+    /// None.
+    Nothing,
 }
 
 /// Something that no event can carry.
@@ -55,7 +56,7 @@ pub enum DraftError {
     Reviewers(usize),
 }
 
-fn tag<const N: usize>(elements: [&str; N]) -> Vec<String> {
+pub(crate) fn tag<const N: usize>(elements: [&str; N]) -> Vec<String> {
     elements.map(str::to_owned).to_vec()
 }
 
@@ -115,15 +116,18 @@ impl Draft {
         )
     }
 
-    /// Drafts the event of a key state. `bytes` are those that were verified.
+    /// Drafts the event of a publisher's key states: the whole chain ([`chain`]), because relays keep only the
+    /// newest event and whoever was away must be able to check every step.
     ///
     /// It gets no expiry for relays: an outdated key state still tells a rotation or a revocation.
     ///
     /// # Errors
     ///
     /// See [`Draft::new`].
-    pub fn key_state(state: &Verified<KeyState>, bytes: &[u8]) -> Result<Self, DraftError> {
-        Self::new(Subject::KeyState, state.publisher, bytes, None)
+    ///
+    /// [`chain`]: archy_registry::key_state::chain
+    pub fn key_states(publisher: Did, chain: &[u8]) -> Result<Self, DraftError> {
+        Self::new(Subject::KeyState, publisher, chain, None)
     }
 
     /// Drafts a reviewer list (NIP-51): all whom its author trusts as reviewers, none to trust nobody any more.
@@ -214,20 +218,35 @@ impl Draft {
         })
     }
 
-    /// Returns the filter that the newest event meets which this one replaces.
-    pub(crate) fn replaced(&self, author: Pubkey) -> Filter {
+    /// Returns the filter that the newest event meets which this one replaces, if it replaces any.
+    pub(crate) fn replaced(&self, author: Pubkey) -> Option<Filter> {
         let (kinds, letter, value) = match &self.replaces {
             Replaces::Slot(d) => (vec![self.kind], 'd', d.clone()),
             Replaces::Votes(publisher) => {
                 (vec![KIND_LABEL, KIND_REPORT], 'r', publisher.to_string())
             }
+            Replaces::Nothing => return None,
         };
-        Filter {
+        Some(Filter {
             authors: Some(vec![author]),
             kinds: Some(kinds),
             tags: [(letter, vec![value])].into(),
             limit: Some(1),
             ..Filter::default()
+        })
+    }
+
+    /// Drafts an event of a kind that relays keep as NIP-01 says.
+    pub(crate) fn of_kind(kind: u16, tags: Vec<Vec<String>>, content: String) -> Self {
+        let d = tags.iter().find_map(|tag| match tag.as_slice() {
+            [name, d, ..] if name == "d" => Some(d.clone()),
+            _ => None,
+        });
+        Self {
+            kind,
+            tags,
+            content,
+            replaces: d.map_or(Replaces::Nothing, Replaces::Slot),
         }
     }
 

@@ -121,6 +121,16 @@ impl NostrKey {
         self.0.pubkey()
     }
 
+    /// Encrypts a text of 1 to 65,535 bytes for a pubkey (NIP-44); `None` when the length or the pubkey is wrong.
+    pub fn seal(&self, to: &Pubkey, text: &str) -> Option<String> {
+        self.0.seal(to, text)
+    }
+
+    /// Decrypts what a pubkey encrypted for this key (NIP-44); `None` when it did not.
+    pub fn unseal(&self, from: &Pubkey, text: &str) -> Option<String> {
+        self.0.unseal(from, text)
+    }
+
     /// Signs an event.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 
 mod backoff;
 mod bucket;
+mod bunker;
 mod clock;
 mod cursor;
 mod draft;
@@ -17,18 +18,23 @@ pub mod filter;
 mod follower;
 mod key;
 mod link;
+pub mod listing;
 mod message;
 mod opinion;
 mod publish;
 pub mod relay;
 pub mod sdk;
 mod seen;
+mod signer;
 mod statement;
 mod topic;
 mod url;
 
 pub use backoff::Backoff;
 pub use bucket::Rate;
+pub use bunker::{
+    Bunker, BunkerError, BunkerOptions, BunkerUrl, BunkerUrlError, KIND_REMOTE_SIGNING,
+};
 pub use clock::{Clock, FUTURE_SECONDS_MAX};
 pub use cursor::{CursorError, CursorStore, MemoryCursors};
 pub use draft::{Draft, DraftError};
@@ -40,6 +46,7 @@ pub use opinion::{
     NoOpinion, OPINION_BYTES_MAX,
 };
 pub use publish::{PublishError, PublishOptions, PublishReport, publish};
+pub use signer::{NostrSigner, SignError, Signer};
 pub use statement::{D_APP_PREFIX, D_KEY_STATE, Heard, KIND, Subject};
 pub use topic::{FOLLOWED_KINDS, Message, TOPIC, Unwanted};
 pub use url::{RelayUrl, UrlError};

@@ -7,12 +7,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::{Clock, FUTURE_SECONDS_MAX};
 use crate::draft::Draft;
-use crate::event::{Event, EventId, Pubkey};
+use crate::event::{Event, EventId, Pubkey, Signature};
 use crate::filter::Filter;
-use crate::key::NostrKey;
 use crate::link::{Incoming, Link};
 use crate::message::{ClientMessage, RelayMessage};
-use crate::sdk::{Authentic, Forged, authenticate};
+use crate::sdk::{Authentic, Unsigned, authenticate};
+use crate::signer::{SignError, Signer};
 use crate::url::RelayUrl;
 
 /// Largest event message that is sent, in bytes: what common relays take.
@@ -53,8 +53,8 @@ pub enum PublishError {
     )]
     TooLarge(usize),
     /// The event could not be signed.
-    #[error("the event could not be signed")]
-    Sign(#[from] Forged),
+    #[error(transparent)]
+    Sign(#[from] SignError),
     /// A relay has a version from the future that no later event can replace yet.
     #[error(
         "{relay} has a version dated {seconds} s in the future; set this machine's clock, or wait that long"
@@ -96,7 +96,7 @@ pub struct PublishReport {
 /// When nothing was sent. What relays answered, also when none accepted, is in the report.
 pub async fn publish(
     relays: &[RelayUrl],
-    key: &NostrKey,
+    signer: &impl Signer,
     draft: &Draft,
     options: &PublishOptions,
 ) -> Result<PublishReport, PublishError> {
@@ -107,17 +107,17 @@ pub async fn publish(
         return Err(PublishError::NoRelays);
     }
     let now = options.clock.now();
-    check_size(&key.sign(draft.event(now))?)?;
+    check_size(signer.pubkey(), draft.event(now))?;
 
-    let current = draft.replaced(key.pubkey());
+    let current = draft.replaced(signer.pubkey());
     let mut peers = join_all(
         relays
             .into_iter()
-            .map(|relay| Peer::open(relay, &current, options.patience)),
+            .map(|relay| Peer::open(relay, current.as_ref(), options.patience)),
     )
     .await;
     let created_at = date(&peers, now)?;
-    let event = key.sign(draft.event(created_at))?;
+    let event = signer.sign_event(draft.event(created_at)).await?;
     let sends = peers.iter_mut().map(|peer| peer.offer(&event, options));
     join_all(sends).await;
     let closes = peers.iter_mut().filter_map(|peer| peer.link.take());
@@ -125,8 +125,18 @@ pub async fn publish(
     Ok(report(&event, peers))
 }
 
-fn check_size(event: &Authentic) -> Result<(), PublishError> {
-    let size_bytes = ClientMessage::Event(Event::clone(event)).to_text().len();
+/// Checks the size of the message that carries an event, before anybody is asked to sign it.
+fn check_size(author: Pubkey, unsigned: Unsigned) -> Result<(), PublishError> {
+    let event = Event {
+        id: EventId::from_bytes([0; 32]),
+        pubkey: author,
+        created_at: unsigned.created_at,
+        kind: unsigned.kind,
+        tags: unsigned.tags,
+        content: unsigned.content,
+        sig: Signature::from_bytes([0; 64]),
+    };
+    let size_bytes = ClientMessage::Event(event).to_text().len();
     if size_bytes > EVENT_MESSAGE_BYTES_MAX {
         return Err(PublishError::TooLarge(size_bytes));
     }
@@ -194,7 +204,7 @@ struct Peer {
 }
 
 impl Peer {
-    async fn open(relay: RelayUrl, current: &Filter, patience: Duration) -> Self {
+    async fn open(relay: RelayUrl, current: Option<&Filter>, patience: Duration) -> Self {
         let deadline = Instant::now() + patience;
         let mut peer = Self {
             relay,
@@ -207,10 +217,14 @@ impl Peer {
             Ok(Err(error)) => peer.answer = Answer::None(error.describe()),
             Ok(Ok(mut link)) => {
                 // A relay that does not tell what it has is still offered the event.
-                match read(&mut link, "current", current, deadline).await {
-                    Ok(events) => peer.newest = events.iter().map(|event| event.created_at).max(),
-                    Err(why) => {
-                        tracing::debug!(relay = %peer.relay, why, "did not tell its version")
+                if let Some(current) = current {
+                    match read(&mut link, "current", current, deadline).await {
+                        Ok(events) => {
+                            peer.newest = events.iter().map(|event| event.created_at).max();
+                        }
+                        Err(why) => {
+                            tracing::debug!(relay = %peer.relay, why, "did not tell its version");
+                        }
                     }
                 }
                 peer.link = Some(link);

@@ -26,9 +26,11 @@ pub use limits::Limits;
 pub use store::StoreError;
 
 /// Kinds that are taken by default: archy's statements (30078), deletions (NIP-09), reports (NIP-56),
-/// labels (NIP-32), mute lists, sets of pubkeys such as reviewer lists and app curation sets (NIP-51), and
-/// the messages of remote signing (NIP-46), which are passed on and not kept.
-pub const KINDS: [u16; 8] = [5, 1984, 1985, 10_000, 24_133, 30_000, 30_078, 30_267];
+/// labels (NIP-32), mute lists, sets of pubkeys such as reviewer lists and app curation sets (NIP-51),
+/// listings of apps (NIP-82), and the messages of remote signing (NIP-46), which are passed on and not kept.
+pub const KINDS: [u16; 11] = [
+    5, 1984, 1985, 3063, 10_000, 24_133, 30_000, 30_063, 30_078, 30_267, 32_267,
+];
 
 /// Which events are taken.
 #[derive(Debug, Clone, PartialEq, Eq)]

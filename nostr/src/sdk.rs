@@ -4,6 +4,7 @@
 
 use std::ops::Deref;
 
+use nostr_sdk::nips::nip44;
 use nostr_sdk::prelude as upstream;
 use upstream::{FromBech32 as _, ToBech32 as _};
 
@@ -137,6 +138,18 @@ impl KeyPair {
     pub(crate) fn to_nsec(&self) -> String {
         let Ok(nsec) = self.0.secret_key().to_bech32();
         nsec
+    }
+
+    /// Encrypts a text so that only `to` and this key can read it (NIP-44, version 2).
+    pub(crate) fn seal(&self, to: &Pubkey, text: &str) -> Option<String> {
+        let to = upstream::PublicKey::from_byte_array(*to.as_bytes());
+        nip44::encrypt(self.0.secret_key(), &to, text, nip44::Version::V2).ok()
+    }
+
+    /// Decrypts what `from` encrypted to this key, or this key to it.
+    pub(crate) fn unseal(&self, from: &Pubkey, text: &str) -> Option<String> {
+        let from = upstream::PublicKey::from_byte_array(*from.as_bytes());
+        nip44::decrypt(self.0.secret_key(), &from, text).ok()
     }
 
     pub(crate) fn sign(&self, unsigned: Unsigned) -> Result<Authentic, Forged> {

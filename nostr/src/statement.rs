@@ -1,6 +1,7 @@
 //! Which events carry archy's statements; the signed statement inside is the registry's to verify.
 
-use archy_registry::{Slug, announcement, key_state};
+use archy_registry::key_state::chain;
+use archy_registry::{Slug, announcement};
 use jiff::Timestamp;
 
 use crate::event::{EventId, Pubkey};
@@ -19,7 +20,7 @@ pub const D_APP_PREFIX: &str = "archy:app:";
 pub enum Subject {
     /// An announcement of the app with this slug.
     Announcement(Slug),
-    /// A key state.
+    /// A publisher's key states.
     KeyState,
 }
 
@@ -45,7 +46,7 @@ impl Subject {
     pub fn content_bytes_max(&self) -> usize {
         match self {
             Self::Announcement(_) => announcement::SIZE_BYTES_MAX,
-            Self::KeyState => key_state::SIZE_BYTES_MAX,
+            Self::KeyState => chain::SIZE_BYTES_MAX,
         }
     }
 }

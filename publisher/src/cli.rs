@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use archy_nostr::RelayUrl;
-use archy_registry::Slug;
 use archy_registry::release::Platform;
+use archy_registry::{Blake3Hash, Slug};
 use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
 
 use crate::app::{AppName, PublisherName};
 use crate::publish::source::ImageArgument;
@@ -49,6 +50,16 @@ pub struct Cli {
         hide_env_values = true
     )]
     pub identity: Option<PathBuf>,
+    /// A file with the passphrase of your keys, if they have one [default: asked on the terminal]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "For every command",
+        value_name = "FILE",
+        env = "ARCHY_PASSPHRASE_FILE",
+        hide_env_values = true
+    )]
+    pub passphrase_file: Option<PathBuf>,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
@@ -57,7 +68,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make or show the keys you publish with
+    /// Make, show, replace or end the keys you publish with
     #[command(subcommand)]
     Identity(IdentityCommand),
     /// Start, check or render an app's manifest
@@ -211,10 +222,86 @@ pub enum PolicyCommand {
 /// `archy identity …`
 #[derive(Debug, Subcommand)]
 pub enum IdentityCommand {
-    /// Make new keys: your DID, the keys that may replace it, and a Nostr key
-    New,
+    /// Make new keys: your DID, the key that may replace it, and a Nostr key
+    New {
+        /// Keep the keys behind a passphrase
+        #[arg(long)]
+        encrypt: bool,
+    },
     /// Show who you are
     Show,
+    /// Sign your key state again, before it expires
+    Renew,
+    /// Replace your key by the next one, and make a new next one
+    Rotate {
+        /// The file of the next key [default: next.key in the folder of your keys]
+        #[arg(long, value_name = "FILE")]
+        next_key: Option<PathBuf>,
+    },
+    /// End your keys: nobody installs anything of yours until the next key takes over
+    Revoke {
+        /// Sign with the next key, which a thief of your key cannot overrule
+        #[arg(long, value_name = "FILE")]
+        next_key: Option<PathBuf>,
+        /// Really do it
+        #[arg(long)]
+        yes: bool,
+    },
+    /// After a theft: replace your key by the next one, and end what the old one signed
+    Recover(RecoverArgs),
+    /// Let a Nostr key announce for you, or no longer
+    LinkNostr(LinkNostrArgs),
+    /// Copy your public key states into a new folder
+    Export {
+        /// The folder to make
+        to: PathBuf,
+        /// The private keys as well, as a backup
+        #[arg(long)]
+        private: bool,
+    },
+    /// Tell the relays which keys speak for you
+    Publish {
+        /// Tell this relay instead of the node's
+        #[arg(long = "relay", value_name = "URL")]
+        relays: Vec<RelayUrl>,
+    },
+}
+
+/// `archy identity recover`
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// The file of the next key [default: next.key in the folder of your keys]
+    #[arg(long, value_name = "FILE")]
+    pub next_key: Option<PathBuf>,
+    /// Count an app's releases anew from here [default: for every app published from this folder, the number
+    /// after its last release]
+    #[arg(long = "floor", value_name = "APP=N", value_parser = parse_floor)]
+    pub floors: Vec<(Slug, u64)>,
+    /// A release from before that stays valid
+    #[arg(long = "reaffirm", value_name = "HASH")]
+    pub reaffirm: Vec<Blake3Hash>,
+    /// Every release that was published from this folder before a date stays valid
+    #[arg(long, value_name = "DATE")]
+    pub reaffirm_before: Option<Timestamp>,
+}
+
+/// `archy identity link-nostr`
+#[derive(Debug, Args)]
+pub struct LinkNostrArgs {
+    /// The key to link: 64 hexadecimal digits, or `own` for nostr.key
+    #[arg(
+        long,
+        value_name = "PUBKEY",
+        required_unless_present = "remove",
+        conflicts_with = "remove"
+    )]
+    pub add: Option<String>,
+    /// The key to unlink
+    #[arg(long, value_name = "PUBKEY")]
+    pub remove: Option<String>,
+    /// Until when [default: 5 years from now]
+    #[arg(long, value_name = "DATE", conflicts_with = "remove")]
+    pub expires: Option<Timestamp>,
 }
 
 /// `archy app …`
@@ -264,9 +351,29 @@ pub struct PublishArgs {
     /// An address at which the node's peer port is reached from outside, instead of those it knows
     #[arg(long = "origin-address", value_name = "IP:PORT")]
     pub origin_addresses: Vec<SocketAddr>,
+    /// Who signs the Nostr events
+    #[command(flatten)]
+    pub signer: SignerArgs,
+    /// List the app in other Nostr app stores too (NIP-82)
+    #[arg(long)]
+    pub nip82: bool,
     /// Do everything up to signing, send nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Who signs the Nostr events.
+#[derive(Debug, Args)]
+pub struct SignerArgs {
+    // Text, because the parser of the command line would show a malformed address with its secret.
+    /// Have the Nostr events signed by this remote signer, bunker://… (NIP-46)
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "ARCHY_NOSTR_SIGNER",
+        hide_env_values = true
+    )]
+    pub nostr_signer: Option<String>,
 }
 
 /// `archy announce`
@@ -280,6 +387,9 @@ pub struct AnnounceArgs {
     /// An address at which the node's peer port is reached from outside, instead of those it knows
     #[arg(long = "origin-address", value_name = "IP:PORT")]
     pub origin_addresses: Vec<SocketAddr>,
+    /// Who signs the Nostr events
+    #[command(flatten)]
+    pub signer: SignerArgs,
 }
 
 /// `archy store …`
@@ -387,6 +497,15 @@ pub enum NodeCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+}
+
+fn parse_floor(text: &str) -> Result<(Slug, u64), String> {
+    let (slug, floor) = text.split_once('=').ok_or("write it like notes=12")?;
+    let slug: Slug = slug.parse().map_err(|error| format!("{error}"))?;
+    match floor.parse() {
+        Ok(floor) if floor > 0 => Ok((slug, floor)),
+        Ok(_) | Err(_) => Err("the number must be 1 or more".to_owned()),
+    }
 }
 
 fn parse_platform(text: &str) -> Result<Platform, String> {

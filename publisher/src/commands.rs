@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::cli::{Cli, Command};
+use archy_nostr::BunkerUrl;
+
+use crate::cli::{Cli, Command, SignerArgs};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::identity::passphrase::Passphrases;
 use crate::node::Node;
 use crate::output::Output;
 
@@ -26,6 +29,7 @@ struct Context<'a> {
     output: &'a Output,
     node: Option<PathBuf>,
     identity: Option<PathBuf>,
+    passphrases: Passphrases,
 }
 
 impl Context<'_> {
@@ -44,6 +48,15 @@ impl Context<'_> {
     }
 }
 
+/// Reads the address of a remote signer.
+fn bunker(arguments: &SignerArgs) -> Result<Option<BunkerUrl>, Failure> {
+    let address = arguments.nostr_signer.as_deref();
+    address
+        .map(str::parse)
+        .transpose()
+        .map_err(|error| Failure::usage(format!("--nostr-signer: {error}")))
+}
+
 /// Runs a command.
 pub(crate) async fn run(
     cli: Cli,
@@ -55,9 +68,10 @@ pub(crate) async fn run(
         output,
         node: cli.node,
         identity: cli.identity,
+        passphrases: Passphrases::new(cli.passphrase_file),
     };
     match cli.command {
-        Command::Identity(command) => identity::run(&context, &command),
+        Command::Identity(command) => identity::run(&context, &command).await,
         Command::App(command) => app::run(&context, &command),
         Command::Publish(arguments) => publish::run(&context, &arguments).await,
         Command::Announce(arguments) => announce::run(&context, &arguments).await,

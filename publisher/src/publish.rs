@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use archy_nostr::RelayUrl;
+use archy_nostr::{BunkerUrl, RelayUrl};
 use archy_orchestrator::quadlet;
 use archy_registry::announcement::{self, Announcement};
 use archy_registry::release::{self, Draft, Endpoint, Origin, Platform, Release};
@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::failure::Failure;
 use crate::identity::Identity;
+use crate::identity::passphrase::Passphrases;
 use crate::node::Node;
 use crate::node::types::{AppRef, PublishState};
 use crate::output::Output;
@@ -23,13 +24,16 @@ use crate::text::{count, size};
 pub mod announce;
 pub mod kept;
 pub mod ledger;
+pub mod list;
 pub mod origin;
 pub mod pack;
 pub mod renew;
 pub mod serve;
+pub mod signer;
 pub mod source;
 
 use announce::Announced;
+use list::Listed;
 use pack::PackedImage;
 use source::ImageArgument;
 
@@ -48,6 +52,12 @@ pub struct Request<'a> {
     pub origin_addresses: &'a [std::net::SocketAddr],
     /// The folder of the publisher's keys.
     pub identity_dir: &'a Path,
+    /// Where the passphrases of the keys come from.
+    pub passphrases: &'a Passphrases,
+    /// The remote signer of Nostr events, instead of the identity's Nostr key.
+    pub nostr_signer: Option<&'a BunkerUrl>,
+    /// Lists the release in other Nostr app stores too.
+    pub nip82: bool,
     /// Podman's REST socket.
     pub podman_socket: PathBuf,
     /// For images on their way.
@@ -88,6 +98,9 @@ pub struct Published {
     /// What the relays answered; absent after `--dry-run`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub announced: Option<Announced>,
+    /// The events for other Nostr app stores, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listed: Option<Listed>,
 }
 
 /// Parses, renders, packs, assembles and signs. Sends nothing.
@@ -106,7 +119,7 @@ pub async fn prepare(
         output.warning(warning);
     }
     quadlet::preview(&app.manifest)?;
-    let identity = Identity::load(request.identity_dir, Timestamp::now())?;
+    let identity = Identity::load(request.identity_dir, request.passphrases, Timestamp::now())?;
     let slug = app.manifest.app.id.clone();
     let sources = source::assign(&app.manifest, request.images)?;
 
@@ -155,6 +168,14 @@ impl Prepared {
         output: &Output,
     ) -> Result<Published, Failure> {
         let relays = announce::relays(request.relays, &self.state.relays)?;
+        // First of all, because a person may have to agree.
+        let signer = signer::choose(
+            request.nostr_signer,
+            &self.identity,
+            request.identity_dir,
+            output,
+        )
+        .await?;
         let blobs = serve::blobs(&self.images, &self.app, &self.signed, &self.identity);
         let total: u64 = blobs.iter().map(serve::Blob::size_bytes).sum();
         output.progress(format_args!(
@@ -174,8 +195,25 @@ impl Prepared {
         kept::Kept::new(request.identity_dir)
             .keep(&self.app.manifest.app.id, &self.signed.bytes)?;
         let (announcement, bytes) = self.announcement()?;
-        let announced = announce::announce(&self.identity, &announcement, &bytes, &relays).await?;
-        Ok(self.report(blobs.len(), Some(announced)))
+        let announced =
+            announce::announce(&self.identity, &signer, &announcement, &bytes, &relays).await?;
+        ledger::Ledger::new(request.identity_dir).note(&ledger::Noted {
+            slug: self.release.manifest.app.id.clone(),
+            seq: self.release.seq,
+            release: self.release.hash(),
+            signed: self.release.created,
+        })?;
+        let mut published = self.report(blobs.len(), Some(announced));
+        if request.nip82 {
+            match list::list(&signer, &self.release, &relays).await {
+                Ok(listed) => published.listed = Some(listed),
+                Err(failure) => output.warning(format_args!(
+                    "the release is announced, but not listed in other stores: {}",
+                    failure.error
+                )),
+            }
+        }
+        Ok(published)
     }
 
     /// Says what would be published.
@@ -222,6 +260,7 @@ impl Prepared {
                 .cloned()
                 .expect("a prepared release names its origin"),
             announced,
+            listed: None,
         }
     }
 }

@@ -40,9 +40,9 @@ CREATE TRIGGER facets_count_u AFTER UPDATE OF facet ON apps WHEN OLD.facet IS NO
         UPDATE facets SET apps = apps + 1 WHERE id = NEW.facet;
     END;
 
-CREATE INDEX apps_name ON apps (name_key, facet);
-CREATE INDEX apps_announced ON apps (announced_at, facet);
-CREATE INDEX apps_points ON apps (micro_points, facet);
+CREATE INDEX apps_name ON apps (name_key);
+CREATE INDEX apps_announced ON apps (announced_at);
+CREATE INDEX apps_points ON apps (micro_points);
 CREATE INDEX apps_facet ON apps (facet);
 CREATE INDEX apps_unindexed ON apps (id) WHERE indexed = 0;
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::did::Did;
 use crate::id::{AppId, Blake3Hash, Slug};
-use crate::key_state::KeyState;
+use crate::key_state::{KeyHistory, KeyState, Signatures, Standing};
 use crate::proof;
 use crate::release::{self, Asset, Origin, Release};
 use crate::statement::{self, StatementError};
@@ -173,13 +173,14 @@ pub enum AnnouncementError {
     },
 }
 
-/// Checks an announcement against its publisher's key state.
+/// Checks an announcement against its publisher's key state. One of the publisher's keys signs it, whatever
+/// the threshold: it is signed again every week, and what it names installs only with all the proofs.
 ///
 /// Whether it is news is the store's question ([`Store::admit_announcement`]).
 ///
 /// # Errors
 ///
-/// [`AnnouncementError`]; also when the announcement has expired.
+/// [`AnnouncementError`]; also when the announcement or the key state has expired.
 ///
 /// [`Store::admit_announcement`]: crate::store::Store::admit_announcement
 pub fn verify(
@@ -187,9 +188,61 @@ pub fn verify(
     state: &Verified<KeyState>,
     now: Timestamp,
 ) -> Result<Verified<Announcement>, AnnouncementError> {
-    let (announcement, signer, hash) =
-        statement::open::<Announcement>(bytes, SIZE_BYTES_MAX, TYPE, now)?;
-    statement::authorise(signer, announcement.publisher, state)?;
+    let (announcement, signers, hash) = open(bytes, now)?;
+    statement::authorise(&signers, 1, announcement.publisher, state)?;
+    statement::check_keys_unexpired(state, now)?;
+    check_whole(announcement, hash, state, now)
+}
+
+/// Checks an announcement against all that is known of its publisher's keys, as
+/// [`release::verify_seen`] does for releases.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub fn verify_seen(
+    bytes: &[u8],
+    keys: &KeyHistory,
+    first_seen: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(Verified<Announcement>, Standing), AnnouncementError> {
+    let (announcement, signers, hash) = open(bytes, now)?;
+    let signed = Signatures {
+        publisher: announcement.publisher,
+        signers: &signers,
+        hash,
+        required: |_| 1,
+    };
+    let (standing, state) = keys.judge(&signed, &announcement.slug, first_seen, now)?;
+    let whole = check_whole(announcement, hash, state, now)?;
+    Ok((whole, standing))
+}
+
+/// Reads an announcement as it was believed when it was heard, by keys that may not count any more: only to
+/// show what it was.
+#[cfg(feature = "store")]
+pub(crate) fn verify_as_heard(
+    bytes: &[u8],
+    keys: &KeyHistory,
+    heard: Timestamp,
+) -> Option<Verified<Announcement>> {
+    keys.known_states()
+        .find_map(|state| verify(bytes, state, heard).ok())
+}
+
+fn open(
+    bytes: &[u8],
+    now: Timestamp,
+) -> Result<(Announcement, Vec<Did>, Blake3Hash), StatementError> {
+    statement::open::<Announcement>(bytes, SIZE_BYTES_MAX, TYPE, now)
+}
+
+fn check_whole(
+    announcement: Announcement,
+    hash: Blake3Hash,
+    state: &KeyState,
+    now: Timestamp,
+) -> Result<Verified<Announcement>, AnnouncementError> {
     statement::check_seq(announcement.seq)?;
     statement::check_dates(
         announcement.created,

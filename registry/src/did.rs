@@ -40,8 +40,8 @@ impl Did {
     ///
     /// [`DidError::WeakKey`] for keys of small order or with a non-canonical encoding.
     pub fn from_key(key: VerifyingKey) -> Result<Self, DidError> {
-        let canonical = key.to_edwards().compress().to_bytes() == *key.as_bytes();
-        if key.is_weak() || !canonical {
+        // The points of which the sign can be written in two ways are weak.
+        if key.is_weak() || !is_below_prime(key.as_bytes()) {
             return Err(DidError::WeakKey);
         }
         Ok(Self(key.to_bytes()))
@@ -49,6 +49,12 @@ impl Did {
 
     /// Returns the key that the DID consists of.
     pub fn key(&self) -> VerifyingKey {
+        if let Some(last) = LAST.with_borrow(|last| {
+            let last = last.as_ref().filter(|last| last.did == *self);
+            last.map(|last| last.key)
+        }) {
+            return last;
+        }
         VerifyingKey::from_bytes(&self.0)
             .expect("the bytes were those of a key when the DID was made")
     }
@@ -82,11 +88,43 @@ impl FromStr for Did {
         if encoded.len() > 64 {
             return Err(syntax());
         }
+        if let Some(did) = LAST.with_borrow(|last| {
+            let last = last.as_ref().filter(|last| last.text == text);
+            last.map(|last| last.did)
+        }) {
+            return Ok(did);
+        }
         let bytes = bs58::decode(encoded).into_vec().map_err(|_| syntax())?;
         let key = bytes.strip_prefix(&ED25519_PUB).ok_or(DidError::KeyType)?;
         let key: [u8; 32] = key.try_into().map_err(|_| syntax())?;
         let key = VerifyingKey::from_bytes(&key).map_err(|_| DidError::WeakKey)?;
-        Self::from_key(key)
+        let did = Self::from_key(key)?;
+        LAST.set(Some(Parsed {
+            text: text.to_owned(),
+            did,
+            key,
+        }));
+        Ok(did)
     }
 }
 string_serde!(Did);
+
+/// A text that was parsed.
+struct Parsed {
+    text: String,
+    did: Did,
+    key: VerifyingKey,
+}
+
+thread_local! {
+    /// The DID that was parsed last: a statement names its publisher several times, and finding the point that
+    /// a key stands for costs a good part of a signature check.
+    static LAST: std::cell::RefCell<Option<Parsed>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Tells whether the 255 bits of a y coordinate are below 2^255 − 19, so that they are its only spelling
+/// (RFC 8032 §5.1.3).
+fn is_below_prime(key: &[u8; 32]) -> bool {
+    let highest = key[31] & 0x7f;
+    !(highest == 0x7f && key[1..31].iter().all(|byte| *byte == 0xff) && key[0] >= 0xed)
+}

@@ -103,10 +103,46 @@ pub fn parse(bytes: &[u8], size_bytes_max: usize) -> Result<Value, JsonError> {
 /// As [`parse`], and [`JsonError::NotCanonical`].
 pub fn parse_canonical(bytes: &[u8], size_bytes_max: usize) -> Result<Value, JsonError> {
     let value = parse(bytes, size_bytes_max)?;
-    if canonical(&value)? != bytes {
+    if canonical_value(&value)? != bytes {
         return Err(JsonError::NotCanonical);
     }
     Ok(value)
+}
+
+/// Writes what [`parse`] returned in canonical form.
+///
+/// With integers only and keys in ASCII, in order, that is how serde_json writes it, in a fraction of the time.
+pub(crate) fn canonical_value(value: &Value) -> Result<Vec<u8>, JsonError> {
+    if is_plain(value) {
+        serde_json::to_vec(value).map_err(JsonError::Serialize)
+    } else {
+        canonical(value)
+    }
+}
+
+/// Writes an object as [`canonical_value`] does.
+pub(crate) fn canonical_object(members: &Map<String, Value>) -> Result<Vec<u8>, JsonError> {
+    if is_plain_object(members) {
+        serde_json::to_vec(members).map_err(JsonError::Serialize)
+    } else {
+        canonical(members)
+    }
+}
+
+/// Tells whether numbers are integers and the keys of every object are ASCII and in ascending order.
+fn is_plain(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+        Value::Number(number) => !number.is_f64(),
+        Value::Array(items) => items.iter().all(is_plain),
+        Value::Object(members) => is_plain_object(members),
+    }
+}
+
+fn is_plain_object(members: &Map<String, Value>) -> bool {
+    members.keys().all(|key| key.is_ascii())
+        && members.keys().is_sorted()
+        && members.values().all(is_plain)
 }
 
 /// Writes a value in canonical form ([RFC 8785](https://www.rfc-editor.org/rfc/rfc8785), JCS).

@@ -2,6 +2,8 @@
 //!
 //! A bare `did:key` speaks for itself. Its first signed state may commit to keys for later
 //! (pre-rotation, as in [KERI](https://arxiv.org/abs/1907.02143)); what is not committed is not accepted.
+//! States travel as a chain ([`chain`]), so that whoever was away can check every step; which states count
+//! when two of them follow the same one is [`KeyHistory`]'s business.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +16,13 @@ use crate::id::{Blake3Hash, Slug};
 use crate::statement::{self, StatementError};
 use crate::verified::Verified;
 
+pub mod chain;
+mod history;
 mod step;
 
-pub use step::StepError;
+pub(crate) use history::Signatures;
+pub use history::{Admitted, Contradiction, KeyHistory, STATES_MAX, Standing, Subject};
+pub use step::{Step, StepError};
 
 /// The `type` of a key state.
 pub const TYPE: &str = "archy/key-state/v1";
@@ -49,6 +55,9 @@ pub struct KeyState {
     pub expires: Timestamp,
     /// Keys that may sign now; empty means revoked.
     pub keys: Vec<Did>,
+    /// How many of `keys` must sign a release or the next renewal together: k of n; 1 when absent.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub threshold: u32,
     /// Commitments to the keys of the next state: SHA-256 of each multikey text, hexadecimal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub next: Vec<String>,
@@ -61,6 +70,18 @@ pub struct KeyState {
     /// Releases of earlier keys that stay valid after a revocation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reaffirm: Vec<Blake3Hash>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_one(threshold: &u32) -> bool {
+    *threshold == 1
 }
 
 /// A Nostr pubkey that announces for an origin until a date.
@@ -87,6 +108,9 @@ pub enum KeyStateError {
         /// What is wrong with it.
         complaint: &'static str,
     },
+    /// Not a list of states.
+    #[error("a chain of key states must be a JSON array of at least one state, or one state")]
+    Chain,
     /// It does not follow the state that this node knows.
     #[error(transparent)]
     Step(#[from] StepError),
@@ -103,6 +127,7 @@ impl KeyState {
             created: Timestamp::UNIX_EPOCH,
             expires: Timestamp::MAX,
             keys: vec![publisher],
+            threshold: 1,
             next: Vec::new(),
             nostr: Vec::new(),
             floors: BTreeMap::new(),
@@ -127,6 +152,17 @@ impl KeyState {
             next: next.iter().map(commitment).collect(),
             nostr,
             ..Self::implicit(publisher).into_inner()
+        }
+    }
+
+    /// Returns a draft of the state that follows `previous`: one `seq` on, all else kept.
+    pub fn after(previous: &Verified<Self>, created: Timestamp, expires: Timestamp) -> Self {
+        Self {
+            seq: previous.seq + 1,
+            prev: Some(previous.hash()),
+            created: crate::proof::whole_seconds(created),
+            expires: crate::proof::whole_seconds(expires),
+            ..Self::clone(previous)
         }
     }
 
@@ -162,15 +198,24 @@ pub fn verify(
     previous: Option<&Verified<KeyState>>,
     now: Timestamp,
 ) -> Result<Verified<KeyState>, KeyStateError> {
-    let (state, signer, hash) = statement::open::<KeyState>(bytes, SIZE_BYTES_MAX, TYPE, now)?;
+    verify_step(bytes, previous, now).map(|(state, _)| state)
+}
+
+/// Checks a key state as [`verify`] does and tells how it follows.
+fn verify_step(
+    bytes: &[u8],
+    previous: Option<&Verified<KeyState>>,
+    now: Timestamp,
+) -> Result<(Verified<KeyState>, Step), KeyStateError> {
+    let (state, signers, hash) = statement::open::<KeyState>(bytes, SIZE_BYTES_MAX, TYPE, now)?;
     statement::check_seq(state.seq)?;
     statement::check_dates(state.created, state.expires, VALIDITY_MAX, now)?;
     check_fields(&state)?;
-    match previous.filter(|previous| previous.seq > 0) {
-        Some(previous) => step::check(&state, signer, previous)?,
-        None => step::check_first(&state, signer)?,
-    }
-    Ok(Verified::new(state, hash))
+    let step = match previous.filter(|previous| previous.seq > 0) {
+        Some(previous) => step::check(&state, &signers, previous)?,
+        None => step::check_first(&state, &signers)?,
+    };
+    Ok((Verified::new(state, hash), step))
 }
 
 fn check_fields(state: &KeyState) -> Result<(), KeyStateError> {
@@ -188,6 +233,26 @@ fn check_fields(state: &KeyState) -> Result<(), KeyStateError> {
         return field(
             "next",
             "must be SHA-256 hashes of 64 lower-case hexadecimal digits",
+        );
+    }
+    if state
+        .keys
+        .iter()
+        .any(|key| state.next.contains(&commitment(key)))
+    {
+        return field(
+            "next",
+            "must commit to other keys than those that sign now: a thief has those",
+        );
+    }
+    let threshold = state.threshold as usize;
+    if threshold == 0 || (!state.keys.is_empty() && threshold > state.keys.len()) {
+        return field("threshold", "must be from 1 to the number of keys");
+    }
+    if !state.next.is_empty() && state.next.len() < threshold {
+        return field(
+            "next",
+            "must commit to as many keys as the threshold, or to none",
         );
     }
     if state.nostr.len() > KEYS_MAX {

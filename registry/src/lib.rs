@@ -20,7 +20,7 @@ mod verified;
 
 pub use did::Did;
 pub use id::{AppId, Blake3Hash, OciDigest, Slug};
-pub use proof::{Signed, SigningKey, sign};
+pub use proof::{Signed, SigningKey, add_proof, sign};
 #[cfg(feature = "store")]
 pub use store::Store;
 pub use verified::Verified;

@@ -1,8 +1,10 @@
 //! Proofs: signing and checking statements with the W3C Data Integrity cryptosuite `eddsa-jcs-2022`.
 //!
 //! Implements [vc-di-eddsa §3.3](https://www.w3.org/TR/vc-di-eddsa/#eddsa-jcs-2022) for `did:key`, in a
-//! profile: exactly one proof, no `@context`, strict JSON with integers only, bytes in canonical form.
-//! Says who signed; whether that key may speak for a publisher is the caller's question.
+//! profile: no `@context`, strict JSON with integers only, bytes in canonical form. One proof is an object.
+//! Several are a [proof set](https://www.w3.org/TR/vc-data-integrity/#proof-sets): an array of 2 to 16 proofs,
+//! each over the same document without any proof, ascending by `verificationMethod`, no key twice.
+//! Says who signed; whether those keys may speak for a publisher is the caller's question.
 
 use ed25519_dalek::Signer;
 use jiff::{SignedDuration, Timestamp};
@@ -14,12 +16,16 @@ use crate::did::{Did, DidError};
 use crate::id::Blake3Hash;
 use crate::json::{self, JsonError};
 
+pub mod key_file;
 mod signing_key;
 
 pub use signing_key::{KeyFileError, SigningKey};
 
 /// How far a statement's date may lie ahead of this machine's clock.
 pub const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_mins(15);
+
+/// Most proofs of one statement.
+pub const PROOFS_MAX: usize = 16;
 
 const PROOF_TYPE: &str = "DataIntegrityProof";
 const CRYPTOSUITE: &str = "eddsa-jcs-2022";
@@ -43,6 +49,12 @@ pub enum SignError {
     /// Not an object, or one that has a `proof` or `@context` already.
     #[error("only a JSON object without proof and @context can be signed")]
     Shape,
+    /// The proofs that the statement carries do not hold, so there is nothing to countersign.
+    #[error("the statement's proofs do not hold")]
+    Proof(#[source] Box<ProofError>),
+    /// The key has signed already, or there are 16 proofs.
+    #[error("{0} has signed already, or there are {PROOFS_MAX} proofs already")]
+    Full(Did),
 }
 
 /// A proof does not hold.
@@ -54,9 +66,12 @@ pub enum ProofError {
     /// Not a JSON object.
     #[error("the statement is not a JSON object")]
     NotAnObject,
-    /// No proof, or several.
-    #[error("the statement must carry exactly one proof, as an object")]
-    NotOneProof,
+    /// No proof, or something else in its place.
+    #[error("the statement must carry one proof, as an object, or 2 to {PROOFS_MAX}, as an array")]
+    NoProof,
+    /// Several proofs out of order, or two by one key.
+    #[error("the proofs must ascend by verificationMethod, no key twice")]
+    ProofOrder,
     /// A member of the proof is missing, unknown or not what the profile asks for.
     #[error("the proof does not fit the profile: {0}")]
     Profile(&'static str),
@@ -82,8 +97,8 @@ pub enum ProofError {
 pub(crate) struct Opened {
     /// The statement without its proof.
     pub(crate) document: Map<String, Value>,
-    /// Who signed.
-    pub(crate) signer: Did,
+    /// Who signed: 1 to [`PROOFS_MAX`] different keys.
+    pub(crate) signers: Vec<Did>,
     /// BLAKE3 of the bytes.
     pub(crate) hash: Blake3Hash,
 }
@@ -111,13 +126,45 @@ pub fn sign<T: Serialize>(
     created: Timestamp,
 ) -> Result<Signed, SignError> {
     let bytes = json::canonical(statement).map_err(SignError::Json)?;
-    let Value::Object(mut document) = json::parse(&bytes, usize::MAX).map_err(SignError::Json)?
-    else {
+    let Value::Object(document) = json::parse(&bytes, usize::MAX).map_err(SignError::Json)? else {
         return Err(SignError::Shape);
     };
     if document.contains_key("proof") || document.contains_key("@context") {
         return Err(SignError::Shape);
     }
+    let proof = prove(&document, key, created).map_err(SignError::Json)?;
+    finish(document, vec![proof])
+}
+
+/// Adds a proof to a signed statement: the k of a k-of-n publisher sign one after the other, in any order.
+///
+/// # Errors
+///
+/// [`SignError`]; also when the proofs that are there do not hold, or the key has signed already.
+pub fn add_proof(signed: &[u8], key: &SigningKey, created: Timestamp) -> Result<Signed, SignError> {
+    let not_held = |error| SignError::Proof(Box::new(error));
+    let opened = open(signed, usize::MAX, created).map_err(not_held)?;
+    if opened.signers.contains(&key.did()) || opened.signers.len() == PROOFS_MAX {
+        return Err(SignError::Full(key.did()));
+    }
+    let Ok(Value::Object(mut whole)) = json::parse(signed, usize::MAX) else {
+        return Err(SignError::Shape);
+    };
+    let mut proofs = whole
+        .remove("proof")
+        .ok_or(ProofError::NoProof)
+        .and_then(read_proofs)
+        .map_err(not_held)?;
+    proofs.push(prove(&opened.document, key, created).map_err(SignError::Json)?);
+    proofs.sort_by(|a, b| a.verification_method.cmp(&b.verification_method));
+    finish(opened.document, proofs)
+}
+
+fn prove(
+    document: &Map<String, Value>,
+    key: &SigningKey,
+    created: Timestamp,
+) -> Result<Proof, JsonError> {
     let did = key.did();
     let mut proof = Proof {
         r#type: PROOF_TYPE.to_owned(),
@@ -127,18 +174,30 @@ pub fn sign<T: Serialize>(
         proof_purpose: PURPOSE.to_owned(),
         proof_value: None,
     };
-    let to_sign = hash_data(&document, &proof).map_err(SignError::Json)?;
+    let to_sign = hash_data(document, &proof)?;
     let signature = key.dalek().sign(&to_sign);
     proof.proof_value = Some(encode_signature(&signature));
-    let proof = serde_json::to_value(proof)
+    Ok(proof)
+}
+
+/// Puts the proofs into the document: one as an object, several as an array.
+fn finish(mut document: Map<String, Value>, proofs: Vec<Proof>) -> Result<Signed, SignError> {
+    let mut values = proofs
+        .into_iter()
+        .map(serde_json::to_value)
+        .collect::<Result<Vec<Value>, _>>()
         .map_err(|error| SignError::Json(JsonError::Serialize(error)))?;
+    let proof = match values.len() {
+        1 => values.remove(0),
+        _ => Value::Array(values),
+    };
     document.insert("proof".to_owned(), proof);
     let bytes = json::canonical(&document).map_err(SignError::Json)?;
     let hash = Blake3Hash::of(&bytes);
     Ok(Signed { bytes, hash })
 }
 
-/// Checks the bytes of a statement and its proof.
+/// Checks the bytes of a statement and its proofs.
 pub(crate) fn open(
     bytes: &[u8],
     size_bytes_max: usize,
@@ -150,15 +209,51 @@ pub(crate) fn open(
     if document.contains_key("@context") {
         return Err(ProofError::Profile("@context is not used"));
     }
-    let Some(proof @ Value::Object(_)) = document.remove("proof") else {
-        return Err(ProofError::NotOneProof);
+    let proofs = document.remove("proof").ok_or(ProofError::NoProof)?;
+    let proofs = read_proofs(proofs)?;
+    let hashed = Sha256::digest(json::canonical_object(&document)?).into();
+    let signers = proofs
+        .into_iter()
+        .map(|proof| check_proof(&hashed, proof, now))
+        .collect::<Result<Vec<Did>, ProofError>>()?;
+    Ok(Opened {
+        document,
+        signers,
+        hash: Blake3Hash::of(bytes),
+    })
+}
+
+/// Reads one proof as an object, or several in their one order.
+fn read_proofs(value: Value) -> Result<Vec<Proof>, ProofError> {
+    let values = match value {
+        proof @ Value::Object(_) => vec![proof],
+        Value::Array(proofs) if (2..=PROOFS_MAX).contains(&proofs.len()) => proofs,
+        Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            return Err(ProofError::NoProof);
+        }
     };
-    let mut proof: Proof = serde_json::from_value(proof).map_err(|_| {
+    let members = |_| {
         ProofError::Profile(
             "its members must be type, cryptosuite, created, verificationMethod, proofPurpose and \
              proofValue, all texts",
         )
-    })?;
+    };
+    let proofs = values
+        .into_iter()
+        .map(|value| serde_json::from_value(value).map_err(members))
+        .collect::<Result<Vec<Proof>, ProofError>>()?;
+    let ascends = |pair: &[Proof]| pair[0].verification_method < pair[1].verification_method;
+    if !proofs.windows(2).all(ascends) {
+        return Err(ProofError::ProofOrder);
+    }
+    Ok(proofs)
+}
+
+fn check_proof(
+    document_hash: &[u8; 32],
+    mut proof: Proof,
+    now: Timestamp,
+) -> Result<Did, ProofError> {
     let created = check_profile(&proof)?;
     let signer = signer(&proof.verification_method)?;
     if created > latest(now) {
@@ -172,16 +267,12 @@ pub(crate) fn open(
         .ok_or(ProofError::Profile(
             "proofValue must be z and the base58btc form of 64 bytes",
         ))?;
-    let signed = hash_data(&document, &proof)?;
+    let signed = join_hashes(document_hash, &proof)?;
     signer
         .key()
         .verify_strict(&signed, &signature)
         .map_err(|_| ProofError::Signature { signer })?;
-    Ok(Opened {
-        document,
-        signer,
-        hash: Blake3Hash::of(bytes),
-    })
+    Ok(signer)
 }
 
 /// Returns the latest date that a statement may carry at `now`.
@@ -196,9 +287,14 @@ pub fn whole_seconds(date: Timestamp) -> Timestamp {
 
 /// vc-di-eddsa §3.3.4: SHA-256 of the canonical proof options, then SHA-256 of the canonical document.
 fn hash_data<D: Serialize, O: Serialize>(document: &D, options: &O) -> Result<[u8; 64], JsonError> {
+    let document = Sha256::digest(json::canonical(document)?);
+    join_hashes(&document.into(), options)
+}
+
+fn join_hashes<O: Serialize>(document: &[u8; 32], options: &O) -> Result<[u8; 64], JsonError> {
     let mut data = [0; 64];
     data[..32].copy_from_slice(&Sha256::digest(json::canonical(options)?));
-    data[32..].copy_from_slice(&Sha256::digest(json::canonical(document)?));
+    data[32..].copy_from_slice(document);
     Ok(data)
 }
 
@@ -227,8 +323,10 @@ fn signer(method: &str) -> Result<Did, ProofError> {
     let Some((did, fragment)) = method.split_once('#') else {
         return Err(shape);
     };
+    // A DID has one spelling, so that the texts can be compared.
+    let multikey = did.strip_prefix("did:key:");
     let did: Did = did.parse().map_err(ProofError::Key)?;
-    if fragment != did.multikey() {
+    if multikey != Some(fragment) {
         return Err(shape);
     }
     Ok(did)

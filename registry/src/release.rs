@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::did::Did;
 use crate::id::{AppId, Blake3Hash, EndpointId, OciDigest, Slug};
-use crate::key_state::KeyState;
+use crate::key_state::{KeyHistory, KeyState, Signatures, Standing};
 use crate::manifest::{Manifest, Problem};
 use crate::proof;
 use crate::statement::{self, StatementError};
@@ -295,21 +295,64 @@ pub fn assemble(draft: Draft) -> Result<Release, ReleaseError> {
 
 /// Checks a release against its publisher's key state. Nothing installs without it.
 ///
+/// As many different keys as the state's threshold sign it, not one more.
 /// A release that the key state reaffirms is accepted from any key that signed it.
 ///
 /// # Errors
 ///
-/// [`ReleaseError`]; also when the release has expired.
+/// [`ReleaseError`]; also when the release or the key state has expired.
 pub fn verify(
     bytes: &[u8],
     state: &Verified<KeyState>,
     now: Timestamp,
 ) -> Result<Verified<Release>, ReleaseError> {
-    let (release, signer, hash) = statement::open::<Release>(bytes, SIZE_BYTES_MAX, TYPE, now)?;
+    let (release, signers, hash) = open(bytes, now)?;
     let reaffirmed = release.publisher == state.publisher && state.reaffirm.contains(&hash);
     if !reaffirmed {
-        statement::authorise(signer, release.publisher, state)?;
+        statement::authorise(&signers, required(state), release.publisher, state)?;
     }
+    statement::check_keys_unexpired(state, now)?;
+    check_whole(release, hash, now)
+}
+
+/// Checks a release against all that is known of its publisher's keys.
+///
+/// A release by keys that were replaced or revoked since counts when this node had seen it before that, at
+/// `first_seen`, and no recovery has set the app's floor since: nobody can date a statement back.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub fn verify_seen(
+    bytes: &[u8],
+    keys: &KeyHistory,
+    first_seen: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(Verified<Release>, Standing), ReleaseError> {
+    let (release, signers, hash) = open(bytes, now)?;
+    let signed = Signatures {
+        publisher: release.publisher,
+        signers: &signers,
+        hash,
+        required,
+    };
+    let (standing, _) = keys.judge(&signed, &release.manifest.app.id, first_seen, now)?;
+    Ok((check_whole(release, hash, now)?, standing))
+}
+
+fn open(bytes: &[u8], now: Timestamp) -> Result<(Release, Vec<Did>, Blake3Hash), StatementError> {
+    statement::open::<Release>(bytes, SIZE_BYTES_MAX, TYPE, now)
+}
+
+fn required(state: &KeyState) -> usize {
+    state.threshold as usize
+}
+
+fn check_whole(
+    release: Release,
+    hash: Blake3Hash,
+    now: Timestamp,
+) -> Result<Verified<Release>, ReleaseError> {
     check_content(&release, now)?;
     statement::check_unexpired(release.expires, now)?;
     Ok(Verified::new(release, hash))

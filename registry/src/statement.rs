@@ -42,11 +42,45 @@ pub enum StatementError {
         /// For whom.
         publisher: Did,
     },
+    /// Signed by a key that the publisher has replaced since.
+    #[error(
+        "signed by {signer}, a key that the publisher {publisher} replaced on {since}; this node had not seen it before"
+    )]
+    KeyChanged {
+        /// Who signed.
+        signer: Did,
+        /// For whom.
+        publisher: Did,
+        /// Date of the key state that replaced the key.
+        since: Timestamp,
+    },
     /// The publisher revoked its keys.
-    #[error("the publisher {publisher} has revoked its keys, so nothing it signs is accepted")]
+    #[error(
+        "the publisher {publisher} has revoked its keys on {since}, so nothing it signs is accepted"
+    )]
     Revoked {
         /// The publisher.
         publisher: Did,
+        /// Date of the key state that revoked them.
+        since: Timestamp,
+    },
+    /// The publisher has not renewed its key state in time.
+    #[error(
+        "the keys of the publisher {publisher} were valid until {expires} and were not renewed"
+    )]
+    KeysExpired {
+        /// The publisher.
+        publisher: Did,
+        /// When their time was over.
+        expires: Timestamp,
+    },
+    /// Too few or too many keys signed.
+    #[error("signed by {found} of the publisher's keys where exactly {required} must sign")]
+    Proofs {
+        /// How many signed.
+        found: usize,
+        /// How many must.
+        required: usize,
     },
     /// The statement names another publisher than the one whose key state was consulted.
     #[error("the statement is of publisher {found} where {expected} was expected")]
@@ -89,10 +123,10 @@ pub(crate) fn open<T: DeserializeOwned>(
     size_bytes_max: usize,
     expected: &'static str,
     now: Timestamp,
-) -> Result<(T, Did, Blake3Hash), StatementError> {
+) -> Result<(T, Vec<Did>, Blake3Hash), StatementError> {
     let Opened {
         document,
-        signer,
+        signers,
         hash,
     } = proof::open(bytes, size_bytes_max, now)?;
     let found = document.get("type").and_then(Value::as_str).unwrap_or("");
@@ -104,12 +138,15 @@ pub(crate) fn open<T: DeserializeOwned>(
     }
     let statement = serde_json::from_value(Value::Object(document))
         .map_err(|source| StatementError::Members { expected, source })?;
-    Ok((statement, signer, hash))
+    Ok((statement, signers, hash))
 }
 
-/// Checks that `signer` speaks for `publisher`, whose key state is `state`.
+/// Checks that `signers` are exactly `required` keys that speak for `publisher`, whose key state is `state`.
+///
+/// The number is exact: a proof more could be taken away by anybody, and there would be two statements.
 pub(crate) fn authorise(
-    signer: Did,
+    signers: &[Did],
+    required: usize,
     publisher: Did,
     state: &KeyState,
 ) -> Result<(), StatementError> {
@@ -119,11 +156,34 @@ pub(crate) fn authorise(
             found: publisher,
         });
     }
-    if state.keys.is_empty() {
-        return Err(StatementError::Revoked { publisher });
+    if state.is_revoked() {
+        return Err(StatementError::Revoked {
+            publisher,
+            since: state.created,
+        });
     }
-    if !state.keys.contains(&signer) {
-        return Err(StatementError::Unauthorised { signer, publisher });
+    if let Some(signer) = signers.iter().find(|signer| !state.keys.contains(signer)) {
+        return Err(StatementError::Unauthorised {
+            signer: *signer,
+            publisher,
+        });
+    }
+    if signers.len() != required {
+        return Err(StatementError::Proofs {
+            found: signers.len(),
+            required,
+        });
+    }
+    Ok(())
+}
+
+/// Checks that the time of a publisher's key state is not over.
+pub(crate) fn check_keys_unexpired(state: &KeyState, now: Timestamp) -> Result<(), StatementError> {
+    if state.expires <= now {
+        return Err(StatementError::KeysExpired {
+            publisher: state.publisher,
+            expires: state.expires,
+        });
     }
     Ok(())
 }

@@ -19,11 +19,11 @@ use crate::trust::opinion::Rater;
 
 mod announcements;
 mod catalog;
-mod chains;
 mod cursors;
 mod evidence;
 mod history;
 mod index;
+mod key_histories;
 mod key_states;
 mod marks;
 mod network;
@@ -55,7 +55,7 @@ const CACHE_KIB: u32 = 32 * 1024;
 pub struct Store {
     pool: SqlitePool,
     opinion_quota: OpinionQuota,
-    chains: Arc<chains::Chains>,
+    key_histories: Arc<key_histories::KeyHistories>,
     limits: Arc<Limits>,
     tight: Arc<quota::Tight>,
 }
@@ -182,7 +182,7 @@ impl Store {
         let store = Self {
             pool,
             opinion_quota: OpinionQuota::default(),
-            chains: Arc::default(),
+            key_histories: Arc::default(),
             limits: Arc::default(),
             tight: Arc::default(),
         };

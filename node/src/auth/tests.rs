@@ -10,6 +10,20 @@ struct Bed {
     auth: Auth,
 }
 
+impl Bed {
+    /// Claims the node with the code that it gives out.
+    async fn claim(&self) -> Login {
+        let code = self.auth.claim_code().unwrap().unwrap().code;
+        let claimed = self.auth.claim(HERE, &code, PASSWORD.into(), at(0)).await;
+        claimed.unwrap()
+    }
+
+    async fn is_open(&self, login: &Login, from: IpAddr, now: Timestamp) -> bool {
+        let found = self.auth.sessions().find(&login.token, from, now).await;
+        found.unwrap().is_some()
+    }
+}
+
 async fn bed() -> Bed {
     let dir = tempfile::tempdir().unwrap();
     let pool = crate::database::open(&dir.path().join("node.db"))
@@ -52,14 +66,7 @@ async fn a_node_is_claimed_once() {
         .claim(HERE, &typed, PASSWORD.into(), at(0))
         .await
         .unwrap();
-    assert!(
-        bed.auth
-            .sessions()
-            .find(&login.token, HERE, at(1))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(bed.is_open(&login, HERE, at(1)).await);
     assert!(!file.exists());
     let hash = bed.dir.path().join("keys/password");
     assert_eq!(
@@ -84,11 +91,7 @@ async fn passwords_are_checked_and_wrong_ones_slow_down() {
     let bed = bed().await;
     let unclaimed = bed.auth.login(HERE, PASSWORD.into(), at(0)).await;
     assert!(matches!(unclaimed, Err(AuthError::Wrong)));
-    let code = bed.auth.claim_code().unwrap().unwrap().code;
-    bed.auth
-        .claim(HERE, &code, PASSWORD.into(), at(0))
-        .await
-        .unwrap();
+    bed.claim().await;
     bed.auth.login(HERE, PASSWORD.into(), at(0)).await.unwrap();
     for _ in 0..5 {
         let wrong = bed.auth.login(HERE, "not the password".into(), at(0)).await;
@@ -118,13 +121,7 @@ async fn sessions_expire_rotate_and_end() {
             .is_none()
     );
     let elsewhere = "10.0.0.9".parse().unwrap();
-    assert!(
-        sessions
-            .find(&login.token, elsewhere, at(1))
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(!bed.is_open(&login, elsewhere, at(1)).await);
     let same_machine = "::1".parse().unwrap();
     assert!(
         sessions
@@ -135,45 +132,15 @@ async fn sessions_expire_rotate_and_end() {
     assert!(sessions.find("", HERE, at(1)).await.unwrap().is_none());
 
     // Idle for longer than an hour.
-    assert!(
-        sessions
-            .find(&login.token, HERE, at(3602))
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(!bed.is_open(&login, HERE, at(3602)).await);
 
     let login = sessions.begin(HERE, at(0)).await.unwrap();
     let newer = sessions.rotate(&login.token, HERE, at(10)).await.unwrap();
-    assert!(
-        sessions
-            .find(&login.token, HERE, at(20))
-            .await
-            .unwrap()
-            .is_some()
-    );
-    assert!(
-        sessions
-            .find(&login.token, HERE, at(71))
-            .await
-            .unwrap()
-            .is_none()
-    );
-    assert!(
-        sessions
-            .find(&newer.token, HERE, at(71))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(bed.is_open(&login, HERE, at(20)).await);
+    assert!(!bed.is_open(&login, HERE, at(71)).await);
+    assert!(bed.is_open(&newer, HERE, at(71)).await);
     sessions.end(&newer.token).await.unwrap();
-    assert!(
-        sessions
-            .find(&newer.token, HERE, at(72))
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(!bed.is_open(&newer, HERE, at(72)).await);
 }
 
 #[tokio::test]
@@ -182,21 +149,9 @@ async fn a_busy_session_ends_too() {
     let sessions = bed.auth.sessions();
     let login = sessions.begin(HERE, at(0)).await.unwrap();
     for n in 1..=20 {
-        assert!(
-            sessions
-                .find(&login.token, HERE, at(n * 1800))
-                .await
-                .unwrap()
-                .is_some()
-        );
+        assert!(bed.is_open(&login, HERE, at(n * 1800)).await);
     }
-    assert!(
-        sessions
-            .find(&login.token, HERE, at(36_001))
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(!bed.is_open(&login, HERE, at(36_001)).await);
 }
 
 #[tokio::test]
@@ -211,20 +166,8 @@ async fn a_secret_that_others_can_read_is_refused() {
 #[tokio::test]
 async fn a_reset_makes_the_node_claimable_again() {
     let bed = bed().await;
-    let code = bed.auth.claim_code().unwrap().unwrap().code;
-    let login = bed
-        .auth
-        .claim(HERE, &code, PASSWORD.into(), at(0))
-        .await
-        .unwrap();
+    let login = bed.claim().await;
     bed.auth.reset().await.unwrap();
-    assert!(
-        bed.auth
-            .sessions()
-            .find(&login.token, HERE, at(1))
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(!bed.is_open(&login, HERE, at(1)).await);
     assert!(bed.auth.claim_code().unwrap().unwrap().fresh);
 }

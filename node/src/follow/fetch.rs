@@ -129,7 +129,7 @@ impl Follow {
                         self.index(&entry.announcement, Some(release));
                         pictured.insert(hash)
                     }
-                    None => self.is_bad(&hash).is_none(),
+                    None => entry.standing.is_acceptable() && self.is_bad(&hash).is_none(),
                 };
                 if lacks_pictures {
                     missing.push(entry);
@@ -149,7 +149,11 @@ impl Follow {
         stop: &CancellationToken,
     ) -> Result<(), Problem> {
         let release = match &entry.release {
-            Some(release) => release.clone(),
+            Some(release) => {
+                // Worked out again once per start: the machine may not have been up when the release came.
+                self.note_rights(release).await?;
+                release.clone()
+            }
             None => self.fetch_release(swarm, &entry.announcement, stop).await?,
         };
         self.index(&entry.announcement, Some(&release));
@@ -238,13 +242,18 @@ impl Follow {
         bytes: &[u8],
     ) -> Result<Verified<Release>, Problem> {
         let now = Timestamp::now();
-        let state = self
+        let keys = self
             .store
-            .key_state(&announcement.publisher)
+            .key_history(&announcement.publisher)
             .await
             .map_err(|error| explain::of_store(&error))?;
-        let release =
-            release::verify(bytes, &state, now).map_err(|error| explain::of_release(&error))?;
+        let announced = self
+            .store
+            .release_first_announced(&announcement.release.blake3)
+            .await
+            .map_err(|error| explain::of_store(&error))?;
+        let (release, _) = release::verify_seen(bytes, &keys, announced, now)
+            .map_err(|error| explain::of_release(&error))?;
         announcement
             .names(&release)
             .map_err(|error| explain::of_mismatch(&error))?;
@@ -252,7 +261,21 @@ impl Follow {
             .admit_release(&release, bytes, now)
             .await
             .map_err(|error| explain::of_store(&error))?;
+        self.note_rights(&release).await?;
         Ok(release)
+    }
+
+    /// Notes what a release needs, so that searches can leave it out.
+    async fn note_rights(&self, release: &Release) -> Result<(), Problem> {
+        let Some(machine) = self.machine.now() else {
+            return Ok(());
+        };
+        let rights = machine.rights(&release.manifest);
+        let kinds: Vec<String> = rights.into_iter().map(|right| right.kind).collect();
+        self.store
+            .set_app_rights(&release.app(), &kinds)
+            .await
+            .map_err(|error| explain::of_store(&error))
     }
 
     /// Lets earlier releases of the app go, unless something else holds them.

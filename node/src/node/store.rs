@@ -1,15 +1,18 @@
 //! The store's pages: search and one app.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 
+use archy_registry::announcement::Announcement;
 use archy_registry::manifest::Category;
-use archy_registry::store::{CATALOG_LIMIT_MAX, CatalogEntry, CatalogQuery};
+use archy_registry::store::{CatalogEntry, SEARCH_LIMIT_MAX, Search, Sort};
 use archy_registry::{AppId, Did};
 use jiff::Timestamp;
 
 use super::Node;
-use crate::api::types::{AppPage, CategoryCount, Instance, Problem, SearchParams, SearchResult};
+use crate::api::types::{
+    AppPage, CategoryCount, Instance, Problem, SearchParams, SearchResult, SearchSort,
+};
 use crate::api::{not_found, problem};
 use crate::policy::{self, Action, Reputation};
 use crate::problem as explain;
@@ -31,24 +34,33 @@ impl Node {
             ),
             None => None,
         };
-        let query = CatalogQuery {
-            text: Some(params.query).filter(|text| !text.trim().is_empty()),
+        let search = Search {
+            text: params.query,
             category,
+            architecture: params.architecture.filter(|text| !text.is_empty()),
+            points_min: params.points_min,
+            without_rights: params.without_rights,
             publisher: None,
+            sort: match params.sort {
+                SearchSort::Relevance => Sort::Relevance,
+                SearchSort::Name => Sort::Name,
+                SearchSort::Newest => Sort::Newest,
+                SearchSort::Score => Sort::Score,
+            },
             offset: params.offset,
             limit: params.limit.unwrap_or(CARDS).clamp(1, CARDS_MAX),
         };
-        let page = self
+        let found = self
             .store
-            .catalog(&query, now)
+            .search(&search)
             .await
             .map_err(|error| explain::of_store(&error))?;
         let observed = self.observed();
         let mut known: HashMap<Did, Reputation> = HashMap::new();
-        let mut apps = Vec::with_capacity(page.entries.len());
+        let mut apps = Vec::with_capacity(found.hits.len());
         let mut hidden = 0;
-        for entry in &page.entries {
-            let app = entry.app();
+        for hit in &found.hits {
+            let app = hit.app();
             let reputation = match known.entry(app.publisher) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unknown) => {
@@ -67,16 +79,24 @@ impl Node {
             let around = Surroundings {
                 reputation,
                 installed: observed.find(&app.slug).filter(|known| known.app == app),
-                has_icon: self.has_icon(entry).await,
+                has_icon: self.has_icon(&hit.announcement).await,
                 now,
             };
-            apps.push(view::card(entry, &around));
+            apps.push(view::card(hit, &around));
         }
+        let categories = found.categories.into_iter();
         Ok(SearchResult {
             apps,
-            total: page.total,
+            total: found.total,
             hidden,
-            categories: self.categories(now).await?,
+            total_is_at_least: found.is_at_least,
+            categories: categories
+                .map(|(category, apps)| CategoryCount {
+                    category: category.to_string(),
+                    apps,
+                })
+                .collect(),
+            corrected: found.corrected,
         })
     }
 
@@ -130,7 +150,7 @@ impl Node {
         let around = Surroundings {
             reputation: &reputation,
             installed: own,
-            has_icon: self.has_icon(&entry).await,
+            has_icon: self.has_icon(&entry.announcement).await,
             now,
         };
         Ok(view::page(&entry, &self.platform, &around, parts))
@@ -143,6 +163,9 @@ impl Node {
         reputation: &Reputation,
         now: Timestamp,
     ) -> Option<Problem> {
+        if !entry.standing.is_acceptable() {
+            return explain::of_standing(entry.standing);
+        }
         let release = entry.release.as_ref();
         if let Err(refusal) = self.judge.decide(Action::Install, reputation, release) {
             return Some(refusal);
@@ -179,8 +202,8 @@ impl Node {
         self.machine.now()?.preflight(release).await.err()
     }
 
-    pub(super) async fn has_icon(&self, entry: &CatalogEntry) -> bool {
-        match (&entry.announcement.card.icon, self.swarm.now()) {
+    pub(super) async fn has_icon(&self, announcement: &Announcement) -> bool {
+        match (&announcement.card.icon, self.swarm.now()) {
             (Some(icon), Some(swarm)) => swarm.has(icon.blake3).await.unwrap_or(false),
             _ => false,
         }
@@ -211,28 +234,7 @@ impl Node {
         }
         missing
     }
-
-    /// Counts apps per category over the whole catalog.
-    async fn categories(&self, now: Timestamp) -> Result<Vec<CategoryCount>, Problem> {
-        let mut counts: BTreeMap<String, u32> = BTreeMap::new();
-        for category in Category::ALL {
-            let query = CatalogQuery {
-                category: Some(category),
-                limit: 1,
-                ..CatalogQuery::default()
-            };
-            let page = self.store.catalog(&query, now).await;
-            let total = page.map_err(|error| explain::of_store(&error))?.total;
-            if total > 0 {
-                counts.insert(category.to_string(), total);
-            }
-        }
-        Ok(counts
-            .into_iter()
-            .map(|(category, apps)| CategoryCount { category, apps })
-            .collect())
-    }
 }
 
 // The limits of a page fit into the registry's.
-const _: () = assert!(CARDS_MAX <= CATALOG_LIMIT_MAX);
+const _: () = assert!(CARDS_MAX <= SEARCH_LIMIT_MAX);

@@ -70,6 +70,8 @@ impl Backend for Fixed {
             apps: Vec::new(),
             total: params.offset,
             hidden: 0,
+            total_is_at_least: false,
+            corrected: None,
             categories: vec![CategoryCount {
                 category: params.query,
                 apps: 1,

@@ -241,6 +241,23 @@ fn swarm_config(dir: &Path) -> SwarmConfig {
     config
 }
 
+/// A relay, a publisher, a node that hears them, and the publisher's app `notes`, of which nothing is published yet.
+pub(crate) async fn scene() -> (Relay, Publisher, Node, Value) {
+    let relay = Relay::start().await;
+    let publisher = Publisher::start().await;
+    let node = Node::start(&relay, &[]).await;
+    let notes = app(&publisher, "notes");
+    (relay, publisher, node, notes)
+}
+
+/// The same, with the first release of `notes` in the node's catalog; its layer is `layer("one")`.
+pub(crate) async fn scene_with_notes() -> (Relay, Publisher, Node, Value) {
+    let (relay, publisher, node, notes) = scene().await;
+    publisher.publish(&relay, "notes", 1, &layer("one")).await;
+    node.has_release(&notes).await;
+    (relay, publisher, node, notes)
+}
+
 /// A daemon, its machine and its disk.
 pub(crate) struct Node {
     pub(crate) dir: Arc<tempfile::TempDir>,

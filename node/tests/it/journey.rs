@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bed::{ICON, Node, Publisher, Relay, app, layer};
+use crate::bed::{ICON, Node, Publisher, Relay, app, layer, scene, scene_with_notes};
 use crate::machine::Mood;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,12 +61,7 @@ async fn an_app_travels_from_its_publisher_over_one_node_to_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_keeps_the_catalog_and_goes_on_with_installs() {
-    let relay = Relay::start().await;
-    let publisher = Publisher::start().await;
-    let node = Node::start(&relay, &[]).await;
-    let notes = app(&publisher, "notes");
-    publisher.publish(&relay, "notes", 1, &layer("one")).await;
-    node.has_release(&notes).await;
+    let (_relay, _publisher, node, notes) = scene_with_notes().await;
     *node.machine.mood.lock().unwrap() = Mood::Slow;
     let job = node.begin(json!({"app": notes})).await;
     node.machine.begun.notified().await;
@@ -85,12 +80,7 @@ async fn a_restart_keeps_the_catalog_and_goes_on_with_installs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_install_leaves_nothing() {
-    let relay = Relay::start().await;
-    let publisher = Publisher::start().await;
-    let node = Node::start(&relay, &[]).await;
-    let notes = app(&publisher, "notes");
-    publisher.publish(&relay, "notes", 1, &layer("one")).await;
-    node.has_release(&notes).await;
+    let (_relay, _publisher, node, notes) = scene_with_notes().await;
     *node.machine.mood.lock().unwrap() = Mood::Slow;
     let job = node.begin(json!({"app": notes})).await;
     node.machine.begun.notified().await;
@@ -108,12 +98,7 @@ async fn a_cancelled_install_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_image_stays_of_an_install_that_was_not_done() {
-    let relay = Relay::start().await;
-    let publisher = Publisher::start().await;
-    let node = Node::start(&relay, &[]).await;
-    let notes = app(&publisher, "notes");
-    publisher.publish(&relay, "notes", 1, &layer("one")).await;
-    node.has_release(&notes).await;
+    let (_relay, _publisher, node, notes) = scene_with_notes().await;
     let cases = [
         (Mood::LoadFails, "failed"),
         (Mood::LoadsSlowly, "cancelled"),
@@ -137,12 +122,7 @@ async fn no_image_stays_of_an_install_that_was_not_done() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_known_state_is_shown_with_its_age_while_the_machine_does_not_answer() {
-    let relay = Relay::start().await;
-    let publisher = Publisher::start().await;
-    let node = Node::start(&relay, &[]).await;
-    let notes = app(&publisher, "notes");
-    publisher.publish(&relay, "notes", 1, &layer("one")).await;
-    node.has_release(&notes).await;
+    let (_relay, _publisher, node, notes) = scene_with_notes().await;
     assert_eq!(node.install(&notes).await["state"], "succeeded");
     let apps = |status: &Value| {
         let components = status["components"].as_array().unwrap().iter();
@@ -180,10 +160,7 @@ async fn the_last_known_state_is_shown_with_its_age_while_the_machine_does_not_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_never_answers_is_taken_back_and_counts_against_its_publisher() {
-    let relay = Relay::start().await;
-    let publisher = Publisher::start().await;
-    let node = Node::start(&relay, &[]).await;
-    let notes = app(&publisher, "notes");
+    let (relay, publisher, node, notes) = scene().await;
     publisher.publish(&relay, "notes", 1, &layer("one")).await;
     let before = node.has_release(&notes).await;
     *node.machine.mood.lock().unwrap() = Mood::NeverHealthy;

@@ -6,7 +6,7 @@ use std::path::Path;
 use archy_registry::SigningKey;
 use serde_json::{Value, json};
 
-use crate::bed::{Node, Publisher, Relay, app, layer};
+use crate::bed::{Node, Publisher, Relay, app, layer, scene, scene_with_notes};
 
 async fn failed(node: &Node, app: &Value, kind: &str) -> Value {
     let job = node.install(app).await;
@@ -49,10 +49,7 @@ fn flip_a_bit(dir: &Path, size_bytes: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_names_the_node_that_sent_it() {
-    let relay = Relay::start().await;
-    let publisher = Publisher::start().await;
-    let node = Node::start(&relay, &[]).await;
-    let notes = app(&publisher, "notes");
+    let (relay, publisher, node, notes) = scene().await;
     let large = layer("one").repeat(10);
     publisher.publish(&relay, "notes", 1, &large).await;
     node.has_release(&notes).await;
@@ -70,16 +67,13 @@ async fn a_flipped_bit_names_the_node_that_sent_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_signed_by_another_key_is_not_the_publishers() {
-    let relay = Relay::start().await;
-    let publisher = Publisher::start().await;
-    let node = Node::start(&relay, &[]).await;
+    let (relay, publisher, node, notes) = scene().await;
     let thief = SigningKey::generate().unwrap();
     let forged = publisher.release("notes", 1, &layer("evil"), &thief).await;
     let card = publisher.announcement(&forged);
     publisher
         .announce(&relay, "notes", &card, &publisher.key)
         .await;
-    let notes = app(&publisher, "notes");
     let page = node.page(&notes, |page| page["problem"].is_object()).await;
     assert_eq!(page["problem"]["kind"], "signature");
     assert!(page["release"].is_null());
@@ -94,16 +88,13 @@ async fn a_release_signed_by_another_key_is_not_the_publishers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_announcement_signed_by_another_key_never_reaches_the_catalog() {
-    let relay = Relay::start().await;
-    let publisher = Publisher::start().await;
-    let node = Node::start(&relay, &[]).await;
+    let (relay, publisher, node, notes) = scene().await;
     let thief = SigningKey::generate().unwrap();
     let release = publisher
         .release("notes", 1, &layer("one"), &publisher.key)
         .await;
     let card = publisher.announcement(&release);
     publisher.announce(&relay, "notes", &card, &thief).await;
-    let notes = app(&publisher, "notes");
     let problem = node.refusal("signature").await;
     let message = format!(
         "The announcement is signed by {}, which does not speak for its publisher",
@@ -118,10 +109,7 @@ async fn an_announcement_signed_by_another_key_never_reaches_the_catalog() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_release_announced_again_is_a_rollback() {
-    let relay = Relay::start().await;
-    let publisher = Publisher::start().await;
-    let node = Node::start(&relay, &[]).await;
-    let notes = app(&publisher, "notes");
+    let (relay, publisher, node, notes) = scene().await;
     let old = publisher.publish(&relay, "notes", 1, &layer("one")).await;
     node.has_release(&notes).await;
     publisher.publish(&relay, "notes", 2, &layer("two")).await;
@@ -201,9 +189,7 @@ async fn another_publishers_app_under_the_same_slug_is_another_app() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_card_that_names_another_apps_release_is_refused() {
-    let relay = Relay::start().await;
-    let publisher = Publisher::start().await;
-    let node = Node::start(&relay, &[]).await;
+    let (relay, publisher, node, notes) = scene().await;
     let other = publisher
         .release("other", 1, &layer("other"), &publisher.key)
         .await;
@@ -212,7 +198,6 @@ async fn a_card_that_names_another_apps_release_is_refused() {
     publisher
         .announce(&relay, "notes", &card, &publisher.key)
         .await;
-    let notes = app(&publisher, "notes");
     node.page(&notes, |page| page["problem"]["kind"] == "wrongApp")
         .await;
     failed(&node, &notes, "wrongApp").await;
@@ -230,12 +215,7 @@ async fn a_card_that_names_another_apps_release_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_releases_under_one_number_end_the_trust_in_a_publisher() {
-    let relay = Relay::start().await;
-    let publisher = Publisher::start().await;
-    let node = Node::start(&relay, &[]).await;
-    let notes = app(&publisher, "notes");
-    publisher.publish(&relay, "notes", 1, &layer("one")).await;
-    node.has_release(&notes).await;
+    let (relay, publisher, node, notes) = scene_with_notes().await;
     publisher
         .publish(&relay, "notes", 1, &layer("another one"))
         .await;
@@ -249,12 +229,7 @@ async fn two_releases_under_one_number_end_the_trust_in_a_publisher() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_to_fetch_from_is_said_and_can_be_tried_again() {
-    let relay = Relay::start().await;
-    let publisher = Publisher::start().await;
-    let node = Node::start(&relay, &[]).await;
-    let notes = app(&publisher, "notes");
-    publisher.publish(&relay, "notes", 1, &layer("one")).await;
-    node.has_release(&notes).await;
+    let (_relay, publisher, node, notes) = scene_with_notes().await;
     publisher.swarm.shutdown().await;
     let job = node.install(&notes).await;
     assert_eq!(job["state"], "failed");

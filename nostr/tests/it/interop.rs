@@ -207,3 +207,9 @@ async fn opinions_are_published_and_heard_with_one_subscription() {
     assert_eq!(list(&mut following).await.trusts.len(), 1);
     following.follower.stop().await;
 }
+
+#[tokio::test]
+async fn listings_for_other_app_stores_are_taken() {
+    let foreign = Foreign::start().await;
+    crate::listing::publish_and_ask(&foreign.url).await;
+}

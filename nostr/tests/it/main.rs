@@ -4,11 +4,15 @@
     reason = "what tests share fails like the tests themselves"
 )]
 
+mod bunker;
 mod client_and_relay;
 mod corpus;
+mod example;
 mod interop;
 mod lies;
+mod listing;
 mod opinions;
 mod properties;
+mod protocol;
 mod relay;
 mod support;

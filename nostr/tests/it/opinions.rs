@@ -1,5 +1,6 @@
 //! Reviewer lists, votes and reports on their way from one to the other, through our relay and one that lies.
 
+use archy_nostr::faults::{BadRelay, Reply, all, event_reply};
 use archy_nostr::sdk::Unsigned;
 use archy_nostr::{
     D_REVIEWERS, Draft, DraftError, Label, Message, NostrKey, PublishOptions, PublishReport,
@@ -9,7 +10,6 @@ use archy_registry::Did;
 use archy_registry::trust::opinion::{Opinion, REVIEWERS_MAX, ReviewerList, Vote, WORDS_BYTES_MAX};
 use serde_json::json;
 
-use crate::hostile::*;
 use crate::support::*;
 
 pub(crate) const DID: &str = "did:key:z6MkrJVnaZkeFzdQyMZu1cgjg7k1pZZ6pvBQ7XJPt4swbTQ2";
@@ -31,14 +31,14 @@ pub(crate) async fn say(relays: &[RelayUrl], key: &NostrKey, draft: &Draft) -> P
 pub(crate) async fn vote(following: &mut Following) -> Vote {
     match soon("a vote", following.heard.recv()).await.unwrap() {
         Message::Vote(vote) => vote,
-        other => panic!("{other:?} is no vote"),
+        other @ (Message::Statement(_) | Message::Reviewers(_)) => panic!("{other:?} is no vote"),
     }
 }
 
 pub(crate) async fn list(following: &mut Following) -> ReviewerList {
     match soon("a list", following.heard.recv()).await.unwrap() {
         Message::Reviewers(list) => list,
-        other => panic!("{other:?} is no list"),
+        other @ (Message::Statement(_) | Message::Vote(_)) => panic!("{other:?} is no list"),
     }
 }
 
@@ -218,18 +218,19 @@ async fn a_list_with_forged_reviewers_is_found_out() {
     let (accepted, words) = client.offer(&forged).await;
     assert!(!accepted && words.starts_with("invalid:"), "{words}");
 
-    let lying = Hostile::storing(move |page| {
+    let lying = BadRelay::storing(move |page| {
         all(vec![
             event_reply(page, &forged),
             event_reply(page, &genuine),
             Reply::Json(json!(["EOSE", page])),
         ])
     })
-    .await;
-    let mut following = Following::start(std::slice::from_ref(&lying.url));
+    .await
+    .unwrap();
+    let mut following = Following::start(std::slice::from_ref(lying.url()));
     assert_eq!(list(&mut following).await.trusts.len(), 1);
     let status = following
-        .until(&lying.url, "read", |s| s.invalid > 0 && s.handed_on > 0)
+        .until(lying.url(), "read", |s| s.invalid > 0 && s.handed_on > 0)
         .await;
     assert_eq!(status.handed_on, 1);
     following.follower.stop().await;

@@ -3,10 +3,11 @@
 use super::Context;
 use crate::cli::AnnounceArgs;
 use crate::failure::Failure;
-use crate::publish::renew::{Renewed, Request, apps, renew};
+use crate::publish::renew::{Publisher, Renewed, Request, apps, renew};
 use crate::text::count;
 
 pub(super) async fn run(context: &Context<'_>, arguments: &AnnounceArgs) -> Result<(), Failure> {
+    let nostr_signer = super::bunker(&arguments.signer)?;
     let node = context.node()?;
     let identity_dir = context.identity_dir()?;
     let work_dir = context.environment.work_dir();
@@ -15,13 +16,17 @@ pub(super) async fn run(context: &Context<'_>, arguments: &AnnounceArgs) -> Resu
         relays: &arguments.relays,
         origin_addresses: &arguments.origin_addresses,
         identity_dir: &identity_dir,
+        passphrases: &context.passphrases,
+        nostr_signer: nostr_signer.as_ref(),
         work_dir: &work_dir,
     };
+    let apps = apps(&request)?;
+    let publisher = Publisher::load(&request, context.output).await?;
     let mut renewed = Vec::new();
     let mut first_failure = None;
     // One app that cannot be announced keeps no other from being announced.
-    for slug in apps(&request)? {
-        match renew(&request, &slug, &node).await {
+    for slug in &apps {
+        match renew(&request, &publisher, slug, &node).await {
             Ok(one) => {
                 for failed in &one.announced.failed {
                     context

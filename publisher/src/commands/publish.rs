@@ -7,6 +7,7 @@ use crate::publish::{Published, Request, prepare};
 use crate::text::{count, size};
 
 pub(super) async fn run(context: &Context<'_>, arguments: &PublishArgs) -> Result<(), Failure> {
+    let nostr_signer = super::bunker(&arguments.signer)?;
     let node = context.node()?;
     let identity_dir = context.identity_dir()?;
     let work_dir = context.environment.work_dir();
@@ -23,6 +24,9 @@ pub(super) async fn run(context: &Context<'_>, arguments: &PublishArgs) -> Resul
         relays: &arguments.relays,
         origin_addresses: &arguments.origin_addresses,
         identity_dir: &identity_dir,
+        passphrases: &context.passphrases,
+        nostr_signer: nostr_signer.as_ref(),
+        nip82: arguments.nip82,
         podman_socket: context.environment.podman_socket()?,
         work_dir: work.path().to_owned(),
     };
@@ -36,6 +40,7 @@ pub(super) async fn run(context: &Context<'_>, arguments: &PublishArgs) -> Resul
         .announced
         .iter()
         .flat_map(|announced| &announced.failed)
+        .chain(published.listed.iter().flat_map(|listed| &listed.failed))
     {
         context
             .output
@@ -63,8 +68,12 @@ fn words(published: &Published) -> String {
     );
     match &published.announced {
         Some(announced) => {
+            let listed = match &published.listed {
+                Some(listed) => format!("\nlisted   as application {}", listed.application),
+                None => String::new(),
+            };
             format!(
-                "published {what}\nannounced on {}: {}",
+                "published {what}\nannounced on {}: {}{listed}",
                 count(announced.accepted.len(), "relay"),
                 announced.accepted.join(", ")
             )

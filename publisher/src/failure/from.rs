@@ -1,6 +1,6 @@
 //! What the errors of the other crates mean on the command line.
 
-use archy_nostr::{DraftError, KeyError, PublishError};
+use archy_nostr::{BunkerError, DraftError, KeyError, PublishError};
 use archy_orchestrator::quadlet::RenderError;
 use archy_registry::announcement::AnnouncementError;
 use archy_registry::key_state::KeyStateError;
@@ -45,7 +45,7 @@ impl From<AnnouncementError> for Failure {
 impl From<KeyStateError> for Failure {
     fn from(error: KeyStateError) -> Self {
         Self::refused("keyState", chain(&error))
-            .hint("Put key-state.json of this identity back from your backup; a second first state cannot be made")
+            .hint("If key-state.json is damaged, put it back from your backup; a second first state cannot be made")
     }
 }
 
@@ -57,7 +57,15 @@ impl From<SignError> for Failure {
 
 impl From<KeyFileError> for Failure {
     fn from(error: KeyFileError) -> Self {
-        Self::failed("key", chain(&error))
+        match &error {
+            KeyFileError::Passphrase { .. } => Self::refused("passphrase", chain(&error)),
+            KeyFileError::Random(_)
+            | KeyFileError::Create { .. }
+            | KeyFileError::Read { .. }
+            | KeyFileError::Exposed { .. }
+            | KeyFileError::Encrypted { .. }
+            | KeyFileError::Content { .. } => Self::failed("key", chain(&error)),
+        }
     }
 }
 
@@ -71,6 +79,20 @@ impl From<DraftError> for Failure {
     fn from(error: DraftError) -> Self {
         Self::refused("announcement", chain(&error))
             .hint("Name fewer origin addresses with --origin-address")
+    }
+}
+
+impl From<BunkerError> for Failure {
+    fn from(error: BunkerError) -> Self {
+        let class = match error {
+            BunkerError::NoAnswer { .. } => Class::Unreachable,
+            BunkerError::Refused { .. }
+            | BunkerError::Malformed { .. }
+            | BunkerError::Altered
+            | BunkerError::TooLarge(_) => Class::Refused,
+            BunkerError::Random => Class::Failed,
+        };
+        Self::new(class, "signer", chain(&error))
     }
 }
 
@@ -136,10 +158,10 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         let class = match problem.kind.as_str() {
             "notFound" | "notInstalled" => Class::NotFound,
-            "signature" | "wrongPublisher" | "wrongApp" | "rollback" | "revoked" | "keyState"
-            | "expired" | "future" | "malformed" | "content" | "refused" | "blocked"
-            | "policyScore" | "policySignatures" | "rightsGained" | "architecture"
-            | "slugTaken" => Class::Refused,
+            "signature" | "keyChanged" | "keysExpired" | "frozen" | "equivocation"
+            | "wrongPublisher" | "wrongApp" | "rollback" | "revoked" | "keyState" | "expired"
+            | "future" | "malformed" | "content" | "refused" | "blocked" | "policyScore"
+            | "policySignatures" | "rightsGained" | "architecture" | "slugTaken" => Class::Refused,
             _ => Class::Failed,
         };
         Self {

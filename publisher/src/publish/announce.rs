@@ -1,8 +1,8 @@
 //! Tells the relays: first which keys speak for the publisher, then what the newest release is.
 
-use archy_nostr::{Draft, PublishOptions, PublishReport, RelayUrl};
-use archy_registry::Verified;
+use archy_nostr::{Draft, NostrKey, NostrSigner, PublishOptions, PublishReport, RelayUrl};
 use archy_registry::announcement::Announcement;
+use archy_registry::{Did, Verified};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -62,21 +62,40 @@ pub fn relays(given: &[RelayUrl], of_node: &[String]) -> Result<Vec<RelayUrl>, F
 /// When no relay took the announcement.
 pub async fn announce(
     identity: &Identity,
+    signer: &NostrSigner,
     announcement: &Verified<Announcement>,
     bytes: &[u8],
     relays: &[RelayUrl],
 ) -> Result<Announced, Failure> {
     let options = PublishOptions::default();
-    let state = Draft::key_state(&identity.state, &identity.state_bytes)?;
+    let states = Draft::key_states(identity.did(), &identity.chain)?;
     let announcement = Draft::announcement(announcement, bytes)?;
     // A node that hears of the keys first believes the announcement at once; the other order works later.
-    archy_nostr::publish(relays, &identity.nostr, &state, &options).await?;
-    let report = archy_nostr::publish(relays, &identity.nostr, &announcement, &options).await?;
-    judge(&report)
+    archy_nostr::publish(relays, signer, &states, &options).await?;
+    let report = archy_nostr::publish(relays, signer, &announcement, &options).await?;
+    judge(&report, "announcement")
 }
 
-fn judge(report: &PublishReport) -> Result<Announced, Failure> {
-    let failed: Vec<RelayFailure> = report
+/// Tells the relays which keys speak for a publisher.
+///
+/// # Errors
+///
+/// When no relay took it.
+pub async fn tell_keys(
+    publisher: Did,
+    chain: &[u8],
+    nostr: &NostrKey,
+    relays: &[RelayUrl],
+) -> Result<Announced, Failure> {
+    let states = Draft::key_states(publisher, chain)?;
+    let options = PublishOptions::default();
+    let report = archy_nostr::publish(relays, nostr, &states, &options).await?;
+    judge(&report, "key states")
+}
+
+/// Lists the relays that did not take an event or did not give it back, and why.
+pub fn failures(report: &PublishReport) -> Vec<RelayFailure> {
+    report
         .refused
         .iter()
         .map(|(relay, words)| (relay, format!("refused: {words}")))
@@ -96,10 +115,17 @@ fn judge(report: &PublishReport) -> Result<Announced, Failure> {
             relay: relay.to_string(),
             reason,
         })
-        .collect();
+        .collect()
+}
+
+fn judge(report: &PublishReport, what: &str) -> Result<Announced, Failure> {
+    let failed = failures(report);
     if report.accepted.is_empty() {
-        let mut failure = Failure::failed("notAnnounced", "no relay took the announcement, so nobody will hear of it")
-            .hint("The node serves the release already; publish again, or name another relay with --relay");
+        let mut failure = Failure::failed(
+            "notAnnounced",
+            format!("no relay took the {what}, so nobody will hear of it"),
+        )
+        .hint("What the node serves stays; publish again, or name another relay with --relay");
         failure.details = failed
             .iter()
             .map(|one| format!("{}: {}", one.relay, one.reason))

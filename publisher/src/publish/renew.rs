@@ -5,18 +5,20 @@
 
 use std::path::Path;
 
-use archy_nostr::RelayUrl;
+use archy_nostr::{BunkerUrl, NostrSigner, RelayUrl};
 use archy_registry::{Slug, release};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::announce::{self, Announced};
 use super::kept::Kept;
-use super::{announcement, app_ref, origin, serve};
+use super::{announcement, app_ref, origin, serve, signer};
 use crate::failure::Failure;
 use crate::identity::Identity;
+use crate::identity::passphrase::Passphrases;
 use crate::node::Node;
 use crate::node::types::{AppRef, PublishState};
+use crate::output::Output;
 
 /// What to announce again, and how.
 #[derive(Debug)]
@@ -29,8 +31,33 @@ pub struct Request<'a> {
     pub origin_addresses: &'a [std::net::SocketAddr],
     /// The folder of the publisher's keys.
     pub identity_dir: &'a Path,
+    /// Where the passphrases of the keys come from.
+    pub passphrases: &'a Passphrases,
+    /// The remote signer of Nostr events, instead of the identity's Nostr key.
+    pub nostr_signer: Option<&'a BunkerUrl>,
     /// For the proof that the node serves the releases.
     pub work_dir: &'a Path,
+}
+
+/// Who announces.
+#[derive(Debug)]
+pub struct Publisher {
+    identity: Identity,
+    signer: NostrSigner,
+}
+
+impl Publisher {
+    /// Reads the keys, once for all apps.
+    ///
+    /// # Errors
+    ///
+    /// When a key cannot be read, or a remote signer does not answer.
+    pub async fn load(request: &Request<'_>, output: &Output) -> Result<Self, Failure> {
+        let dir = request.identity_dir;
+        let identity = Identity::load(dir, request.passphrases, Timestamp::now())?;
+        let signer = signer::choose(request.nostr_signer, &identity, dir, output).await?;
+        Ok(Self { identity, signer })
+    }
 }
 
 /// An app that was announced again.
@@ -74,9 +101,14 @@ pub fn apps(request: &Request<'_>) -> Result<Vec<Slug>, Failure> {
 ///
 /// When it was not published from this machine, its time is over, the node does not serve it any more, or no
 /// relay took the announcement.
-pub async fn renew(request: &Request<'_>, slug: &Slug, node: &Node) -> Result<Renewed, Failure> {
+pub async fn renew(
+    request: &Request<'_>,
+    publisher: &Publisher,
+    slug: &Slug,
+    node: &Node,
+) -> Result<Renewed, Failure> {
     let now = Timestamp::now();
-    let identity = Identity::load(request.identity_dir, now)?;
+    let Publisher { identity, signer } = publisher;
     let bytes = Kept::new(request.identity_dir).release(slug)?;
     let release = release::verify(&bytes, &identity.state, now)?;
     let app = app_ref(identity.did(), slug);
@@ -97,8 +129,8 @@ pub async fn renew(request: &Request<'_>, slug: &Slug, node: &Node) -> Result<Re
     let endpoint = origin::probe_endpoint(&state.endpoint, request.origin_addresses)?;
     let blob = serve::Blob::Small(release.hash(), &bytes);
     serve::prove(&endpoint, &[blob], request.work_dir).await?;
-    let (announcement, signed) = announcement(&identity, &release, bytes.len(), now)?;
-    let announced = announce::announce(&identity, &announcement, &signed, &relays).await?;
+    let (announcement, signed) = announcement(identity, &release, bytes.len(), now)?;
+    let announced = announce::announce(identity, signer, &announcement, &signed, &relays).await?;
     Ok(Renewed {
         app,
         version: announcement.version.clone(),

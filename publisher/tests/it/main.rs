@@ -5,11 +5,13 @@
     reason = "helpers outside test functions fail the test that called them"
 )]
 
+mod identity;
 mod image;
 mod node;
 mod owner;
 mod person;
 mod publish;
 mod shipped;
+mod signer;
 mod trust;
 mod words;

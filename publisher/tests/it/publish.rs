@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use archy_nostr::{Config, Follower, Heard, MemoryCursors, Subject};
-use archy_registry::key_state::KeyState;
+use archy_registry::key_state::{KeyState, chain};
 use archy_registry::release::Platform;
-use archy_registry::{Verified, announcement, key_state, release};
+use archy_registry::{Verified, announcement, release};
 use archy_swarm::{Discovery, FetchRequest, Swarm, Wanted};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::person::Person;
 /// A time that only a broken relay or swarm needs.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-async fn publisher(node: &TestNode) -> Person {
+pub(crate) async fn publisher(node: &TestNode) -> Person {
     let person = Person::with_node(&node.socket);
     assert_eq!(person.types(&["identity", "new"]).await.code, 0);
     assert_eq!(person.types(&["app", "new", "notes"]).await.code, 0);
@@ -27,10 +27,10 @@ async fn publisher(node: &TestNode) -> Person {
     person
 }
 
-const PUBLISH: [&str; 5] = ["--json", "publish", "notes", "--image", "oci:image"];
+pub(crate) const PUBLISH: [&str; 5] = ["--json", "publish", "notes", "--image", "oci:image"];
 
 /// What a stranger hears from the relay: everything there is, in order.
-async fn heard(node: &TestNode, count: usize) -> Vec<Heard> {
+pub(crate) async fn heard(node: &TestNode, count: usize) -> Vec<Heard> {
     let config = Config::new(vec![node.relay.url().clone()]);
     let (_follower, mut heard) =
         Follower::start(config, MemoryCursors::default(), &CancellationToken::new());
@@ -46,13 +46,17 @@ async fn heard(node: &TestNode, count: usize) -> Vec<Heard> {
 }
 
 /// Believes what was heard as a node does: the key state first, then announcements against it.
-fn believed(heard: &[Heard]) -> (Verified<KeyState>, Verified<announcement::Announcement>) {
+pub(crate) fn believed(
+    heard: &[Heard],
+) -> (Verified<KeyState>, Verified<announcement::Announcement>) {
     let now = Timestamp::now();
     let state = heard
         .iter()
         .find(|one| one.subject == Subject::KeyState)
         .expect("a key state");
-    let state = key_state::verify(&state.content, None, now).unwrap();
+    let publisher = chain::claimed_publisher(&state.content).unwrap();
+    let history = chain::verify(&state.content, publisher, now).unwrap();
+    let state = history.newest().clone();
     let card = heard
         .iter()
         .find(|one| one.subject != Subject::KeyState)

@@ -78,7 +78,7 @@ fn signed() -> (SigningKey, Signed) {
 fn what_is_signed_opens() {
     let (key, signed) = signed();
     let opened = open(&signed.bytes, 4096, now()).unwrap();
-    assert_eq!(opened.signer, key.did());
+    assert_eq!(opened.signers, [key.did()]);
     assert_eq!(opened.hash, signed.hash);
     assert_eq!(opened.document["list"], json!([1, -2, {}]));
     assert!(!opened.document.contains_key("proof"));
@@ -189,15 +189,15 @@ fn the_proof_may_be_dated_up_to_a_quarter_of_an_hour_ahead() {
 }
 
 #[test]
-fn there_is_exactly_one_proof() {
+fn one_proof_is_an_object() {
     let none = changed(|statement| {
         statement.as_object_mut().unwrap().remove("proof");
     });
-    assert!(matches!(none, ProofError::NotOneProof));
+    assert!(matches!(none, ProofError::NoProof));
     let list = changed(|statement| statement["proof"] = json!([statement["proof"]]));
-    assert!(matches!(list, ProofError::NotOneProof));
+    assert!(matches!(list, ProofError::NoProof));
     let null = changed(|statement| statement["proof"] = Value::Null);
-    assert!(matches!(null, ProofError::NotOneProof));
+    assert!(matches!(null, ProofError::NoProof));
 }
 
 #[test]
@@ -248,5 +248,76 @@ fn what_does_not_fit_the_profile_cannot_be_signed() {
     assert!(matches!(
         sign(json!({"a": 1_u64 << 53})),
         Err(SignError::Json(_))
+    ));
+}
+
+fn proof_set() -> ([SigningKey; 3], Signed) {
+    let keys = [7, 8, 9].map(|seed| SigningKey::from_seed(&[seed; 32]));
+    let first = sign(&json!({"type": "test", "text": "x"}), &keys[0], now()).unwrap();
+    let second = add_proof(&first.bytes, &keys[1], now()).unwrap();
+    let third = add_proof(&second.bytes, &keys[2], now()).unwrap();
+    (keys, third)
+}
+
+#[test]
+fn whoever_signs_first_a_proof_set_has_the_same_bytes() {
+    let (keys, set) = proof_set();
+    let opened = open(&set.bytes, 8192, now()).unwrap();
+    let mut signers: Vec<Did> = keys.iter().map(SigningKey::did).collect();
+    signers.sort_by_key(ToString::to_string);
+    assert_eq!(opened.signers, signers);
+    let last = sign(&json!({"type": "test", "text": "x"}), &keys[2], now()).unwrap();
+    let turned = add_proof(&last.bytes, &keys[0], now()).unwrap();
+    let turned = add_proof(&turned.bytes, &keys[1], now()).unwrap();
+    assert_eq!(turned, set);
+    assert!(matches!(
+        add_proof(&set.bytes, &keys[1], now()),
+        Err(SignError::Full(did)) if did == keys[1].did()
+    ));
+}
+
+#[test]
+fn a_proof_set_has_one_order_and_no_key_twice() {
+    let (_, set) = proof_set();
+    let change = |change: &dyn Fn(&mut Vec<Value>)| {
+        let mut statement: Value = serde_json::from_slice(&set.bytes).unwrap();
+        change(statement["proof"].as_array_mut().unwrap());
+        open(&json::canonical(&statement).unwrap(), 1 << 20, now()).unwrap_err()
+    };
+    assert!(matches!(
+        change(&|proofs| proofs.swap(0, 1)),
+        ProofError::ProofOrder
+    ));
+    assert!(matches!(
+        change(&|proofs| proofs[1] = proofs[0].clone()),
+        ProofError::ProofOrder
+    ));
+    assert!(matches!(
+        change(&|proofs| proofs.truncate(1)),
+        ProofError::NoProof
+    ));
+    assert!(matches!(
+        change(&|proofs| proofs.clear()),
+        ProofError::NoProof
+    ));
+    assert!(matches!(
+        change(&|proofs| *proofs = vec![proofs[0].clone(); PROOFS_MAX + 1]),
+        ProofError::NoProof
+    ));
+    assert!(matches!(
+        change(&|proofs| proofs[2]["proofValue"] = proofs[1]["proofValue"].clone()),
+        ProofError::Signature { .. }
+    ));
+}
+
+#[test]
+fn what_was_changed_is_not_countersigned() {
+    let (_, signed) = signed();
+    let text = String::from_utf8(signed.bytes).unwrap();
+    let forged = text.replace("\"test\"", "\"Test\"");
+    let key = SigningKey::from_seed(&[8; 32]);
+    assert!(matches!(
+        add_proof(forged.as_bytes(), &key, now()),
+        Err(SignError::Proof(_))
     ));
 }

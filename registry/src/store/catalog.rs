@@ -3,14 +3,16 @@
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use super::key_states::{frozen_since, newest};
+use super::key_states::{frozen_since, history};
+use super::releases::first_announced;
 use super::search::{self, Search};
 use super::{Store, StoreError, app_id, from_ms, json, parse};
-use crate::announcement::{self, Announcement};
+use crate::announcement::{self, Announcement, AnnouncementError};
 use crate::did::Did;
 use crate::id::AppId;
+use crate::key_state::{KeyHistory, Standing};
 use crate::manifest::Category;
-use crate::release::{self, Release};
+use crate::release::{self, Release, ReleaseError};
 use crate::verified::Verified;
 
 /// Most entries of one page.
@@ -54,6 +56,8 @@ pub struct CatalogEntry {
     pub same_name_as: Vec<Did>,
     /// Since when the publisher is frozen because it contradicted itself.
     pub frozen_since: Option<Timestamp>,
+    /// How the announced release stands with the publisher's keys now.
+    pub standing: Standing,
 }
 
 impl CatalogEntry {
@@ -72,7 +76,7 @@ impl CatalogEntry {
 type Row = (i64, String, String, i64);
 
 impl Store {
-    /// Returns a page of the catalog. Apps whose announcement no longer holds (revoked keys) are left out.
+    /// Returns a page of the catalog. Apps announced by keys that no longer count are left out.
     ///
     /// # Errors
     ///
@@ -101,7 +105,8 @@ impl Store {
         .await?;
         let mut entries = Vec::with_capacity(rows.len());
         for row in rows {
-            entries.extend(entry(&mut transaction, row, now).await?);
+            let entry = entry(&mut transaction, row, now).await?;
+            entries.extend(entry.filter(|entry| is_listed(entry.standing)));
         }
         Ok(CatalogPage {
             entries,
@@ -109,7 +114,8 @@ impl Store {
         })
     }
 
-    /// Returns one app of the catalog.
+    /// Returns one app of the catalog, also when the keys that announced it no longer count: its
+    /// [`CatalogEntry::standing`] says so, and it has no release to install.
     ///
     /// # Errors
     ///
@@ -135,7 +141,7 @@ impl Store {
     }
 }
 
-/// Reads an announcement and what belongs to it; `None` when its publisher's key state no longer backs it.
+/// Reads an announcement and what belongs to it; `None` when it never held.
 async fn entry(
     connection: &mut SqliteConnection,
     (id, publisher, slug, first_seen_at): Row,
@@ -147,27 +153,72 @@ async fn entry(
             .bind(id)
             .fetch_one(&mut *connection)
             .await?;
-    let state = newest(&mut *connection, &app.publisher).await?;
+    let history = history(&mut *connection, &app.publisher).await?;
     let announced = from_ms(heard_at)?;
-    // Verified as of the day it was heard: an old announcement is shown, marked with its age.
-    let Ok(announcement) = announcement::verify(&bytes, &state, announced) else {
+    let Some((announcement, mut standing)) = read_announcement(&bytes, &history, announced, now)
+    else {
         return Ok(None);
     };
     let release: Option<Vec<u8>> = sqlx::query_scalar("SELECT bytes FROM releases WHERE hash = ?")
         .bind(announcement.release.blake3.as_bytes().as_slice())
         .fetch_optional(&mut *connection)
         .await?;
-    let release = release
-        .and_then(|bytes| release::verify(&bytes, &state, now).ok())
-        .filter(|release| announcement.names(release).is_ok());
+    let mut verified = None;
+    if let Some(bytes) = release.filter(|_| standing.is_acceptable()) {
+        let seen = first_announced(&mut *connection, &announcement.release.blake3).await?;
+        match release::verify_seen(&bytes, &history, seen, now) {
+            Ok((release, of_release)) => {
+                standing = of_release;
+                verified = Some(release).filter(|release| announcement.names(release).is_ok());
+            }
+            Err(ReleaseError::Statement(error)) => {
+                standing = Standing::of_refusal(&error).unwrap_or(standing);
+            }
+            Err(_) => {}
+        }
+    }
     Ok(Some(CatalogEntry {
-        release,
+        release: verified,
         first_seen: from_ms(first_seen_at)?,
         announced,
         same_name_as: same_name(&mut *connection, &app).await?,
-        frozen_since: frozen_since(&mut *connection, &app.publisher).await?,
+        frozen_since: frozen_since(&mut *connection, &history).await?,
         announcement,
+        standing,
     }))
+}
+
+/// Verifies an announcement as of the day it was heard, because an old one is shown, marked with its age; and
+/// says how it stands with the keys of now.
+pub(super) fn read_announcement(
+    bytes: &[u8],
+    history: &KeyHistory,
+    heard: Timestamp,
+    now: Timestamp,
+) -> Option<(Verified<Announcement>, Standing)> {
+    let expired = (!history.newest().is_revoked() && history.newest().expires <= now).then_some(
+        Standing::KeysExpired {
+            since: history.newest().expires,
+        },
+    );
+    match announcement::verify_seen(bytes, history, Some(heard), heard) {
+        Ok((announcement, standing)) => Some((announcement, expired.unwrap_or(standing))),
+        Err(AnnouncementError::Statement(error)) => {
+            let standing = Standing::of_refusal(&error)?;
+            let then = announcement::verify_as_heard(bytes, history, heard)?;
+            Some((then, standing))
+        }
+        Err(_) => None,
+    }
+}
+
+/// Tells whether what stands so is in the catalog. Expired keys are the publisher's delay; keys that were replaced
+/// or revoked speak for nobody.
+pub(super) fn is_listed(standing: Standing) -> bool {
+    !matches!(
+        standing,
+        Standing::KeyChanged { .. } | Standing::Revoked { .. }
+    )
 }
 
 async fn same_name(connection: &mut SqliteConnection, app: &AppId) -> Result<Vec<Did>, StoreError> {

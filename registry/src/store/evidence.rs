@@ -5,10 +5,9 @@
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use super::key_states::chain;
+use super::key_states::{contradictions, history};
 use super::{Store, StoreError, from_db, from_ms, parse, rater, to_ms};
 use crate::did::Did;
-use crate::key_state::KeyState;
 use crate::trust::{Contradiction, Event, Evidence, Recorded, Sighting, Voice};
 
 /// Most events of one publisher that are read; the newest ones count.
@@ -54,10 +53,8 @@ impl Store {
         self.weigh_if_stale().await?;
         let mut transaction = self.pool.begin().await?;
         let name = publisher.to_string();
-        let state = chain(&mut transaction, publisher)
-            .await?
-            .pop()
-            .unwrap_or_else(|| KeyState::implicit(*publisher));
+        let history = history(&mut transaction, publisher).await?;
+        let state = history.newest();
         let sightings: Vec<(String, i64, i64)> = sqlx::query_as(
             "SELECT slug, seq, first_seen_at FROM first_seen WHERE publisher = ?
              ORDER BY first_seen_at, slug, seq",
@@ -72,12 +69,7 @@ impl Store {
         .bind(EVENTS_MAX)
         .fetch_all(&mut *transaction)
         .await?;
-        let contradictions: Vec<(i64, String, i64, i64)> = sqlx::query_as(
-            "SELECT id, subject, seq, found_at FROM equivocations WHERE publisher = ? ORDER BY id",
-        )
-        .bind(&name)
-        .fetch_all(&mut *transaction)
-        .await?;
+        let contradictions = contradictions(&mut transaction, &history).await?;
         let seeds: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM seeds")
             .fetch_one(&mut *transaction)
             .await?;
@@ -115,15 +107,13 @@ impl Store {
                 .collect::<Result<_, StoreError>>()?,
             contradictions: contradictions
                 .into_iter()
-                .map(|(id, subject, seq, at)| {
-                    Ok(Contradiction {
-                        id,
-                        subject,
-                        seq: from_db(seq)?,
-                        at: from_ms(at)?,
-                    })
+                .map(|standing| Contradiction {
+                    id: standing.id,
+                    subject: standing.subject,
+                    seq: standing.seq,
+                    at: standing.found,
                 })
-                .collect::<Result<_, StoreError>>()?,
+                .collect(),
             seeds: from_db(seeds)?,
             voices,
         })

@@ -4,14 +4,14 @@
 
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
+use super::catalog::{is_listed, read_announcement};
 use super::{Store, StoreError, from_ms, parse};
-use crate::announcement::{self, Announcement};
+use crate::announcement::Announcement;
 use crate::did::Did;
 use crate::id::{AppId, Blake3Hash};
-use crate::key_state::KeyState;
+use crate::key_state::KeyHistory;
 use crate::release::Release;
 use crate::trust::{Band, POINT};
-use crate::verified::Verified;
 
 /// Characters of a description that are indexed.
 const DESCRIPTION_CHARS_MAX: usize = 4000;
@@ -273,14 +273,8 @@ impl Store {
                 description,
             };
             write(&mut transaction, &[texts]).await?;
-            let state = super::key_states::newest(&mut transaction, &publisher).await?;
-            refile(
-                &mut transaction,
-                &publisher,
-                Some(&announcement.slug),
-                &state,
-            )
-            .await?;
+            let history = super::key_states::history(&mut transaction, &publisher).await?;
+            refile(&mut transaction, &history, Some(&announcement.slug)).await?;
         }
         transaction.commit().await?;
         Ok(found)
@@ -374,26 +368,26 @@ async fn file_again(connection: &mut SqliteConnection, publisher: &str) -> Resul
     Ok(())
 }
 
-/// Shows or hides apps of a publisher, as its key state backs their announcements or not.
+/// Shows or hides apps of a publisher, as its keys back their announcements or not.
 pub(super) async fn refile(
     connection: &mut SqliteConnection,
-    publisher: &Did,
+    history: &KeyHistory,
     only: Option<&crate::id::Slug>,
-    state: &Verified<KeyState>,
 ) -> Result<(), StoreError> {
     let rows: Vec<(i64, Vec<u8>, i64, Option<String>, i64)> = sqlx::query_as(
         "SELECT apps.id, a.bytes, a.first_seen_at, apps.rights, apps.micro_points
          FROM apps JOIN announcements a ON a.id = apps.announcement
          WHERE apps.publisher = ?1 AND (?2 IS NULL OR apps.slug = ?2)",
     )
-    .bind(publisher.to_string())
+    .bind(history.publisher().to_string())
     .bind(only.map(crate::id::Slug::as_str))
     .fetch_all(&mut *connection)
     .await?;
     for (id, bytes, heard_at, rights, micro_points) in rows {
-        let facet = announcement::verify(&bytes, state, from_ms(heard_at)?)
-            .ok()
-            .map(|announcement| Facet::of(&announcement, rights.as_deref(), micro_points));
+        let heard = from_ms(heard_at)?;
+        let facet = read_announcement(&bytes, history, heard, heard)
+            .filter(|(_, standing)| is_listed(*standing))
+            .map(|(announcement, _)| Facet::of(&announcement, rights.as_deref(), micro_points));
         insert_facets(&mut *connection, facet.iter()).await?;
         sqlx::query(
             "UPDATE apps SET facet = (SELECT id FROM facets WHERE category = ? AND architectures = ?

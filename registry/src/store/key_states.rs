@@ -1,22 +1,22 @@
-//! Key states: the chain per publisher, verified again on every reading.
+//! Key states: every one that was admitted, folded and verified again on every reading.
 
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use super::{BEGIN_WRITE, Store, StoreError, from_ms, index, to_db, to_ms};
+use super::{BEGIN_WRITE, Store, StoreError, from_db, from_ms, index, to_db, to_ms};
 use crate::did::Did;
-use crate::id::Blake3Hash;
-use crate::key_state::{self, KeyState, KeyStateError, StepError};
+use crate::id::{Blake3Hash, Slug};
+use crate::key_state::{self, KeyHistory, KeyState, KeyStateError, StepError};
 use crate::verified::Verified;
 
-/// What became of a key state that was heard.
+/// What became of a chain of key states that was heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyStateAdmission {
-    /// It is the publisher's newest state now.
+    /// It brought the state that counts now.
     Newest(Box<Verified<KeyState>>),
-    /// It was known.
+    /// It was known, or changes nothing.
     Known,
-    /// Another valid state has the same `seq`: both are kept, the publisher is frozen.
+    /// It contradicts a state that is as strong: both are kept, the publisher is frozen.
     Equivocation {
         /// The counter that both carry.
         seq: u64,
@@ -38,82 +38,119 @@ pub enum AdmitKeyStateError {
     Store(#[from] StoreError),
 }
 
+/// Two statements that cannot both be true, on their way into the log.
+pub(super) struct Equivocation<'a> {
+    pub(super) subject: &'a str,
+    pub(super) seq: u64,
+    /// For releases: the app and the epoch of its counters.
+    pub(super) app: Option<(&'a Slug, u64)>,
+    pub(super) first: &'a [u8],
+    pub(super) second: &'a [u8],
+}
+
+/// A row of equivocations: id, subject, seq, second statement, date, app, epoch.
+type Row = (i64, String, i64, Vec<u8>, i64, Option<String>, Option<i64>);
+
+/// A contradiction that stands: no recovery has settled it.
+pub(super) struct Standing {
+    pub(super) id: i64,
+    pub(super) subject: String,
+    pub(super) seq: u64,
+    pub(super) found: Timestamp,
+}
+
 impl Store {
-    /// Returns a publisher's key state; the implicit one when none was heard.
+    /// Returns the key state that counts; the implicit one when none was heard.
     ///
     /// # Errors
     ///
     /// [`StoreError`]; also when a stored state no longer holds.
     pub async fn key_state(&self, publisher: &Did) -> Result<Verified<KeyState>, StoreError> {
-        if let Some(state) = self.remembered(publisher) {
-            return Ok(state);
-        }
-        let mut connection = self.pool.acquire().await?;
-        let chain = self.chain(&mut connection, publisher).await?;
-        let newest = chain.last().cloned();
-        Ok(newest.unwrap_or_else(|| KeyState::implicit(*publisher)))
+        Ok(self.key_history(publisher).await?.newest().clone())
     }
 
-    /// Checks a key state against the chain known of `publisher` and adds it when it is the next one.
+    /// Returns all that is known of a publisher's keys.
     ///
     /// # Errors
     ///
-    /// [`AdmitKeyStateError::Invalid`] when it does not hold or does not follow.
+    /// As [`Store::key_state`].
+    pub async fn key_history(&self, publisher: &Did) -> Result<KeyHistory, StoreError> {
+        if let Some(history) = self.remembered(publisher) {
+            return Ok(KeyHistory::clone(&history));
+        }
+        let mut connection = self.pool.acquire().await?;
+        let history = self.known_keys(&mut connection, publisher).await?;
+        Ok(KeyHistory::clone(&history))
+    }
+
+    /// Returns the chain of the key states that count, as it travels ([`key_state::chain`]), to hand on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::key_state`].
+    pub async fn key_state_chain(&self, publisher: &Did) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let history = history(&mut connection, publisher).await?;
+        let mut states = Vec::new();
+        for state in history.counted_states() {
+            states.push(bytes_of(&mut connection, state.hash()).await?);
+        }
+        Ok((!states.is_empty()).then(|| key_state::chain::join(&states)))
+    }
+
+    /// Checks a chain of key states, or one by itself, against those known of `publisher`, and keeps what is new.
+    ///
+    /// # Errors
+    ///
+    /// [`AdmitKeyStateError::Invalid`] when a state does not hold, does not follow or comes too late.
     pub async fn admit_key_state(
         &self,
         publisher: &Did,
-        bytes: &[u8],
+        chain: &[u8],
         now: Timestamp,
     ) -> Result<KeyStateAdmission, AdmitKeyStateError> {
+        let states = key_state::chain::split(chain)?;
         let mut transaction = self
             .pool
             .begin_with(BEGIN_WRITE)
             .await
             .map_err(StoreError::from)?;
-        let chain = chain(&mut transaction, publisher).await?;
-        let heard = Blake3Hash::of(bytes);
-        if chain.iter().any(|state| state.hash() == heard) {
-            return Ok(KeyStateAdmission::Known);
+        let mut history = history(&mut transaction, publisher).await?;
+        let admitted = history.admit(&states, now)?;
+        for (state, bytes) in &admitted.added {
+            insert(&mut transaction, state, bytes, now).await?;
         }
-        let implicit = KeyState::implicit(*publisher);
-        let newest = chain.last().unwrap_or(&implicit);
-        let refusal = match check(bytes, publisher, newest, now) {
-            Ok(state) => {
-                insert(&mut transaction, &state, bytes, now).await?;
-                // What the new state does not back any more leaves the catalog.
-                index::refile(&mut transaction, publisher, None, &state).await?;
-                transaction.commit().await.map_err(StoreError::from)?;
-                self.chains.forget(publisher);
-                return Ok(KeyStateAdmission::Newest(Box::new(state)));
-            }
-            Err(refusal) => refusal,
-        };
-        let KeyStateError::Step(StepError::NotNewer { found, .. }) = &refusal else {
-            return Err(refusal.into());
-        };
-        let Some(at) = chain.iter().position(|state| state.seq == *found) else {
-            return Err(refusal.into());
-        };
-        // A second valid state of one seq is a proof against the publisher; an invalid one is merely refused.
-        let before = at.checked_sub(1).map_or(&implicit, |before| &chain[before]);
-        let second = check(bytes, publisher, before, now)?;
-        let (seq, first) = (second.seq, chain[at].hash());
-        let proof = bytes_of(&mut transaction, first).await?;
-        record_equivocation(
-            &mut transaction,
-            publisher,
-            "key_state",
-            seq,
-            &proof,
-            bytes,
-            now,
-        )
-        .await?;
+        for found in &admitted.contradictions {
+            let first = bytes_of(&mut transaction, found.first).await?;
+            let equivocation = Equivocation {
+                subject: found.subject.as_str(),
+                seq: found.seq,
+                app: None,
+                first: &first,
+                second: &found.second_bytes,
+            };
+            record_equivocation(&mut transaction, publisher, &equivocation, now).await?;
+        }
+        if admitted.is_news {
+            // What the new state does not back any more leaves the catalog.
+            index::refile(&mut transaction, &history, None).await?;
+        }
         transaction.commit().await.map_err(StoreError::from)?;
-        Ok(KeyStateAdmission::Equivocation {
-            seq,
-            first,
-            second: second.hash(),
+        self.key_histories.forget(publisher);
+        let standing = admitted
+            .contradictions
+            .iter()
+            .rfind(|found| !history.has_settled(found.subject.as_str(), found.seq, &found.second));
+        Ok(match standing {
+            Some(found) => KeyStateAdmission::Equivocation {
+                seq: found.seq,
+                first: found.first,
+                second: found.second,
+            },
+            None if admitted.is_news => {
+                KeyStateAdmission::Newest(Box::new(history.newest().clone()))
+            }
+            None => KeyStateAdmission::Known,
         })
     }
 }
@@ -130,79 +167,25 @@ async fn bytes_of(
     )
 }
 
-fn check(
-    bytes: &[u8],
-    publisher: &Did,
-    previous: &Verified<KeyState>,
-    now: Timestamp,
-) -> Result<Verified<KeyState>, KeyStateError> {
-    let state = key_state::verify(bytes, Some(previous), now)?;
-    if state.publisher == *publisher {
-        Ok(state)
-    } else {
-        Err(StepError::Publisher(state.publisher).into())
-    }
-}
-
-/// Returns the newest state of a publisher.
-pub(super) async fn newest(
+/// Returns all that is known of a publisher's keys, each state verified again as on the day it was heard.
+pub(super) async fn history(
     connection: &mut SqliteConnection,
     publisher: &Did,
-) -> Result<Verified<KeyState>, StoreError> {
-    let newest = chain(connection, publisher).await?.pop();
-    Ok(newest.unwrap_or_else(|| KeyState::implicit(*publisher)))
-}
-
-/// Returns the state of `seq` of a publisher; 0 is the implicit one.
-pub(super) async fn of_seq(
-    connection: &mut SqliteConnection,
-    publisher: &Did,
-    seq: u64,
-) -> Result<Verified<KeyState>, StoreError> {
-    let chain = chain(connection, publisher).await?;
-    Ok(chain
+) -> Result<KeyHistory, StoreError> {
+    let rows: Vec<(Vec<u8>, i64)> =
+        sqlx::query_as("SELECT bytes, admitted_at FROM key_states WHERE publisher = ? ORDER BY id")
+            .bind(publisher.to_string())
+            .fetch_all(connection)
+            .await?;
+    let broken = |source| StoreError::KeyState {
+        publisher: *publisher,
+        source: Box::new(source),
+    };
+    let heard = rows
         .into_iter()
-        .find(|state| state.seq == seq)
-        .unwrap_or_else(|| KeyState::implicit(*publisher)))
-}
-
-/// Returns every state of a publisher, oldest first, each verified against the one before.
-pub(super) async fn chain(
-    connection: &mut SqliteConnection,
-    publisher: &Did,
-) -> Result<Vec<Verified<KeyState>>, StoreError> {
-    let rows: Vec<(Vec<u8>, i64)> = sqlx::query_as(
-        "SELECT bytes, admitted_at FROM key_states WHERE publisher = ? ORDER BY seq",
-    )
-    .bind(publisher.to_string())
-    .fetch_all(connection)
-    .await?;
-    let mut chain: Vec<Verified<KeyState>> = Vec::with_capacity(rows.len());
-    for (bytes, admitted_at) in rows {
-        let state =
-            key_state::verify(&bytes, chain.last(), from_ms(admitted_at)?).map_err(|source| {
-                StoreError::KeyState {
-                    publisher: *publisher,
-                    source: Box::new(source),
-                }
-            })?;
-        chain.push(state);
-    }
-    Ok(chain)
-}
-
-/// Returns since which key state the counters of an app count: the last one that changed its floor.
-pub(super) fn epoch(chain: &[Verified<KeyState>], slug: &crate::id::Slug) -> u64 {
-    let mut epoch = 0;
-    let mut floor = None;
-    for state in chain {
-        let next = state.floors.get(slug);
-        if next.is_some() && next != floor {
-            epoch = state.seq;
-        }
-        floor = next;
-    }
-    epoch
+        .map(|(bytes, admitted_at)| Ok((bytes, from_ms(admitted_at)?)))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    KeyHistory::restore(*publisher, &heard).map_err(broken)
 }
 
 async fn insert(
@@ -228,36 +211,77 @@ async fn insert(
 pub(super) async fn record_equivocation(
     connection: &mut SqliteConnection,
     publisher: &Did,
-    subject: &str,
-    seq: u64,
-    first: &[u8],
-    second: &[u8],
+    equivocation: &Equivocation<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO equivocations (publisher, subject, seq, first, second, found_at)
-         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (second) DO NOTHING",
+        "INSERT INTO equivocations (publisher, subject, seq, first, second, found_at, slug, epoch)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (second) DO NOTHING",
     )
     .bind(publisher.to_string())
-    .bind(subject)
-    .bind(to_db(seq))
-    .bind(first)
-    .bind(second)
+    .bind(equivocation.subject)
+    .bind(to_db(equivocation.seq))
+    .bind(equivocation.first)
+    .bind(equivocation.second)
     .bind(to_ms(now))
+    .bind(equivocation.app.map(|(slug, _)| slug.as_str()))
+    .bind(equivocation.app.map(|(_, epoch)| to_db(epoch)))
     .execute(connection)
     .await?;
     Ok(())
 }
 
+/// Lists the contradictions of a publisher that no recovery has settled, oldest first.
+///
+/// One of key states is settled by a rotation that committed keys signed, one of releases by a key state that
+/// starts the app's counters anew.
+pub(super) async fn contradictions(
+    connection: &mut SqliteConnection,
+    history: &KeyHistory,
+) -> Result<Vec<Standing>, StoreError> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT id, subject, seq, second, found_at, slug, epoch FROM equivocations
+         WHERE publisher = ? ORDER BY id",
+    )
+    .bind(history.publisher().to_string())
+    .fetch_all(connection)
+    .await?;
+    let mut standing = Vec::new();
+    for (id, subject, seq, second, found_at, slug, epoch) in rows {
+        let seq = from_db(seq)?;
+        let is_settled = match (slug, epoch) {
+            (Some(slug), Some(epoch)) => {
+                history.epoch(&super::parse("slug", &slug)?) > from_db(epoch)?
+            }
+            _ => history.has_settled(&subject, seq, &Blake3Hash::of(&second)),
+        };
+        if !is_settled {
+            standing.push(Standing {
+                id,
+                subject,
+                seq,
+                found: from_ms(found_at)?,
+            });
+        }
+    }
+    Ok(standing)
+}
+
 /// Tells since when a publisher is frozen because it contradicted itself.
 pub(super) async fn frozen_since(
     connection: &mut SqliteConnection,
-    publisher: &Did,
+    history: &KeyHistory,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let found_at: Option<i64> =
-        sqlx::query_scalar("SELECT MIN(found_at) FROM equivocations WHERE publisher = ?")
-            .bind(publisher.to_string())
-            .fetch_one(connection)
-            .await?;
-    found_at.map(from_ms).transpose()
+    let contradictions = contradictions(connection, history).await?;
+    Ok(contradictions.iter().map(|found| found.found).min())
+}
+
+impl AdmitKeyStateError {
+    /// Tells whether states in between are missing: the whole chain would tell.
+    pub fn is_gap(&self) -> bool {
+        matches!(
+            self,
+            Self::Invalid(KeyStateError::Step(StepError::Gap { .. }))
+        )
+    }
 }

@@ -286,8 +286,8 @@ impl Store {
         }
         let mut connection = self.pool.acquire().await?;
         let publisher = app.publisher.to_string();
-        let chain = self.chain(&mut connection, &app.publisher).await?;
-        let is_linked = is_linked(chain.last(), pubkey, now);
+        let history = self.known_keys(&mut connection, &app.publisher).await?;
+        let is_linked = is_linked(history.newest(), pubkey, now);
         let (common, counts) = (
             common(&mut connection, now).await?,
             publisher_counts(&mut connection, &[publisher.as_str()], now).await?,
@@ -321,11 +321,11 @@ impl Store {
 
 /// Tells whether a publisher's newest key state names a Nostr key, or none carried the statement.
 pub(super) fn is_linked(
-    state: Option<&crate::verified::Verified<crate::key_state::KeyState>>,
+    state: &crate::key_state::KeyState,
     pubkey: Option<&str>,
     now: Timestamp,
 ) -> bool {
-    pubkey.is_none_or(|pubkey| state.is_some_and(|state| state.binds_nostr(pubkey, now)))
+    pubkey.is_none_or(|pubkey| state.binds_nostr(pubkey, now))
 }
 
 /// What was taken in of a publisher.

@@ -1,12 +1,15 @@
 //! Release blobs: kept as bytes, verified again on every reading.
 
 use jiff::Timestamp;
+use sqlx::SqliteConnection;
 
-use super::key_states::{newest, of_seq};
+use super::key_states::history;
 use super::{BEGIN_WRITE, Store, StoreError, from_db, from_ms, index, parse, to_db, to_ms};
 use crate::did::Did;
 use crate::id::{AppId, Blake3Hash};
-use crate::release::{self, Release};
+use crate::key_state::Standing;
+use crate::release::{self, Release, ReleaseError};
+use crate::statement::StatementError;
 use crate::verified::Verified;
 
 /// A stored release: bytes, publisher, key state's seq, date of admission.
@@ -28,7 +31,7 @@ impl Store {
             return Err(StoreError::OtherBytes(release.hash()));
         }
         let mut transaction = self.pool.begin_with(BEGIN_WRITE).await?;
-        let state = newest(&mut transaction, &release.publisher).await?;
+        let history = history(&mut transaction, &release.publisher).await?;
         sqlx::query(
             "INSERT INTO releases (hash, publisher, slug, seq, bytes, key_state_seq, admitted_at)
              VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO NOTHING",
@@ -38,7 +41,7 @@ impl Store {
         .bind(release.manifest.app.id.as_str())
         .bind(to_db(release.seq))
         .bind(bytes)
-        .bind(to_db(state.seq))
+        .bind(to_db(history.newest().seq))
         .bind(to_ms(now))
         .execute(&mut *transaction)
         .await?;
@@ -47,7 +50,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns a release for installing: verified against the publisher's key state of now.
+    /// Returns a release for installing: verified against all that is known of the publisher's keys now.
     ///
     /// # Errors
     ///
@@ -57,12 +60,37 @@ impl Store {
         hash: &Blake3Hash,
         now: Timestamp,
     ) -> Result<Option<Verified<Release>>, StoreError> {
-        let Some((bytes, publisher, ..)) = self.release_row(hash).await? else {
-            return Ok(None);
-        };
-        let publisher: Did = parse("publisher", &publisher)?;
-        let state = self.key_state(&publisher).await?;
-        open(&bytes, &state, now, hash).map(Some)
+        let verified = self.verify_release(hash, now).await?;
+        verified
+            .transpose()
+            .map(|verified| verified.map(|(release, _)| release))
+            .map_err(|source| refused(hash, source))
+    }
+
+    /// Tells how a release that this node keeps stands with its publisher's keys now, whatever its own date.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; `None` when the release is not kept here.
+    pub async fn release_standing(
+        &self,
+        hash: &Blake3Hash,
+        now: Timestamp,
+    ) -> Result<Option<Standing>, StoreError> {
+        match self.verify_release(hash, now).await? {
+            None => Ok(None),
+            Some(Ok((_, standing))) => Ok(Some(standing)),
+            Some(Err(ReleaseError::Statement(error))) => {
+                let standing = Standing::of_refusal(&error);
+                Ok(Some(match (standing, error) {
+                    (Some(standing), _) => standing,
+                    // Its own time is over: the keys were found to be in order before.
+                    (None, StatementError::Expired { .. }) => Standing::Current,
+                    (None, error) => return Err(refused(hash, error.into())),
+                }))
+            }
+            Some(Err(source)) => Err(refused(hash, source)),
+        }
     }
 
     /// Returns a release for what runs already: verified as on the day that it was admitted, so that a
@@ -78,10 +106,52 @@ impl Store {
         let Some((bytes, publisher, state_seq, admitted_at)) = self.release_row(hash).await? else {
             return Ok(None);
         };
+        let history = self.key_history(&parse("publisher", &publisher)?).await?;
+        let admitted_at = from_ms(admitted_at)?;
+        // A state that counted then may have been superseded since by another one of the same seq.
+        let mut result = release::verify_seen(&bytes, &history, Some(admitted_at), admitted_at)
+            .map(|(release, _)| release);
+        for state in history.states_of(from_db(state_seq)?) {
+            if result.is_err() {
+                result = release::verify(&bytes, state, admitted_at);
+            }
+        }
+        result.map(Some).map_err(|source| refused(hash, source))
+    }
+
+    async fn verify_release(
+        &self,
+        hash: &Blake3Hash,
+        now: Timestamp,
+    ) -> Result<Option<Result<(Verified<Release>, Standing), ReleaseError>>, StoreError> {
+        let Some((bytes, publisher, _, admitted_at)) = self.release_row(hash).await? else {
+            return Ok(None);
+        };
         let publisher: Did = parse("publisher", &publisher)?;
         let mut connection = self.pool.acquire().await?;
-        let state = of_seq(&mut connection, &publisher, from_db(state_seq)?).await?;
-        open(&bytes, &state, from_ms(admitted_at)?, hash).map(Some)
+        let history = history(&mut connection, &publisher).await?;
+        let announced = first_announced(&mut connection, hash).await?;
+        let admitted = from_ms(admitted_at)?;
+        let seen = announced.map_or(admitted, |announced| announced.min(admitted));
+        Ok(Some(release::verify_seen(
+            &bytes,
+            &history,
+            Some(seen),
+            now,
+        )))
+    }
+
+    /// Returns when a valid announcement first named a release on this node.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Query`].
+    pub async fn release_first_announced(
+        &self,
+        hash: &Blake3Hash,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        first_announced(&mut connection, hash).await
     }
 
     /// Returns the signed bytes of a release, to hand on.
@@ -118,14 +188,22 @@ impl Store {
     }
 }
 
-fn open(
-    bytes: &[u8],
-    state: &Verified<crate::key_state::KeyState>,
-    now: Timestamp,
-    hash: &Blake3Hash,
-) -> Result<Verified<Release>, StoreError> {
-    release::verify(bytes, state, now).map_err(|source| StoreError::Release {
+/// Returns when a valid announcement first named a release.
+pub(super) async fn first_announced(
+    connection: &mut SqliteConnection,
+    release: &Blake3Hash,
+) -> Result<Option<Timestamp>, StoreError> {
+    let first: Option<i64> =
+        sqlx::query_scalar("SELECT MIN(first_seen_at) FROM announcements WHERE release_hash = ?")
+            .bind(release.as_bytes().as_slice())
+            .fetch_one(connection)
+            .await?;
+    first.map(from_ms).transpose()
+}
+
+fn refused(hash: &Blake3Hash, source: ReleaseError) -> StoreError {
+    StoreError::Release {
         hash: *hash,
         source: Box::new(source),
-    })
+    }
 }

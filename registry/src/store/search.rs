@@ -1,6 +1,6 @@
 //! Searching the catalog: what a person types, filters and an order, answered in bounded time.
 //!
-//! The indexes yield candidates, at most [`CANDIDATES_MAX`] per index; `rank` puts them in order, `spelling`
+//! The indexes yield candidates, at most [`CANDIDATES_MAX`] each, texts only when names do not yield enough; `rank` puts them in order, `spelling`
 //! says what a word that finds nothing may mean. Nothing is verified again here: an app whose announcement
 //! no longer holds was taken from view when its key state came ([`super::index`]).
 
@@ -22,7 +22,7 @@ mod spelling;
 /// Most apps of one page.
 pub const SEARCH_LIMIT_MAX: u32 = 200;
 /// Apps that one index may propose. Of a word that more apps have, those that were heard of first are looked at.
-const CANDIDATES_MAX: u32 = 2000;
+const CANDIDATES_MAX: u32 = 1000;
 /// Most words of a search that count.
 const WORDS_MAX: usize = 8;
 /// Most characters of a word that count.
@@ -233,10 +233,13 @@ async fn matching(
     // One answer as JSON: handing thousands of rows through the driver takes longer than finding them.
     let sql = format!(
         "WITH named AS MATERIALIZED (SELECT rowid AS id FROM app_names WHERE app_names MATCH ?4 LIMIT ?5),
-              texts AS MATERIALIZED
-                  (SELECT rowid AS id FROM app_texts WHERE NOT ?6 AND app_texts MATCH ?4 LIMIT ?5),
               shop AS MATERIALIZED
-                  (SELECT rowid AS id FROM app_texts WHERE NOT ?6 AND app_texts MATCH '- description : (' || ?4 || ')' LIMIT ?5),
+                  (SELECT rowid AS id FROM app_texts
+                   WHERE NOT ?6 AND app_texts MATCH '- description : (' || ?4 || ')'
+                   LIMIT iif((SELECT COUNT(*) FROM named) < ?5, ?5, 0)),
+              texts AS MATERIALIZED
+                  (SELECT rowid AS id FROM app_texts WHERE NOT ?6 AND app_texts MATCH ?4
+                   LIMIT iif((SELECT COUNT(*) FROM named) + (SELECT COUNT(*) FROM shop) < ?5, ?5, 0)),
               begun AS MATERIALIZED
                   (SELECT id FROM apps WHERE name_key >= ?7 AND name_key < ?7 || char(0x10ffff)
                    ORDER BY name_key LIMIT 200),
@@ -245,7 +248,8 @@ async fn matching(
                   SELECT id, 0 FROM named UNION ALL SELECT id, 0 FROM begun UNION ALL SELECT id, 0 FROM slugs
                   UNION ALL SELECT id, 1 FROM shop UNION ALL SELECT id, 2 FROM texts),
               best(id, place) AS MATERIALIZED (SELECT id, MIN(place) FROM found GROUP BY id)
-         SELECT json_object('full', MAX((SELECT COUNT(*) FROM named), (SELECT COUNT(*) FROM texts)) >= ?5,
+         SELECT json_object('full', (SELECT COUNT(*) FROM named) + (SELECT COUNT(*) FROM shop) >= ?5
+                                    OR (SELECT COUNT(*) FROM texts) >= ?5,
              'candidates', json((SELECT json_group_array(json_array(
                  a.id, best.place, f.category, a.name_key, a.slug, a.micro_points, a.announced_at))
              FROM best JOIN apps a USING (id) JOIN facets f ON f.id = a.facet

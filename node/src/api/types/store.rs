@@ -15,6 +15,18 @@ wire! {
         /// Only this category.
         #[serde(default)]
         pub category: Option<String>,
+        /// Only apps with images for this OCI architecture, such as `arm64`.
+        #[serde(default)]
+        pub architecture: Option<String>,
+        /// Only publishers with at least this many points, 0–100.
+        #[serde(default)]
+        pub points_min: u8,
+        /// Only apps that need no right of these kinds, such as `device`; leaves out those whose rights are unknown.
+        #[serde(default)]
+        pub without_rights: Vec<String>,
+        /// In which order.
+        #[serde(default)]
+        pub sort: SearchSort,
         /// Skip this many.
         #[serde(default)]
         pub offset: u32,
@@ -31,8 +43,28 @@ wire! {
         pub total: u32,
         /// How many of this page the owner's policy keeps from being listed; `total` counts them.
         pub hidden: u32,
-        /// Categories with at least one app, and how many.
+        /// Whether there may be more than `total`, because the words are very common.
+        #[serde(default)]
+        pub total_is_at_least: bool,
+        /// Categories with at least one such app, whichever category was asked for, and how many.
         pub categories: Vec<CategoryCount>,
+        /// The words that were looked for instead, when those that were asked for are found nowhere.
+        #[serde(default)]
+        pub corrected: Option<String>,
+    }
+
+    /// An order of apps.
+    #[derive(Copy, Default, Eq)]
+    pub enum SearchSort {
+        /// Best match first; by name when there are no words.
+        #[default]
+        Relevance,
+        /// By name.
+        Name,
+        /// The latest announced first.
+        Newest,
+        /// The highest score first.
+        Score,
     }
 
     /// A category and how many apps it holds.

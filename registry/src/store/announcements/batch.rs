@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::super::index::{self, Indexed};
-use super::super::key_states::{epoch, record_equivocation};
+use super::super::key_states::{Equivocation, frozen_since, record_equivocation};
 use super::super::{Store, StoreError, from_db, hash, json, quota, to_db, to_ms};
 use super::Arrival;
 use super::decide::{App, Decided, Heading, Heard, Publisher};
@@ -26,22 +26,33 @@ pub(super) async fn read<'a>(
     let mut heard = Heard::default();
     let mut places: HashMap<Did, usize> = HashMap::new();
     let mut dids = Vec::new();
+    let mut histories = Vec::new();
     for arrival in arrivals {
         let did = arrival.announcement.publisher;
         let publisher = *places.entry(did).or_insert_with(|| {
             dids.push(did);
             dids.len() - 1
         });
-        let chain = store.chain(&mut *connection, &did).await?;
+        if publisher == histories.len() {
+            histories.push(store.known_keys(&mut *connection, &did).await?);
+        }
+        let history = &histories[publisher];
         heard.arrivals.push(Heading {
             arrival: *arrival,
             publisher,
-            epoch: epoch(&chain, &arrival.announcement.slug),
-            is_linked: quota::is_linked(chain.last(), arrival.pubkey, now),
+            epoch: history.epoch(&arrival.announcement.slug),
+            is_linked: quota::is_linked(history.newest(), arrival.pubkey, now),
         });
     }
     let names: Vec<String> = dids.iter().map(ToString::to_string).collect();
     read_publishers(&mut *connection, &mut heard, names, now).await?;
+    for (publisher, history) in heard.publishers.iter_mut().zip(&histories) {
+        // Contradictions are rare, and a recovery may have settled them.
+        if publisher.counts.frozen_since_ms.is_some() {
+            let since = frozen_since(&mut *connection, history).await?;
+            publisher.counts.frozen_since_ms = since.map(to_ms);
+        }
+    }
     read_apps(&mut *connection, &mut heard, now).await?;
     heard.common = quota::common(&mut *connection, now).await?;
     if heard.common.apps >= store.limits.apps && store.tight.may_evict(now) {
@@ -215,15 +226,17 @@ pub(super) async fn write(
         .bind(first.as_bytes().as_slice())
         .fetch_one(&mut *connection)
         .await?;
-        let (publisher, seq) = (&announcement.publisher, announcement.seq);
-        let second = heading.arrival.bytes;
+        let equivocation = Equivocation {
+            subject: "release",
+            seq: announcement.seq,
+            app: Some((&announcement.slug, heading.epoch)),
+            first: &proof,
+            second: heading.arrival.bytes,
+        };
         record_equivocation(
             &mut *connection,
-            publisher,
-            "release",
-            seq,
-            &proof,
-            second,
+            &announcement.publisher,
+            &equivocation,
             now,
         )
         .await?;

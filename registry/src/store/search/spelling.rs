@@ -59,13 +59,25 @@ async fn similar(connection: &mut SqliteConnection, word: &str) -> Result<String
     .await?)
 }
 
-/// Lists the groups of three letters of a word; a blank stands for its beginning and its end.
+/// Lists the groups of three letters of a word; a blank stands for its beginning and its end. Of a short word
+/// two exchanged letters leave no group whole, so that those of every exchange are listed too.
 fn trigrams(word: &str) -> Vec<String> {
     let chars: Vec<char> = [' '].into_iter().chain(word.chars()).chain([' ']).collect();
-    chars
-        .windows(3)
-        .map(|group| group.iter().collect())
-        .collect()
+    let mut spellings = vec![chars.clone()];
+    if chars.len() - 2 < CHARS_TWO_WRONG {
+        spellings.extend((1..chars.len() - 2).map(|at| {
+            let mut exchanged = chars.clone();
+            exchanged.swap(at, at + 1);
+            exchanged
+        }));
+    }
+    let mut groups: Vec<String> = spellings
+        .iter()
+        .flat_map(|chars| chars.windows(3).map(|group| group.iter().collect()))
+        .collect();
+    groups.sort_unstable();
+    groups.dedup();
+    groups
 }
 
 /// Returns the candidates that differ least from `word` or, since it may be unfinished, begin with what
@@ -128,7 +140,13 @@ mod tests {
 
     #[test]
     fn groups_mark_the_ends_of_a_word() {
-        assert_eq!(trigrams("plex"), [" pl", "ple", "lex", "ex "]);
-        assert_eq!(trigrams("aé"), [" aé", "aé "]);
+        let groups = trigrams("wireguard");
+        assert_eq!(groups.len(), 9);
+        assert!(groups.contains(&" wi".to_owned()) && groups.contains(&"rd ".to_owned()));
+        let shared = |typed: &str, meant: &str| {
+            let groups = trigrams(typed);
+            trigrams(meant).iter().any(|group| groups.contains(group))
+        };
+        assert!(shared("bolg", "blog") && shared("tniy", "tiny"));
     }
 }

@@ -19,6 +19,14 @@ total: number,
  */
 hidden: number, 
 /**
- * Categories with at least one app, and how many.
+ * Whether there may be more than `total`, because the words are very common.
  */
-categories: Array<CategoryCount>, };
+totalIsAtLeast: boolean, 
+/**
+ * Categories with at least one such app, whichever category was asked for, and how many.
+ */
+categories: Array<CategoryCount>, 
+/**
+ * The words that were looked for instead, when those that were asked for are found nowhere.
+ */
+corrected: string | null, };

@@ -1,0 +1,148 @@
+//! An app's bytes: fetched, held with what names them, handed to podman, and let go.
+
+use archy_registry::release::Release;
+use archy_registry::{AppId, Verified};
+use archy_swarm::{FetchError, FetchRequest, Swarm, Tag, Wanted};
+
+use super::{Installer, Stop, stop_if_asked, transfer};
+use crate::api::problem;
+use crate::api::types::{JobPhase, Problem};
+use crate::jobs::Context;
+use crate::machine::Machine;
+use crate::problem as explain;
+
+impl Installer {
+    pub(super) async fn fetch(
+        &self,
+        context: &Context,
+        swarm: &Swarm,
+        release: &Verified<Release>,
+    ) -> Result<(), Stop> {
+        context
+            .enter(JobPhase::Fetching, "Looking for nodes that have the app")
+            .await;
+        let images = release.blobs(&self.platform).map(|blob| Wanted {
+            blake3: blob.blake3,
+            size_bytes: blob.size_bytes,
+        });
+        let request = FetchRequest {
+            tag: app_tag(release),
+            blobs: images.collect(),
+            origin: release.origin.endpoints.clone(),
+            peers: Vec::new(),
+            share: true,
+        };
+        let fetch = swarm.fetch(request, context.token());
+        let mut progress = fetch.progress();
+        let reporting = async {
+            while progress.changed().await.is_ok() {
+                let (fraction, message, transfer) =
+                    transfer::describe(&progress.borrow_and_update());
+                context.progress(fraction, Some(message), Some(transfer));
+            }
+            std::future::pending::<()>().await;
+        };
+        let fetched = tokio::select! {
+            fetched = fetch.finish() => fetched,
+            () = reporting => return Err(Stop::Asked),
+        };
+        match fetched {
+            Ok(fetched) => {
+                let (message, transfer) = transfer::summarise(&fetched);
+                context.progress(1.0, Some(message), Some(transfer));
+                for provider in fetched.providers.iter().filter(|provider| provider.lied) {
+                    tracing::warn!(app = %release.app(), %provider, "a node sent bytes that are not what the publisher signed; others had them right");
+                }
+                Ok(())
+            }
+            Err(FetchError::Cancelled) => Err(Stop::Asked),
+            Err(error) => Err(explain::of_fetch(&error).into()),
+        }
+    }
+
+    /// Holds the release and its icon with the images: whoever has the app can hand on all of it.
+    pub(super) async fn hold_statement(
+        &self,
+        swarm: &Swarm,
+        release: &Verified<Release>,
+    ) -> Result<(), Problem> {
+        let tag = app_tag(release);
+        let failed = |error: &dyn std::error::Error| explain::internal("keep the release", error);
+        let held = swarm.adopt(&tag, release.hash()).await;
+        if held.map_err(|error| failed(&error))?.is_none()
+            && let Ok(Some(bytes)) = self.store.release_bytes(&release.hash()).await
+        {
+            let provided = swarm.provide(&tag, &bytes[..], Some(release.hash())).await;
+            provided.map_err(|error| failed(&error))?;
+        }
+        for asset in release.icon.iter().chain(&release.screenshots) {
+            let held = swarm.adopt(&tag, asset.blake3).await;
+            held.map_err(|error| failed(&error))?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn load(
+        &self,
+        context: &Context,
+        swarm: &Swarm,
+        machine: &dyn Machine,
+        release: &Verified<Release>,
+    ) -> Result<(), Stop> {
+        context.enter(JobPhase::Loading, "Unpacking").await;
+        let slug = &release.manifest.app.id;
+        let containers = &release.manifest.containers;
+        for (n, container) in containers.iter().enumerate() {
+            stop_if_asked(context)?;
+            let image = release
+                .image(&container.name, &self.platform)
+                .ok_or_else(|| {
+                    problem(
+                        "architecture",
+                        format!("The app has no image for {}", self.platform.architecture),
+                        "Ask the publisher for one",
+                    )
+                })?;
+            // A repository per job and container: nobody else can withdraw it meanwhile.
+            let repository = format!("{slug}/{}", container.name);
+            let oci = swarm.oci();
+            oci.serve(&repository, image.descriptors())
+                .map_err(|error| explain::internal("hand an image to podman", &error))?;
+            let reference = oci.reference(&repository, &image.manifest.digest);
+            let loaded = tokio::select! {
+                loaded = machine.load_image(slug, image, &reference) => loaded.map_err(Stop::from),
+                () = context.token().cancelled() => Err(Stop::Asked),
+            };
+            oci.withdraw(&repository);
+            loaded?;
+            context.progress((n + 1) as f64 / containers.len() as f64, None, None);
+        }
+        Ok(())
+    }
+
+    /// Lets the blobs of a removed app go; what the catalog shows stays.
+    pub(super) async fn stop_seeding(&self, app: &AppId) {
+        let Some(swarm) = self.swarm.now() else {
+            return;
+        };
+        let prefix = format!("app/{app}/");
+        let tags = swarm.tags().into_iter().map(|usage| usage.tag);
+        for tag in tags.filter(|tag| tag.as_str().starts_with(&prefix)) {
+            let_go(&swarm, &tag).await;
+        }
+    }
+}
+
+/// Lets a tag's blobs go; those that another tag holds stay.
+pub(super) async fn let_go(swarm: &Swarm, tag: &Tag) {
+    if let Err(error) = swarm.withdraw(tag).await {
+        tracing::warn!(%tag, %error, "could not let an app's blobs go");
+    }
+}
+
+/// Holds an installed app's blobs, so that other nodes can install it from this one.
+pub(super) fn app_tag(release: &Verified<Release>) -> Tag {
+    format!("app/{}/{}", release.app(), release.seq)
+        .parse()
+        .expect("a DID, a slug and a number make a tag")
+}
