@@ -30,7 +30,7 @@ use crate::node::Node;
 use crate::policy::{Policies, PolicyError};
 use crate::slot::Slot;
 use crate::voice::Voice;
-use crate::wellbeing;
+use crate::{scores, wellbeing};
 
 pub(crate) use parts::host_config;
 use stage::Stage;
@@ -164,7 +164,7 @@ impl Daemon {
             judge: judge.clone(),
             voice: Voice::new(&paths.keys_dir()),
         };
-        for part in ["apps", "follower", "jobs", "swarm"] {
+        for part in ["apps", "follower", "jobs", scores::PART, "swarm"] {
             node.components.set(part, State::Starting);
         }
 
@@ -214,6 +214,15 @@ impl Daemon {
                 work.token(),
             ),
         );
+        let (scored, changes, parts, stop) = (
+            store.clone(),
+            hub.clone(),
+            node.components.clone(),
+            work.token(),
+        );
+        work.spawn(scores::PART, async move {
+            scores::keep(&scored, &changes, &parts, &stop).await;
+        });
         work.spawn(
             "events",
             parts::events(node.clone(), hub, job_events.subscribe(), work.token()),

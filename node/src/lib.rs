@@ -17,6 +17,7 @@ mod observations;
 pub mod policy;
 pub mod problem;
 pub mod refusals;
+mod scores;
 pub mod setup;
 pub mod slot;
 mod view;

@@ -2,6 +2,7 @@
 
 use archy_registry::Did;
 use archy_registry::announcement::Announcement;
+use archy_registry::key_state::{KeyHistory, Standing};
 use archy_registry::manifest::Manifest;
 use archy_registry::release::Platform;
 use archy_registry::store::{CatalogEntry, Hit};
@@ -16,6 +17,7 @@ use crate::api::types::{
 use crate::machine::Installed;
 use crate::markdown;
 use crate::policy::Reputation;
+use crate::problem as explain;
 
 /// What a page needs beside the catalog entry.
 pub(crate) struct Surroundings<'a> {
@@ -114,6 +116,7 @@ pub(crate) struct PageParts {
 /// Makes an app's page.
 pub(crate) fn page(
     entry: &CatalogEntry,
+    keys: &KeyHistory,
     platform: &Platform,
     around: &Surroundings<'_>,
     parts: PageParts,
@@ -143,7 +146,7 @@ pub(crate) fn page(
             memory_bytes: manifest.and_then(memory_bytes),
             disk_free_bytes: parts.disk_free_bytes,
         },
-        publisher: publisher(around.reputation),
+        publisher: publisher(around.reputation, keys, around.now),
         interfaces: around.installed.map_or_else(
             || manifest.map(interfaces).unwrap_or_default(),
             |installed| installed.interfaces.clone(),
@@ -205,7 +208,11 @@ pub(crate) fn endpoint(endpoint: &archy_registry::release::Endpoint) -> Endpoint
 }
 
 /// Makes a publisher's card.
-pub(crate) fn publisher(reputation: &Reputation) -> PublisherCard {
+pub(crate) fn publisher(
+    reputation: &Reputation,
+    keys: &KeyHistory,
+    now: Timestamp,
+) -> PublisherCard {
     let Reputation {
         evidence, score, ..
     } = reputation;
@@ -232,7 +239,10 @@ pub(crate) fn publisher(reputation: &Reputation) -> PublisherCard {
             .any(|recorded| matches!(recorded.event, Event::NostrLinked { .. })),
         pinned: reputation.pinned,
         blocked: reputation.blocked,
-        notices: notices(score),
+        notices: notices(score)
+            .into_iter()
+            .chain(of_keys(keys, now))
+            .collect(),
     }
 }
 
@@ -269,6 +279,43 @@ fn notices(score: &Score) -> Vec<Problem> {
         Some(problem(kind, reason.text.clone(), hint))
     };
     score.reasons.iter().filter_map(notice).collect()
+}
+
+/// Says what became of a publisher's keys; a revocation is a reason of its score already.
+fn of_keys(keys: &KeyHistory, now: Timestamp) -> Option<Problem> {
+    let newest = keys.newest();
+    if newest.is_revoked() {
+        return None;
+    }
+    if newest.expires <= now {
+        let since = newest.expires;
+        return explain::of_standing(Standing::KeysExpired { since });
+    }
+    let mut speaking = vec![keys.publisher()];
+    let mut replaced = None;
+    for state in keys.counted_states() {
+        if state.keys != speaking {
+            speaking.clone_from(&state.keys);
+            replaced = Some(state);
+        }
+    }
+    let state = replaced?;
+    let date = state.created.strftime("%Y-%m-%d");
+    Some(if state.floors.is_empty() {
+        problem(
+            "keysReplaced",
+            format!("The publisher replaced its keys on {date}, as it had prepared before"),
+            "Nothing to do: what the old keys signed and this node had not seen by then is refused",
+        )
+    } else {
+        problem(
+            "recovered",
+            format!(
+                "The publisher took its name back on {date} after its keys had got into other hands"
+            ),
+            "Nothing to do: what was signed meanwhile is refused. Look at what you installed shortly before that day",
+        )
+    })
 }
 
 fn versions(entry: &CatalogEntry, evidence: &Evidence) -> Vec<VersionSeen> {

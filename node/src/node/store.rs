@@ -22,6 +22,8 @@ use crate::view::{self, PageParts, Surroundings};
 const CARDS: u32 = 48;
 /// Most cards of one page.
 const CARDS_MAX: u32 = 100;
+/// Publishers scored again before a search that goes by scores; what is left is scored behind it.
+const SCORED_MAX: u32 = 100;
 
 impl Node {
     pub(super) async fn search_store(&self, params: SearchParams) -> Result<SearchResult, Problem> {
@@ -50,6 +52,11 @@ impl Node {
             offset: params.offset,
             limit: params.limit.unwrap_or(CARDS).clamp(1, CARDS_MAX),
         };
+        if search.points_min > 0 || search.sort == Sort::Score {
+            // What changed a moment ago counts already, unless it is of very many.
+            let scored = self.store.rescore_due(SCORED_MAX, now).await;
+            scored.map_err(|error| explain::of_store(&error))?;
+        }
         let found = self
             .store
             .search(&search)
@@ -153,7 +160,9 @@ impl Node {
             has_icon: self.has_icon(&entry.announcement).await,
             now,
         };
-        Ok(view::page(&entry, &self.platform, &around, parts))
+        let keys = self.store.key_history(&app.publisher).await;
+        let keys = keys.map_err(|error| explain::of_store(&error))?;
+        Ok(view::page(&entry, &keys, &self.platform, &around, parts))
     }
 
     /// Says why an install would be refused now; the job checks all of it again.

@@ -31,7 +31,10 @@ impl Node {
     }
 
     async fn trust_of(&self, publisher: &Did) -> Result<TrustPage, Problem> {
-        let reputation = self.judge.reputation(publisher, Timestamp::now()).await?;
+        let now = Timestamp::now();
+        let reputation = self.judge.reputation(publisher, now).await?;
+        let keys = self.store.key_history(publisher).await;
+        let keys = keys.map_err(|error| explain::of_store(&error))?;
         let named: BTreeMap<String, _> = reputation
             .score
             .reasons
@@ -44,7 +47,7 @@ impl Node {
             .filter_map(|reference| observations::explain(&reputation.evidence, reference));
         Ok(TrustPage {
             observations: observations.collect(),
-            publisher: view::publisher(&reputation),
+            publisher: view::publisher(&reputation, &keys, now),
             cap: reputation.score.cap.as_ref().map(|cap| TrustCap {
                 points: view::points(cap.micro_points),
                 text: cap.text.clone(),
@@ -95,6 +98,7 @@ impl Node {
         Ok(Reviewers {
             reviewers: seeds.iter().map(ToString::to_string).collect(),
             own: self.voice.pubkey()?,
+            published: None,
         })
     }
 
@@ -105,7 +109,27 @@ impl Node {
             .set_seed(&rater, params.trusted, Timestamp::now());
         set.await.map_err(|error| explain::of_store(&error))?;
         self.follow.hub().send(Changed::Catalog);
-        self.reviewer_list().await
+        let published = if params.public {
+            Some(self.publish_reviewers().await?)
+        } else {
+            None
+        };
+        Ok(Reviewers {
+            published,
+            ..self.reviewer_list().await?
+        })
+    }
+
+    /// Tells others whom the owner trusts as reviewers now; what was told before no longer counts then.
+    async fn publish_reviewers(&self) -> Result<OpinionPublished, Problem> {
+        let seeds = self.store.seeds().await;
+        let seeds = seeds.map_err(|error| explain::of_store(&error))?;
+        let pubkeys: Vec<Pubkey> = seeds
+            .iter()
+            .map(|rater| Pubkey::from_bytes(*rater.as_bytes()))
+            .collect();
+        let draft = Draft::reviewers(&pubkeys).map_err(|error| of_draft(&error))?;
+        self.publish_opinion(&draft).await
     }
 
     pub(super) async fn set_pin(&self, params: PinParams) -> Result<TrustPage, Problem> {

@@ -1,6 +1,10 @@
 //! The owner's policy and word: what they refuse, what they lift, and what they leave behind.
 
+use archy_nostr::{Draft, Label, NostrKey, PublishOptions, publish};
+use archy_registry::SigningKey;
+use archy_registry::trust::Event;
 use archyd::api::types::{Right, RightWeight, RightsDiff};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::bed::{Node, Publisher, Relay, app, layer};
@@ -289,4 +293,161 @@ async fn an_update_waits_for_its_owner_when_it_gains_a_right() {
     assert_eq!(list["instances"][0]["update"], "1.2.0");
     assert!(list["instances"][0]["offer"].is_null());
     node.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_go_by_the_scores_of_now() {
+    let relay = Relay::start().await;
+    let (known, new) = (Publisher::start().await, Publisher::start().await);
+    let node = Node::start(&relay, &[]).await;
+    for publisher in [&known, &new] {
+        publisher.publish(&relay, "notes", 1, &layer("one")).await;
+        node.has_release(&app(publisher, "notes")).await;
+    }
+    let search = async |params: Value| -> Vec<String> {
+        let found = node.rpc("store.search", params).await.unwrap();
+        let apps = found["apps"].as_array().unwrap().iter();
+        apps.map(|card| card["app"]["publisher"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let domain = Event::DomainLinked {
+        domain: "notes.example".to_owned(),
+    };
+    let points = async |publisher: &Publisher| {
+        let page = node.rpc("trust.show", of(publisher, json!({}))).await;
+        page.unwrap()["publisher"]["trust"]["points"]
+            .as_f64()
+            .unwrap()
+    };
+    let both = points(&known).await.max(points(&new).await);
+    let above = both.floor() as u8 + 1;
+    assert_eq!(search(json!({"pointsMin": above})).await.len(), 0);
+
+    let store = &node.daemon.node.store;
+    store
+        .record(&known.did(), &domain, Timestamp::now())
+        .await
+        .unwrap();
+    // Nobody has looked at the publisher since.
+    assert_eq!(
+        search(json!({"pointsMin": above})).await,
+        [known.did().to_string()]
+    );
+    let order = search(json!({"sort": "score"})).await;
+    assert_eq!(order, [&known, &new].map(|by| by.did().to_string()));
+
+    node.rpc("trust.block", of(&known, json!({"blocked": true})))
+        .await
+        .unwrap();
+    assert_eq!(search(json!({"pointsMin": above})).await.len(), 0);
+    assert_eq!(
+        search(json!({"withoutRights": ["network"], "sort": "score"})).await,
+        search(json!({})).await
+    );
+    node.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_an_owner_trusts_in_public_is_heard_by_those_who_trust_the_owner() {
+    let relay = Relay::start().await;
+    let publisher = Publisher::start().await;
+    let (speaker, listener) = (
+        Node::start(&relay, &[]).await,
+        Node::start(&relay, &[]).await,
+    );
+    let reviewer = NostrKey::generate();
+    let pubkey = reviewer.pubkey().to_string();
+
+    let trusted = json!({"pubkey": pubkey, "trusted": true});
+    let quiet = speaker.rpc("trust.reviewer", trusted).await.unwrap();
+    assert_eq!(quiet["reviewers"], json!([pubkey]));
+    assert!(
+        quiet["published"].is_null() && quiet["own"].is_null(),
+        "{quiet}"
+    );
+
+    let aloud = json!({"pubkey": pubkey, "trusted": true, "public": true});
+    let said = speaker.rpc("trust.reviewer", aloud).await.unwrap();
+    assert_eq!(
+        said["published"]["accepted"],
+        json!([relay.url().to_string()]),
+        "{said}"
+    );
+    let own = said["own"].as_str().unwrap();
+    assert_eq!(said["published"]["pubkey"], own);
+
+    let chosen = json!({"pubkey": own, "trusted": true});
+    listener.rpc("trust.reviewer", chosen).await.unwrap();
+    let words = "Took my photos hostage";
+    let draft = Draft::vote(publisher.did(), None, Label::Caution, words).unwrap();
+    let options = PublishOptions::default();
+    let vote = publish(&[relay.url()], &reviewer, &draft, &options).await;
+    let vote = vote.unwrap().event_id.to_string();
+
+    let heard = |page: &Value| {
+        let rows = page["observations"].as_array().unwrap();
+        rows.iter().any(|row| row["eventId"] == vote.as_str())
+    };
+    let page = listener.trust(&publisher, heard).await;
+    let reasons = page["publisher"]["reasons"].as_array().unwrap();
+    let against = reasons.iter().find(|reason| {
+        let named = reason["evidence"].as_array().unwrap().iter();
+        named
+            .filter_map(Value::as_str)
+            .any(|reference| reference.contains(&vote))
+    });
+    assert!(against.unwrap()["points"].as_f64().unwrap() < 0.0, "{page}");
+
+    // Whom the owner trusts no longer is not heard through them any more, once that is public as well.
+    let away = json!({"pubkey": pubkey, "trusted": false, "public": true});
+    let said = speaker.rpc("trust.reviewer", away).await.unwrap();
+    assert_eq!(said["reviewers"], json!([]));
+    listener.trust(&publisher, |page| !heard(page)).await;
+    speaker.daemon.stop().await;
+    listener.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_malware_names_the_publishers_own_account() {
+    let relay = Relay::start().await;
+    let publisher = Publisher::start().await;
+    let (speaker, listener) = (
+        Node::start(&relay, &[]).await,
+        Node::start(&relay, &[]).await,
+    );
+    for node in [&speaker, &listener] {
+        publisher.publish(&relay, "notes", 1, &layer("one")).await;
+        node.has_release(&app(&publisher, "notes")).await;
+    }
+    let state = publisher.first_keys(&SigningKey::generate().unwrap());
+    publisher
+        .publish_keys(&relay, &[(&state, &publisher.key)])
+        .await;
+    let linked = |page: &Value| page["publisher"]["linked"] == true;
+    speaker.trust(&publisher, linked).await;
+
+    let said = json!({"kind": "malware", "text": "It mines coins", "public": true});
+    let said = speaker
+        .rpc("trust.report", of(&publisher, said))
+        .await
+        .unwrap();
+    let published = &said["published"];
+    assert!(published["note"].is_null(), "{said}");
+    let chosen = json!({"pubkey": published["pubkey"], "trusted": true});
+    listener.rpc("trust.reviewer", chosen).await.unwrap();
+    let page = listener
+        .trust(&publisher, |page| {
+            let notices = page["publisher"]["notices"].as_array().unwrap();
+            notices.iter().any(|notice| notice["kind"] == "malware")
+        })
+        .await;
+    let reported = page["observations"].as_array().unwrap().iter();
+    let mut reported = reported.filter(|row| row["eventId"] == published["eventId"]);
+    assert_eq!(
+        reported.next().unwrap()["pubkey"],
+        published["pubkey"],
+        "{page}"
+    );
+    speaker.daemon.stop().await;
+    listener.daemon.stop().await;
 }

@@ -171,6 +171,9 @@ wire! {
         pub pubkey: String,
         /// Whether their word counts here.
         pub trusted: bool,
+        /// Whether to tell others the whole list as it is then, in place of what they were told before.
+        #[serde(default)]
+        pub public: bool,
     }
 
     /// Answer of `trust.reviewers` and `trust.reviewer`.
@@ -179,5 +182,8 @@ wire! {
         pub reviewers: Vec<String>,
         /// This node's own Nostr pubkey, under which it speaks in public; absent until it first does.
         pub own: Option<String>,
+        /// What was sent to the relays, if it was public.
+        #[serde(default)]
+        pub published: Option<OpinionPublished>,
     }
 }

@@ -24,7 +24,8 @@ wire! {
         pub pinned: bool,
         /// Whether the owner blocked them.
         pub blocked: bool,
-        /// What the owner must know of them whatever the score says: `frozen`, `revoked`, `recovered`, `malware`.
+        /// What the owner must know of them whatever the score says: `frozen`, `revoked`, `recovered`,
+        /// `keysReplaced`, `keysExpired`, `malware`.
         pub notices: Vec<Problem>,
     }
 
