@@ -7,3 +7,4 @@ mod kill;
 mod node;
 mod refusals;
 mod stack;
+mod stolen_key;

@@ -311,10 +311,30 @@ impl Archyd {
     /// When the images are not built (`make apps`) or the command refuses.
     pub async fn publish(&self, app: &ShippedApp) -> anyhow::Result<Value> {
         self.has_identity().await?;
+        self.publish_as(app, None).await
+    }
+
+    /// Publishes an app of this repository as another version, with the keys that the node has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Archyd::publish`].
+    pub async fn publish_version(&self, app: &ShippedApp, version: &str) -> anyhow::Result<Value> {
+        self.publish_as(app, Some(version)).await
+    }
+
+    async fn publish_as(&self, app: &ShippedApp, version: Option<&str>) -> anyhow::Result<Value> {
         let folder = format!("/home/archy/{}", app.slug);
         self.node
             .push(&repository().join("apps").join(app.slug), &folder)
             .await?;
+        if let Some(version) = version {
+            let edit = format!("s/^  version: .*/  version: {version}/");
+            let manifest = format!("{folder}/manifest.yml");
+            self.node
+                .exec_ok(&["sed", "--in-place", &edit, &manifest])
+                .await?;
+        }
         let mut argv = vec![
             "archy".to_owned(),
             "--json".to_owned(),
@@ -517,6 +537,38 @@ impl Archyd {
         awaited(&format!("{slug} is {state:?}"), NEWS_DEADLINE, async || {
             let found = self.instance(slug).await.ok().flatten();
             Ok(found.filter(|instance| instance.state == state).map(drop))
+        })
+        .await
+    }
+
+    /// Waits until `is_so` holds for the instance of `slug`.
+    ///
+    /// # Errors
+    ///
+    /// When it does not within a minute.
+    pub async fn comes_to(
+        &self,
+        what: &str,
+        slug: &str,
+        is_so: impl Fn(&Instance) -> bool,
+    ) -> anyhow::Result<()> {
+        awaited(what, NEWS_DEADLINE, async || {
+            let instance = self.instance(slug).await?;
+            Ok(instance.filter(|instance| is_so(instance)).map(drop))
+        })
+        .await
+    }
+
+    /// Waits until the app's page shows this version, and returns the page.
+    ///
+    /// # Errors
+    ///
+    /// When it does not within a minute.
+    pub async fn comes_to_offer(&self, app: &AppRef, version: &str) -> anyhow::Result<AppPage> {
+        let what = format!("{} {version} is offered", app.slug);
+        awaited(&what, NEWS_DEADLINE, async || {
+            let page: AppPage = self.call("store.show", app).await?;
+            Ok((page.card.version == version).then_some(page))
         })
         .await
     }

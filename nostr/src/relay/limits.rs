@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use archy_registry::key_state::chain;
+
 use crate::bucket::Rate;
 
 /// What a client may do; the defaults fit a LAN and a demo.
@@ -9,7 +11,7 @@ use crate::bucket::Rate;
 pub struct Limits {
     /// Largest message in bytes.
     pub message_bytes_max: usize,
-    /// Largest `content` in bytes.
+    /// Largest `content` in bytes; by default the longest statement of all, a chain of key states.
     pub content_bytes_max: usize,
     /// Most tags of an event that is no list.
     pub tags_max: usize,
@@ -54,7 +56,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message_bytes_max: 64 * 1024,
-            content_bytes_max: 32 * 1024,
+            content_bytes_max: chain::SIZE_BYTES_MAX,
             tags_max: 100,
             list_tags_max: 1_100,
             tag_bytes_max: 1024,

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use archy_nostr::{
-    CursorStore as _, Heard, MemoryCursors, NostrKey, PublishOptions, RelayState, Subject, publish,
+    CursorStore as _, Draft, Heard, MemoryCursors, NostrKey, PublishOptions, RelayState, Subject,
+    publish,
 };
 use serde_json::json;
 
+use crate::example;
 use crate::support::*;
 
 #[tokio::test]
@@ -53,6 +55,26 @@ async fn what_was_published_before_is_heard_after_a_restart_of_the_relay() {
     assert_eq!(relay.count().await.unwrap(), 2);
     let mut following = Following::start(&[relay.url().clone()]);
     assert_eq!(following.take(2).await, ["first", "second"]);
+    following.follower.stop().await;
+}
+
+#[tokio::test]
+async fn the_longest_chain_of_key_states_is_taken_and_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = start_relay(relay_config(dir.path())).await;
+    let urls = [relay.url().clone()];
+    let chain = example::longest_chain();
+    let draft = Draft::key_states(example::did(), &chain).unwrap();
+    let options = PublishOptions::default();
+    let report = soon(
+        "publishing",
+        publish(&urls, &NostrKey::generate(), &draft, &options),
+    )
+    .await
+    .unwrap();
+    assert_eq!(report.accepted, urls, "{report:?}");
+    let mut following = Following::start(&urls);
+    assert_eq!(following.next().await.as_bytes(), chain);
     following.follower.stop().await;
 }
 

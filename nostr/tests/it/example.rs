@@ -3,7 +3,7 @@
 use archy_nostr::NostrKey;
 use archy_registry::announcement::{self, Announcement};
 use archy_registry::id::EndpointId;
-use archy_registry::key_state::{self, KeyState};
+use archy_registry::key_state::{self, KeyState, chain};
 use archy_registry::manifest;
 use archy_registry::release::{
     self, Descriptor, Draft, Endpoint, Image, Origin, Platform, Release,
@@ -71,6 +71,24 @@ pub(crate) fn key_state() -> (Verified<KeyState>, Signed) {
     let signed = sign(&state, &key, now()).unwrap();
     let verified = key_state::verify(&signed.bytes, None, now()).unwrap();
     (verified, signed)
+}
+
+/// As many key states as a chain has room for: the first and its renewals.
+pub(crate) fn longest_chain() -> Vec<u8> {
+    let key = SigningKey::from_seed(&PUBLISHER_SEED);
+    let (mut state, signed) = key_state();
+    let mut states = vec![signed.bytes];
+    loop {
+        let renewal = KeyState::after(&state, now(), state.expires);
+        let signed = sign(&renewal, &key, now()).unwrap();
+        states.push(signed.bytes.clone());
+        let chain = chain::join(&states);
+        if chain.len() > chain::SIZE_BYTES_MAX {
+            states.pop();
+            return chain::join(&states);
+        }
+        state = key_state::verify(&signed.bytes, Some(&state), now()).unwrap();
+    }
 }
 
 fn blob(media_type: &str, content: u8) -> Descriptor {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use archy_nostr::NostrKey;
 use archy_registry::key_state::{KeyState, NostrKey as Binding, chain, commitment};
 use archy_registry::proof::key_file;
 use archy_registry::{Blake3Hash, SigningKey, Slug, sign};
@@ -11,7 +12,8 @@ use jiff::Timestamp;
 
 use super::passphrase::Passphrases;
 use super::{
-    NEXT_KEY, PUBLISHER_KEY, PublicIdentity, files, latest_expiry, next_key_path, save_key,
+    NEXT_KEY, NOSTR_KEY, PUBLISHER_KEY, PublicIdentity, files, latest_expiry, next_key_path,
+    save_key,
 };
 use crate::failure::Failure;
 use crate::publish::ledger::Ledger;
@@ -111,7 +113,8 @@ pub fn revoke(
 
 /// Replaces the key by the next one and makes a new next one; returns where that is.
 ///
-/// With a [`Recovery`] it also says what counts of the time before.
+/// With a [`Recovery`] it also says what counts of the time before, and makes a new Nostr key: with the old one a
+/// thief could put events in the places of the owner's on every relay.
 ///
 /// # Errors
 ///
@@ -133,6 +136,7 @@ pub fn rotate(
         None
     };
     let next = SigningKey::generate()?;
+    let nostr = recovery.map(|_| NostrKey::generate());
     let mut state = KeyState {
         keys: vec![key.did()],
         next: vec![commitment(&next.did())],
@@ -146,8 +150,19 @@ pub fn rotate(
             }
         }
     }
+    if let Some(nostr) = &nostr {
+        let old = identity.nostr()?.pubkey().to_string();
+        state.nostr.retain(|binding| binding.pubkey != old);
+        state.nostr.push(Binding {
+            pubkey: nostr.pubkey().to_string(),
+            expires: state.expires,
+        });
+    }
     let states = follow(identity, &state, &key, now)?;
     files::discard_prepared(dir)?;
+    if let Some(nostr) = &nostr {
+        nostr.save_new(&files::prepared(dir, NOSTR_KEY))?;
+    }
     save_key(
         &key,
         &files::prepared(dir, PUBLISHER_KEY),

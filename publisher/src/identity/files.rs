@@ -36,7 +36,7 @@ fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Failure> {
 
 /// Throws away keys that were prepared for a state that was never written.
 pub(super) fn discard_prepared(dir: &Path) -> Result<(), Failure> {
-    for name in [PUBLISHER_KEY, NEXT_KEY] {
+    for name in [PUBLISHER_KEY, NEXT_KEY, NOSTR_KEY] {
         remove(&prepared(dir, name))?;
     }
     Ok(())
@@ -58,7 +58,7 @@ pub(super) fn settle(dir: &Path) -> Result<(), Failure> {
         Err(error) => return Err(Failure::file("read", &mark, &error)),
     };
     write_whole(dir, KEY_STATE, &states)?;
-    for name in [PUBLISHER_KEY, NEXT_KEY] {
+    for name in [PUBLISHER_KEY, NEXT_KEY, NOSTR_KEY] {
         let to = dir.join(name);
         match std::fs::rename(prepared(dir, name), &to) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use archy_nostr::Heard;
 use archy_registry::key_state::{KeyHistory, chain};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -210,6 +211,7 @@ async fn after_a_theft_the_owner_goes_on_and_says_what_still_counts() {
     let person = publisher(&node).await;
     let first = does(&person, &PUBLISH[1..]).await;
     let before = Timestamp::now() + jiff::SignedDuration::from_secs(2);
+    let shown = does(&person, &["identity", "show"]).await;
     let recover = ["identity", "recover", "--reaffirm-before"];
     let before = before.to_string();
     let recovered = does(&person, &[&recover[..], &[&before]].concat()).await;
@@ -221,15 +223,19 @@ async fn after_a_theft_the_owner_goes_on_and_says_what_still_counts() {
     let told = does(&person, &["identity", "publish"]).await;
     assert_eq!(told["accepted"][0], node.relay.url().to_string());
 
-    // Whoever hears only the newest event knows the whole chain.
-    let events = heard(&node, 2).await;
-    let states = events
-        .iter()
-        .find(|one| one.subject == archy_nostr::Subject::KeyState)
-        .unwrap();
-    assert_eq!(chain::split(&states.content).unwrap().len(), 2);
+    // The new Nostr key announces in places of its own, where the thief's cannot. Whoever hears only its newest
+    // event knows the whole chain.
+    assert_ne!(recovered["nostr"], shown["nostr"]);
+    assert_eq!(recovered["linked"].as_array().unwrap().len(), 1);
+    let own = |mut events: Vec<Heard>| {
+        events.retain(|event| recovered["nostr"] == event.pubkey.to_string());
+        events
+    };
+    let events = own(heard(&node, 3).await);
+    assert_eq!(events.len(), 1);
+    assert_eq!(chain::split(&events[0].content).unwrap().len(), 2);
     let second = does(&person, &PUBLISH[1..]).await;
     assert_eq!(second["seq"], 2);
-    let (state, card) = believed(&heard(&node, 2).await);
+    let (state, card) = believed(&own(heard(&node, 4).await));
     assert_eq!((state.seq, card.seq), (2, 2));
 }

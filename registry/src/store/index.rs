@@ -378,13 +378,16 @@ async fn file_again(connection: &mut SqliteConnection, publisher: &str) -> Resul
     Ok(())
 }
 
+/// A listed or hidden app: id, announcement's bytes, when it was heard, rights, points.
+type Filed = (i64, Vec<u8>, i64, Option<String>, i64);
+
 /// Shows or hides apps of a publisher, as its keys back their announcements or not.
 pub(super) async fn refile(
     connection: &mut SqliteConnection,
     history: &KeyHistory,
     only: Option<&crate::id::Slug>,
 ) -> Result<(), StoreError> {
-    let rows: Vec<(i64, Vec<u8>, i64, Option<String>, i64)> = sqlx::query_as(
+    let rows: Vec<Filed> = sqlx::query_as(
         "SELECT apps.id, a.bytes, a.first_seen_at, apps.rights, apps.micro_points
          FROM apps JOIN announcements a ON a.id = apps.announcement
          WHERE apps.publisher = ?1 AND (?2 IS NULL OR apps.slug = ?2)",
