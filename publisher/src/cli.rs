@@ -164,6 +164,9 @@ pub enum TrustCommand {
         /// Let it count no longer
         #[arg(long)]
         remove: bool,
+        /// Tell others the whole list as it is then, over the relays
+        #[arg(long)]
+        public: bool,
     },
 }
 
@@ -396,18 +399,34 @@ pub struct AnnounceArgs {
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
     /// Search the node's catalog
-    Search {
-        /// Words to look for; none lists everything
-        words: Vec<String>,
-        /// Only this category
-        #[arg(long)]
-        category: Option<String>,
-    },
+    Search(SearchArgs),
     /// Show an app, its publisher and what it may do
     Show {
         /// did:key:…/app, or just app where only one publisher has it
         app: AppName,
     },
+}
+
+/// `archy store search`
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// Words to look for; none lists everything
+    pub words: Vec<String>,
+    /// Only this category
+    #[arg(long)]
+    pub category: Option<String>,
+    /// Only apps for machines of this kind, such as arm64
+    #[arg(long, value_name = "NAME")]
+    pub architecture: Option<String>,
+    /// Only publishers with at least so many points
+    #[arg(long, value_name = "POINTS", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub points: Option<u32>,
+    /// Only apps that need no such right; may be given several times
+    #[arg(long, value_name = "RIGHT", value_parser = ["network", "device", "capability"])]
+    pub without: Vec<String>,
+    /// In which order
+    #[arg(long, value_parser = ["relevance", "name", "newest", "score"], default_value = "relevance")]
+    pub sort: String,
 }
 
 /// `archy install`

@@ -340,10 +340,6 @@ async fn searches_go_by_the_scores_of_now() {
         .await
         .unwrap();
     assert_eq!(search(json!({"pointsMin": above})).await.len(), 0);
-    assert_eq!(
-        search(json!({"withoutRights": ["network"], "sort": "score"})).await,
-        search(json!({})).await
-    );
     node.daemon.stop().await;
 }
 

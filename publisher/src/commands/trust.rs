@@ -8,7 +8,9 @@ use crate::app::PublisherName;
 use crate::cli::TrustCommand;
 use crate::failure::Failure;
 use crate::node::Node;
-use crate::node::types::{History, Observation, OpinionGiven, Problem, Reviewers, TrustPage};
+use crate::node::types::{
+    History, Observation, OpinionGiven, OpinionPublished, Problem, Reviewers, TrustPage,
+};
 use crate::text::{plain, table};
 
 pub(super) async fn run(context: &Context<'_>, command: &TrustCommand) -> Result<(), Failure> {
@@ -55,8 +57,12 @@ pub(super) async fn run(context: &Context<'_>, command: &TrustCommand) -> Result
             Ok(())
         }
         TrustCommand::Reviewers => reviewers(context, &node, "trust.reviewers", &json!({})).await,
-        TrustCommand::Reviewer { pubkey, remove } => {
-            let params = json!({ "pubkey": pubkey, "trusted": !remove });
+        TrustCommand::Reviewer {
+            pubkey,
+            remove,
+            public,
+        } => {
+            let params = json!({ "pubkey": pubkey, "trusted": !remove, "public": public });
             reviewers(context, &node, "trust.reviewer", &params).await
         }
     }
@@ -105,22 +111,26 @@ async fn opinion(
     let mut words = page_words(&given.page);
     match &given.published {
         None => words.push_str("\n\nkept on this node; --public tells others as well"),
-        Some(published) => {
-            words.push_str(&format!(
-                "\n\nsaid in public, event {} on {}",
-                published.event_id,
-                published.accepted.join(", ")
-            ));
-            for refused in &published.refused {
-                words.push_str(&format!("\nnot taken by {}", plain(refused)));
-            }
-            if let Some(note) = &published.note {
-                words.push_str(&format!("\nnote: {}", plain(note)));
-            }
-        }
+        Some(published) => words.push_str(&format!("\n\n{}", published_words(published))),
     }
     context.output.result(&answer, words);
     Ok(())
+}
+
+/// Says who heard what was said.
+fn published_words(published: &OpinionPublished) -> String {
+    let mut words = format!(
+        "said in public, event {} on {}",
+        published.event_id,
+        published.accepted.join(", ")
+    );
+    for refused in &published.refused {
+        words.push_str(&format!("\nnot taken by {}", plain(refused)));
+    }
+    if let Some(note) = &published.note {
+        words.push_str(&format!("\nnote: {}", plain(note)));
+    }
+    words
 }
 
 async fn reviewers(
@@ -141,6 +151,7 @@ async fn reviewers(
     if let Some(own) = &found.own {
         lines.push(format!("this node speaks in public as {own}"));
     }
+    lines.extend(found.published.as_ref().map(published_words));
     context.output.result(&answer, lines.join("\n"));
     Ok(())
 }

@@ -84,6 +84,12 @@ copies! {
         pub apps: Vec<AppCard>,
         /// How many there are in all.
         pub total: u32,
+        /// How many of this page the owner's policy keeps from being listed.
+        #[serde(default)]
+        pub hidden: u32,
+        /// The words that were looked for instead.
+        #[serde(default)]
+        pub corrected: Option<String>,
     }
 
     /// An app in the catalog.

@@ -32,6 +32,13 @@ fn policy() -> Value {
     })
 }
 
+fn published() -> Value {
+    json!({
+        "eventId": "ab".repeat(32), "pubkey": "cd".repeat(32), "accepted": ["ws://one/"],
+        "refused": ["ws://two/: blocked"], "note": "Sent as a caution",
+    })
+}
+
 async fn owner() -> (TestNode, Person) {
     let node = TestNode::start().await;
     for method in ["trust.show", "trust.pin", "trust.block"] {
@@ -86,10 +93,7 @@ async fn marks_say_what_they_are_of() {
 #[tokio::test]
 async fn opinions_say_who_heard_them() {
     let (node, person) = owner().await;
-    let published = json!({
-        "eventId": "ab".repeat(32), "pubkey": "cd".repeat(32), "accepted": ["ws://one/"],
-        "refused": ["ws://two/: blocked"], "note": "Sent as a caution",
-    });
+    let published = published();
     node.answers(
         "trust.report",
         Ok(json!({ "page": page(), "published": published })),
@@ -147,16 +151,13 @@ async fn histories_and_reviewers_are_lists() {
     let pubkey = "ab".repeat(32);
     node.answers(
         "trust.reviewer",
-        Ok(json!({ "reviewers": [pubkey], "own": null })),
+        Ok(json!({ "reviewers": [pubkey], "own": "cd".repeat(32), "published": published() })),
     );
-    assert_eq!(
-        person
-            .types(&["trust", "reviewer", &pubkey, "--remove"])
-            .await
-            .code,
-        0
-    );
-    let asked = json!({ "pubkey": pubkey, "trusted": false });
+    let told = person
+        .types(&["trust", "reviewer", &pubkey, "--remove", "--public"])
+        .await;
+    assert!(told.out.contains("said in public, event abab"), "{told:?}");
+    let asked = json!({ "pubkey": pubkey, "trusted": false, "public": true });
     assert_eq!(node.calls("trust.reviewer"), [asked]);
 }
 
@@ -205,4 +206,45 @@ async fn a_refusal_by_the_policy_is_a_refusal() {
         (answer.code, &answer.json()["kind"]),
         (3, &json!("policyScore"))
     );
+}
+
+#[tokio::test]
+async fn searches_ask_for_filters_and_say_what_the_policy_hides() {
+    let (node, person) = owner().await;
+    let found =
+        json!({ "apps": [], "total": 1, "hidden": 1, "corrected": "notes", "categories": [] });
+    node.answers("store.search", Ok(found));
+    let words = person
+        .types(&[
+            "store",
+            "search",
+            "nots",
+            "--architecture",
+            "arm64",
+            "--points",
+            "35",
+            "--without",
+            "device",
+            "--without",
+            "network",
+            "--sort",
+            "score",
+        ])
+        .await;
+    assert_eq!(
+        words.out,
+        "nothing is called that; this is of notes\nno app found\nyour policy hides 1 app: `archy policy show`\n"
+    );
+    let asked = json!({
+        "query": "nots", "category": null, "architecture": "arm64", "pointsMin": 35,
+        "withoutRights": ["device", "network"], "sort": "score", "limit": 100,
+    });
+    assert_eq!(node.calls("store.search"), [asked]);
+    let hidden = person.types(&["--json", "trust", "unblock", "notes"]).await;
+    assert_eq!(
+        (hidden.code, &hidden.json()["kind"]),
+        (5, &json!("notFound")),
+        "{hidden:?}"
+    );
+    assert!(hidden.out.contains("Name it in full"), "{hidden:?}");
 }

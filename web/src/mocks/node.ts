@@ -18,6 +18,7 @@ import type { NodeStatus } from '../api/types/NodeStatus'
 import type { Problem } from '../api/types/Problem'
 import type { PublisherCard } from '../api/types/PublisherCard'
 import type { SearchResult } from '../api/types/SearchResult'
+import type { SearchSort } from '../api/types/SearchSort'
 import { MockOpinions, MockRefusal, UNPROVEN } from './opinions.ts'
 import { APPS, type MockApp, type MockPublisher, PUBLISHERS, RIGHTS } from './catalogue.ts'
 
@@ -182,7 +183,7 @@ export class MockNode {
       version: app.version,
       icon: app.art ? `/assets/${app.art}-${app.hue ?? 200}.svg` : null,
       downloadSizeBytes: Math.round(app.mb * MB),
-      architectures: ['amd64', 'arm64'],
+      architectures: this.architectures(app),
       trust: this.trust(publisher),
       installed: this.key(app) ? (this.instances.get(app.slug)?.state ?? null) : null,
       sameNameAs: this.apps
@@ -216,20 +217,43 @@ export class MockNode {
       .filter(Boolean)
     const found = this.apps.filter((app) => {
       const text = `${app.name} ${app.slug} ${app.tagline} ${app.category}`.toLowerCase()
-      return words.every((word) => text.includes(word))
+      const rights = (app.rights ?? []).filter(({ weight }) => weight !== 'usual').map(({ kind }) => kind)
+      const unwanted = (params.withoutRights ?? []) as string[]
+      return (
+        words.every((word) => text.includes(word)) &&
+        this.trust(this.publisher(app)).points >= Number(params.pointsMin ?? 0) &&
+        !unwanted.some((kind) => rights.includes(kind)) &&
+        (!params.architecture || this.architectures(app).includes(String(params.architecture)))
+      )
     })
-    const inCategory = found.filter((app) => !params.category || app.category === params.category)
+    const inCategory = this.sorted(
+      found.filter((app) => !params.category || app.category === params.category),
+      params.sort as SearchSort | undefined,
+    )
     const offset = Number(params.offset ?? 0)
     const counts = new Map<string, number>()
     for (const app of found) counts.set(app.category, (counts.get(app.category) ?? 0) + 1)
     return {
       apps: inCategory.slice(offset, offset + Number(params.limit ?? 48)).map((app) => this.card(app)),
       total: inCategory.length,
+      totalIsAtLeast: false,
       hidden: 0,
+      corrected: null,
       categories: [...counts]
         .map(([category, apps]) => ({ category, apps }))
         .sort((a, b) => a.category.localeCompare(b.category)),
     }
+  }
+
+  private architectures(app: MockApp): string[] {
+    return app.mb > 300 ? ['amd64'] : ['amd64', 'arm64']
+  }
+
+  private sorted(apps: MockApp[], sort: SearchSort | undefined): MockApp[] {
+    if (sort === 'name') return apps.toSorted((a, b) => a.name.localeCompare(b.name))
+    if (sort === 'newest') return apps.toSorted((a, b) => a.announcedDays - b.announcedDays)
+    const points = (app: MockApp) => this.trust(this.publisher(app)).points
+    return sort === 'score' ? apps.toSorted((a, b) => points(b) - points(a)) : apps
   }
 
   private find(publisher: string, slug: string): MockApp {

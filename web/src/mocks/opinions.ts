@@ -1,6 +1,7 @@
 /** What the pretended node's owner says of publishers and reviewers, and its policy. */
 
 import type { OpinionGiven } from '../api/types/OpinionGiven'
+import type { OpinionPublished } from '../api/types/OpinionPublished'
 import type { Policy } from '../api/types/Policy'
 import type { PolicyPage } from '../api/types/PolicyPage'
 import type { Problem } from '../api/types/Problem'
@@ -26,6 +27,14 @@ export const UNPROVEN: Problem = {
 
 const USUAL: Policy = { showPointsMin: 0, installPointsMin: 0, updatePointsMin: 35, signaturesMin: 1 }
 const OWN = '5d1e0b74a9c3f2688e41d07b6a95c0f3e2718d4b9a60c5f7132e8d4b0a7c96f1'
+
+const HEARD: OpinionPublished = {
+  eventId: OWN,
+  pubkey: OWN,
+  accepted: ['ws://192.168.1.4:8490'],
+  refused: [],
+  note: null,
+}
 
 export class MockOpinions {
   private policy = USUAL
@@ -68,7 +77,8 @@ export class MockOpinions {
         const pubkey = String(params.pubkey)
         this.reviewers = this.reviewers.filter((known) => known !== pubkey)
         if (params.trusted === true) this.reviewers.push(pubkey)
-        return this.listed()
+        this.spoken ||= params.public === true
+        return { ...this.listed(), published: params.public === true ? HEARD : null }
       }
       case 'policy.show':
         return this.policyPage()
@@ -112,14 +122,12 @@ export class MockOpinions {
     this.spoken ||= aloud
     return {
       page: this.page(did),
-      published: aloud
-        ? { eventId: OWN, pubkey: OWN, accepted: ['ws://192.168.1.4:8490'], refused: [], note: null }
-        : null,
+      published: aloud ? HEARD : null,
     }
   }
 
   private listed(): Reviewers {
-    return { reviewers: [...this.reviewers], own: this.spoken ? OWN : null }
+    return { reviewers: [...this.reviewers], own: this.spoken ? OWN : null, published: null }
   }
 
   private policyPage(): PolicyPage {

@@ -3,6 +3,8 @@
 import type { VueWrapper } from '@vue/test-utils'
 import { describe, expect, it } from 'vitest'
 import { expectAccessible, mockNetwork, mountPage, settle } from './mount'
+import type { Reviewers } from '@/api/types/Reviewers'
+import type { SearchResult } from '@/api/types/SearchResult'
 import { PUBLISHERS } from '@/mocks/catalogue'
 
 const app = (publisher: keyof typeof PUBLISHERS, slug: string) =>
@@ -130,6 +132,53 @@ describe('the policy', () => {
     await wrapper.get('[aria-label="Remove reviewer abababab"]').trigger('click')
     await settle()
     expect(wrapper.text()).not.toContain(pubkey)
+    wrapper.unmount()
+  })
+})
+
+describe('the store', () => {
+  it('leaves out and orders as the address says, and writes there what is chosen', async () => {
+    const world = mockNetwork()
+    const wrapper = await mountPage('/?trust=35&without=device&sort=score', world)
+    expect(wrapper.text()).toContain('Filter and sort: 2 filters')
+    const asked = { pointsMin: 35, withoutRights: ['device'], sort: 'score' }
+    const expected = (world.node.call('store.search', asked) as SearchResult).total
+    const all = (world.node.call('store.search', {}) as SearchResult).total
+    expect(expected).toBeGreaterThan(0)
+    expect(expected).toBeLessThan(all)
+    expect(wrapper.text()).toContain(`${expected} apps`)
+    await expectAccessible()
+    await press('Clear filters')
+    expect(wrapper.text()).not.toContain('Clear filters')
+    expect(wrapper.text()).toContain('Filter and sort')
+    wrapper.unmount()
+  })
+
+  it('offers no filter that makes no sense', async () => {
+    const wrapper = await mountPage('/?trust=36&without=air&sort=luck&arch=vax', mockNetwork())
+    expect(wrapper.text()).not.toContain('Clear filters')
+    const button = wrapper.findAll('button').find((one) => one.text() === 'Filter and sort')
+    expect(button?.attributes('aria-expanded')).toBe('false')
+    await button?.trigger('click')
+    expect(button?.attributes('aria-expanded')).toBe('true')
+    await expectAccessible()
+    wrapper.unmount()
+  })
+})
+
+describe('reviewers', () => {
+  it('are told to others only when asked to', async () => {
+    const world = mockNetwork()
+    const wrapper = await mountPage('/settings', world)
+    const own = () => (world.node.call('trust.reviewers', {}) as Reviewers).own
+    await wrapper.get('[aria-label^="Remove reviewer"]').trigger('click')
+    await settle()
+    expect(own()).toBeNull()
+    const label = wrapper.findAll('label').find((one) => one.text() === 'Tell others the whole list')
+    await wrapper.get(`[id="${label?.attributes('for')}"]`).trigger('click')
+    await input(wrapper, 'Nostr pubkey').setValue('ab'.repeat(32))
+    await press('Add reviewer')
+    expect(own()).toMatch(/^[0-9a-f]{64}$/)
     wrapper.unmount()
   })
 })

@@ -21,7 +21,8 @@ wire! {
         /// Only publishers with at least this many points, 0–100.
         #[serde(default)]
         pub points_min: u8,
-        /// Only apps that need no right of these kinds, such as `device`; leaves out those whose rights are unknown.
+        /// Only apps that need no right of these kinds, such as `device`, beyond what every app has; leaves out those
+        /// whose rights are unknown.
         #[serde(default)]
         pub without_rights: Vec<String>,
         /// In which order.

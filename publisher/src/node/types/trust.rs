@@ -75,6 +75,9 @@ copies! {
         pub reviewers: Vec<String>,
         /// The node's own Nostr pubkey.
         pub own: Option<String>,
+        /// What was sent to the relays.
+        #[serde(default)]
+        pub published: Option<OpinionPublished>,
     }
 
     /// What the owner lets the node do.

@@ -40,6 +40,7 @@ pinned: boolean,
  */
 blocked: boolean, 
 /**
- * What the owner must know of them whatever the score says: `frozen`, `revoked`, `recovered`, `malware`.
+ * What the owner must know of them whatever the score says: `frozen`, `revoked`, `recovered`,
+ * `keysReplaced`, `keysExpired`, `malware`.
  */
 notices: Array<Problem>, };

@@ -11,4 +11,8 @@ pubkey: string,
 /**
  * Whether their word counts here.
  */
-trusted: boolean, };
+trusted: boolean, 
+/**
+ * Whether to tell others the whole list as it is then, in place of what they were told before.
+ */
+public: boolean, };
