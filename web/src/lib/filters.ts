@@ -14,8 +14,8 @@ export interface Filters {
 
 export const SORTS: readonly SearchSort[] = ['relevance', 'name', 'newest', 'score']
 export const ARCHITECTURES = ['amd64', 'arm64', 'arm', 'riscv64'] as const
-/** From where a publisher is unproven, has some trust, is trusted. */
-export const POINTS = [0, 15, 35, 65] as const
+/** From how many points on a publisher is more than new: the bands of the score. */
+export const BANDS = { any: 0, unproven: 15, someTrust: 35, trusted: 65 } as const
 /** Kinds that an app may do without; all others every app has in some measure. */
 export const RIGHTS = ['network', 'device', 'capability'] as const
 
@@ -28,7 +28,7 @@ export function readFilters(query: Record<string, unknown>): Filters {
   const unwanted = text('without').split(',')
   return {
     architecture: ARCHITECTURES.find((known) => known === text('arch')) ?? null,
-    pointsMin: POINTS.find((known) => known === points) ?? 0,
+    pointsMin: Object.values(BANDS).find((known) => known === points) ?? 0,
     withoutRights: RIGHTS.filter((kind) => unwanted.includes(kind)),
     sort: SORTS.find((known) => known === text('sort')) ?? 'relevance',
   }

@@ -110,8 +110,9 @@ export class MockOpinions {
           kind: 'event',
           at: new Date(this.now - 3_600_000).toISOString(),
           text: `Seen by this node: ${reference}`,
-          eventId: null,
-          pubkey: null,
+          // Evidence on relays has its event, what the node saw itself has none.
+          eventId: reference.startsWith('kind ') ? OWN : null,
+          pubkey: reference.startsWith('kind ') ? OWN : null,
         })),
       apps: ['Syncthing'],
     }

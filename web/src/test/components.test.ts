@@ -7,6 +7,7 @@ import type { AppPage } from '@/api/types/AppPage'
 import type { InstanceList } from '@/api/types/InstanceList'
 import type { Job } from '@/api/types/Job'
 import type { SearchResult } from '@/api/types/SearchResult'
+import { NO_FILTERS } from '@/lib/filters'
 import { PUBLISHERS } from '@/mocks/catalogue'
 import { MockNode } from '@/mocks/node'
 import { expectAccessible, mountPart, NOW } from './mount'
@@ -109,11 +110,23 @@ const CASES: Record<string, Case[]> = {
   ],
   PublisherHtml: [{ props: { html: page.descriptionHtml } }],
   PublisherName: [{ props: { did: page.publisher.did } }],
-  PublisherPanel: [{ props: { publisher: page.publisher } }, { props: { publisher: refused.publisher } }],
+  PublisherPanel: [
+    {
+      props: {
+        publisher: { ...page.publisher, notices: [{ ...refused.publisher.notices[0], kind: 'recovered' }] },
+      },
+    },
+    { props: { publisher: page.publisher } },
+    { props: { publisher: refused.publisher } },
+  ],
   ReviewerSettings: [{}],
   RightsList: [{ props: { rights: refused.rights } }, { props: { rights: [] } }],
   ScreenshotStrip: [{ props: { screenshots: page.screenshots, name: 'WordPress' } }],
   SearchField: [{ props: { modelValue: '' } }, { props: { modelValue: 'photo' } }],
+  StoreFilters: [
+    { props: { modelValue: NO_FILTERS } },
+    { props: { modelValue: { ...NO_FILTERS, pointsMin: 35, withoutRights: ['device'] } } },
+  ],
   ToastHost: [{}],
   TrustDialog: [{ props: { publisher: page.publisher, open: true } }],
   TrustReasons: [{ props: { reasons: page.publisher.reasons } }],
@@ -148,6 +161,18 @@ const CASES: Record<string, Case[]> = {
   UiProgress: [{ props: { value: 42, label: 'Progress' } }],
   UiSection: [{ props: { title: 'About' }, slots: text }],
   UiSegmented: [{ props: { label: 'Theme', options: choices, modelValue: 'one' } }],
+  UiSelect: [
+    {
+      props: {
+        label: 'Order',
+        options: [
+          { value: 'a', label: 'A' },
+          { value: 'b', label: 'B' },
+        ],
+        modelValue: 'b',
+      },
+    },
+  ],
   UiSkeleton: [{}],
   UiStatus: [{ props: { tone: 'good' }, slots: text }],
   UiSwitch: [{ props: { label: 'Follow', modelValue: true } }],
