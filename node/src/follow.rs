@@ -371,7 +371,10 @@ fn judged(offer: &Offer<'_>, admission: Admission) -> Result<(), Problem> {
         }
         Admission::Frozen { since } => Err(problem(
             "frozen",
-            format!("The publisher contradicted itself on {since}; nothing of it is followed"),
+            format!(
+                "The publisher contradicted itself on {}; nothing of it is followed",
+                explain::day(since)
+            ),
             "Look for news of the publisher; what runs already goes on running",
         )),
         Admission::OverQuota(refused) => Err(over_quota(refused)),

@@ -251,7 +251,7 @@ impl Installer {
                 "expired",
                 format!(
                     "There has been no news of this app since {}",
-                    announcement.created
+                    explain::day(announcement.created)
                 ),
                 "Wait until the publisher announces it again",
             )

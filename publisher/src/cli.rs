@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use archy_nostr::RelayUrl;
 use archy_registry::release::Platform;
-use archy_registry::{Blake3Hash, Slug};
+use archy_registry::{Blake3Hash, Did, Slug};
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 
@@ -76,6 +76,14 @@ pub enum Command {
     App(AppCommand),
     /// Sign an app, serve it from your node and announce it
     Publish(PublishArgs),
+    /// Sign what another of your publisher's keys has signed: a release, or a key state
+    Cosign {
+        /// The file that waits for signatures
+        file: PathBuf,
+        /// Your key
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
     /// Announce what you published again; an announcement lasts 30 days
     Announce(AnnounceArgs),
     /// Find apps
@@ -234,13 +242,9 @@ pub enum IdentityCommand {
     /// Show who you are
     Show,
     /// Sign your key state again, before it expires
-    Renew,
+    Renew(CosignArgs),
     /// Replace your key by the next one, and make a new next one
-    Rotate {
-        /// The file of the next key [default: next.key in the folder of your keys]
-        #[arg(long, value_name = "FILE")]
-        next_key: Option<PathBuf>,
-    },
+    Rotate(RotateArgs),
     /// End your keys: nobody installs anything of yours until the next key takes over
     Revoke {
         /// Sign with the next key, which a thief of your key cannot overrule
@@ -254,6 +258,22 @@ pub enum IdentityCommand {
     Recover(RecoverArgs),
     /// Let a Nostr key announce for you, or no longer
     LinkNostr(LinkNostrArgs),
+    /// Take up a change of your keys that others have signed too
+    Accept {
+        /// The file that waited for signatures
+        file: PathBuf,
+    },
+    /// Show the public half of a key file, or make one to sign with others
+    Key {
+        /// The key file
+        file: PathBuf,
+        /// Make it
+        #[arg(long)]
+        new: bool,
+        /// Keep it behind a passphrase
+        #[arg(long, requires = "new")]
+        encrypt: bool,
+    },
     /// Copy your public key states into a new folder
     Export {
         /// The folder to make
@@ -270,12 +290,40 @@ pub enum IdentityCommand {
     },
 }
 
-/// `archy identity recover`
+/// Keys of others that sign too.
 #[derive(Debug, Args)]
-pub struct RecoverArgs {
+pub struct CosignArgs {
+    /// Sign with this key as well, for a publisher of several keys
+    #[arg(long = "cosign-with", value_name = "FILE")]
+    pub cosigners: Vec<PathBuf>,
+}
+
+/// `archy identity rotate`
+#[derive(Debug, Args)]
+pub struct RotateArgs {
     /// The file of the next key [default: next.key in the folder of your keys]
     #[arg(long, value_name = "FILE")]
     pub next_key: Option<PathBuf>,
+    /// A key of somebody else that signs from now on, which your keys committed to before
+    #[arg(long = "key", value_name = "DID")]
+    pub others: Vec<Did>,
+    /// How many of the keys sign a release together
+    #[arg(long, value_name = "K")]
+    pub threshold: Option<u32>,
+    /// A key of somebody else that may take over at the next rotation
+    #[arg(long = "commit", value_name = "DID")]
+    pub commit: Vec<Did>,
+    /// Who signs too
+    #[command(flatten)]
+    pub cosign: CosignArgs,
+}
+
+/// `archy identity recover`
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// The keys
+    #[command(flatten)]
+    pub rotate: RotateArgs,
     /// Count an app's releases anew from here [default: for every app published from this folder, the number
     /// after its last release]
     #[arg(long = "floor", value_name = "APP=N", value_parser = parse_floor)]
@@ -305,6 +353,9 @@ pub struct LinkNostrArgs {
     /// Until when [default: 5 years from now]
     #[arg(long, value_name = "DATE", conflicts_with = "remove")]
     pub expires: Option<Timestamp>,
+    /// Who signs too
+    #[command(flatten)]
+    pub cosign: CosignArgs,
 }
 
 /// `archy app …`
@@ -360,6 +411,12 @@ pub struct PublishArgs {
     /// List the app in other Nostr app stores too (NIP-82)
     #[arg(long)]
     pub nip82: bool,
+    /// Publish this release, which waited until others had signed it
+    #[arg(long, value_name = "FILE", conflicts_with = "cosigners")]
+    pub release: Option<PathBuf>,
+    /// Who signs too
+    #[command(flatten)]
+    pub cosign: CosignArgs,
     /// Do everything up to signing, send nothing
     #[arg(long)]
     pub dry_run: bool,

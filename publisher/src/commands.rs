@@ -13,6 +13,7 @@ use crate::output::Output;
 
 mod announce;
 mod app;
+mod cosign;
 mod identity;
 mod instance;
 mod job;
@@ -74,6 +75,7 @@ pub(crate) async fn run(
         Command::Identity(command) => identity::run(&context, &command).await,
         Command::App(command) => app::run(&context, &command),
         Command::Publish(arguments) => publish::run(&context, &arguments).await,
+        Command::Cosign { file, key } => cosign::run(&context, &file, &key),
         Command::Announce(arguments) => announce::run(&context, &arguments).await,
         Command::Store(command) => store::run(&context, &command).await,
         Command::Install(arguments) => instance::install(&context, &arguments).await,

@@ -8,6 +8,7 @@
 pub mod app;
 pub mod cli;
 mod commands;
+pub mod cosign;
 pub mod environment;
 pub mod failure;
 pub mod identity;

@@ -187,7 +187,7 @@ impl Node {
                 "expired",
                 format!(
                     "There has been no news of this app since {}",
-                    entry.announcement.created
+                    explain::day(entry.announcement.created)
                 ),
                 "Wait until the publisher announces it again",
             ));

@@ -5,6 +5,7 @@
     reason = "helpers outside test functions fail the test that called them"
 )]
 
+mod cosign;
 mod identity;
 mod image;
 mod node;
