@@ -300,7 +300,7 @@ fn of_keys(keys: &KeyHistory, now: Timestamp) -> Option<Problem> {
         }
     }
     let state = replaced?;
-    let date = state.created.strftime("%Y-%m-%d");
+    let date = explain::day(state.created);
     Some(if state.floors.is_empty() {
         problem(
             "keysReplaced",
