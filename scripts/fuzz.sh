@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 seconds=${1:-60}
 shift || true
-registry=(names json manifest key_state announcement release catalog)
+registry=(names json manifest key_state key_chain announcement release catalog)
 nostr=(message event)
 targets=("$@")
 ((${#targets[@]})) || targets=("${registry[@]}" "${nostr[@]}")

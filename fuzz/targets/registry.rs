@@ -13,7 +13,9 @@ mod seeds;
 static TARGET: LazyLock<properties::Property> = LazyLock::new(|| {
     let name = std::env::var("ARCHY_FUZZ_TARGET").expect("ARCHY_FUZZ_TARGET names a target");
     let found = properties::ALL.iter().find(|(target, _)| *target == name);
-    found.unwrap_or_else(|| panic!("no target is named {name}")).1
+    found
+        .unwrap_or_else(|| panic!("no target is named {name}"))
+        .1
 });
 
 fn prepare() {

@@ -62,7 +62,8 @@ fn statements(here: &Path) {
     write(here, "release", "seed", &without_proof(&signed));
     let mut two = common::draft(key.did(), 4);
     two.images.push(image("web", "arm64"));
-    let asset = json!({"blake3": Blake3Hash::of(b"icon"), "size_bytes": 900, "media_type": "image/png"});
+    let asset =
+        json!({"blake3": Blake3Hash::of(b"icon"), "size_bytes": 900, "media_type": "image/png"});
     two.icon = serde_json::from_value(asset).expect("an asset");
     two.screenshots.extend(two.icon.clone());
     two.origin.endpoints.extend(origin().endpoints);
@@ -73,7 +74,9 @@ fn statements(here: &Path) {
         let file = here.join("../apps").join(app).join("manifest.yml");
         let yaml = std::fs::read_to_string(file).expect("the apps are here");
         let mut draft = common::draft(key.did(), 1);
-        draft.manifest = archy_registry::manifest::parse(&yaml).expect("it ships").manifest;
+        draft.manifest = archy_registry::manifest::parse(&yaml)
+            .expect("it ships")
+            .manifest;
         draft.manifest.app.icon = None;
         draft.manifest.app.screenshots.clear();
         draft.manifest.app.description.truncate(60);
@@ -82,7 +85,12 @@ fn statements(here: &Path) {
         let signed = archy_registry::release::assemble(draft)
             .map(|release| sign(&release, &key, now()).expect("a release can be signed"));
         if let Ok(signed) = signed {
-            write(here, "release", &format!("seed-{app}"), &without_proof(&signed));
+            write(
+                here,
+                "release",
+                &format!("seed-{app}"),
+                &without_proof(&signed),
+            );
         }
     }
     let (_, signed) = announce(&key, &verified, now());
@@ -150,8 +158,45 @@ fn key_states(here: &Path) {
         line.push(b'\n');
         line
     };
-    let rotation = [line(b'0', &first), line(b'1', &rotated), line(b'1', &revoked)].concat();
+    let rotation = [
+        line(b'0', &first),
+        line(b'1', &rotated),
+        line(b'1', &revoked),
+    ]
+    .concat();
     let renewal = [line(b'0', &first), line(b'0', &renewed)].concat();
+    let hear = |signers: &str, parent: u8, state: &KeyState| {
+        let mut heard = signers.as_bytes().to_vec();
+        heard.push(b' ');
+        heard.extend(line(parent, state));
+        heard
+    };
+    let mut stolen = renewed.clone();
+    stolen.created = now() + SignedDuration::from_mins(1);
+    let mut stopped = stolen.clone();
+    stopped.keys.clear();
+    let rivals = [
+        hear("0", b'0', &first),
+        hear("0", b'0', &stolen),
+        hear("0", b'0', &stopped),
+        hear("1", b'0', &rotated),
+        hear("1", b'3', &revoked),
+    ];
+    write(here, "key_chain", "seed-rivals", &rivals.concat());
+    let mut shared = first.clone();
+    shared
+        .next
+        .push(archy_registry::key_state::commitment(&key(3).did()));
+    let mut by_two = rotated.clone();
+    by_two.keys.push(key(3).did());
+    by_two.next.clear();
+    by_two.threshold = 2;
+    let together = [hear("0", b'0', &shared), hear("12", b'0', &by_two)].concat();
+    write(here, "key_chain", "seed-two-of-two", &together);
+    let chain = archy_registry::key_state::chain::join(&[sign(&first, &first_key, now())
+        .expect("a state can be signed")
+        .bytes]);
+    write(here, "key_chain", "seed-chain", &chain);
     write(here, "key_state", "seed-rotation", &rotation);
     write(here, "key_state", "seed-renewal", &renewal);
 }
@@ -163,9 +208,56 @@ fn messages(here: &Path) {
         "content": "{}", "sig": "cd".repeat(64),
     });
     write(here, "event", "seed", event.to_string().as_bytes());
+    let did = key(1).did().to_string();
+    let opinions = [
+        (
+            30_000,
+            json!([
+                ["d", "archy:reviewers"],
+                ["t", "archy"],
+                ["p", "ab".repeat(32)],
+                ["p", "cd".repeat(32)]
+            ]),
+        ),
+        (
+            1985,
+            json!([
+                ["t", "archy"],
+                ["L", "archy"],
+                ["l", "caution", "archy"],
+                ["r", did],
+                ["r", format!("{did}/site")]
+            ]),
+        ),
+        (
+            1984,
+            json!([
+                ["t", "archy"],
+                ["p", "ab".repeat(32), "malware"],
+                ["r", did]
+            ]),
+        ),
+    ];
+    for (kind, tags) in opinions {
+        let mut said = event.clone();
+        said["kind"] = kind.into();
+        said["tags"] = tags;
+        said["content"] = "words".into();
+        write(
+            here,
+            "event",
+            &format!("seed-{kind}"),
+            said.to_string().as_bytes(),
+        );
+    }
     write(here, "event", "seed-subject", b"archy:app:site");
     write(here, "event", "seed-identity", b"archy:identity");
-    write(here, "event", "seed-url", b"wss://relay.example.org:7777/path");
+    write(
+        here,
+        "event",
+        "seed-url",
+        b"wss://relay.example.org:7777/path",
+    );
     let filter = json!({"ids": ["00".repeat(32)], "authors": ["ab".repeat(32)], "kinds": [30_078], "#t": ["archy"], "since": 1, "until": 2, "limit": 3});
     let messages = [
         json!(["EVENT", "page-0", event]),

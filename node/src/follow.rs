@@ -227,10 +227,13 @@ impl Follow {
         let pubkey = heard.pubkey.to_string();
         if ends_with(&heard.content, state.hash()) && state.binds_nostr(&pubkey, now) {
             let linked = trust::Event::NostrLinked { pubkey };
-            self.store
-                .record(publisher, &linked, now)
-                .await
-                .map_err(|error| explain::of_store(&error))?;
+            let recorded = self.store.record(publisher, &linked, now).await;
+            if recorded
+                .map_err(|error| explain::of_store(&error))?
+                .is_some()
+            {
+                self.hub.send(Event::Catalog);
+            }
         }
         Ok(())
     }
@@ -251,12 +254,13 @@ impl Follow {
         if let Some(refused) = refused {
             return Err(over_quota(refused));
         }
-        let state = self
+        let keys = self
             .store
-            .key_state(&app.publisher)
+            .key_history(&app.publisher)
             .await
             .map_err(|error| explain::of_store(&error))?;
-        let announcement = announcement::verify(&heard.content, &state, now)
+        // With the whole history, so that a refusal tells a key of the past from a stranger's.
+        let (announcement, _) = announcement::verify_seen(&heard.content, &keys, None, now)
             .map_err(|error| explain::of_announcement(&error))?;
         check_label(&announcement, &app.slug)?;
         Ok(announcement)
@@ -379,7 +383,10 @@ pub fn judge(admission: Admission, seq: u64) -> Result<bool, Problem> {
         }
         Admission::Frozen { since } => Err(problem(
             "frozen",
-            format!("The publisher contradicted itself on {since}; nothing of it is followed"),
+            format!(
+                "The publisher contradicted itself on {}; nothing of it is followed",
+                explain::day(since)
+            ),
             "Look for news of the publisher; what runs already goes on running",
         )),
         Admission::OverQuota(refused) => Err(over_quota(refused)),

@@ -10,6 +10,7 @@ use archy_registry::statement::StatementError;
 use archy_registry::store::{AdmitKeyStateError, StoreError};
 use archy_swarm::FetchError;
 use archy_swarm::fetch::ProviderReport;
+use jiff::Timestamp;
 
 use crate::api::problem as new;
 use crate::api::types::Problem;
@@ -103,6 +104,11 @@ pub fn of_key_state(error: &AdmitKeyStateError) -> Problem {
     }
 }
 
+/// Writes a date as people do, in UTC: `21 November 2026`.
+pub fn day(at: Timestamp) -> String {
+    at.strftime("%-d %B %Y").to_string()
+}
+
 /// Says what a statement's standing with its publisher's keys means; `None` when there is nothing to say.
 pub fn of_standing(standing: Standing) -> Option<Problem> {
     let (kind, message, hint) = match standing {
@@ -110,19 +116,26 @@ pub fn of_standing(standing: Standing) -> Option<Problem> {
         Standing::KeyChanged { since } => (
             "keyChanged",
             format!(
-                "The publisher replaced its keys on {since}, and this version was signed by a key from before: \
-                 perhaps a stolen one"
+                "The publisher replaced its keys on {}, and this version was signed by a key from before: \
+                 perhaps a stolen one",
+                day(since)
             ),
             "Wait for a release that the publisher's new key signs; what runs already goes on running",
         ),
         Standing::Revoked { since } | Standing::SeenBeforeRevocation { since } => (
             "revoked",
-            format!("The publisher revoked its keys on {since}: perhaps they were stolen"),
+            format!(
+                "The publisher revoked its keys on {}: perhaps they were stolen",
+                day(since)
+            ),
             "Look for news of the publisher; what runs already goes on running",
         ),
         Standing::KeysExpired { since } => (
             "keysExpired",
-            format!("The publisher's keys were valid until {since} and were not renewed"),
+            format!(
+                "The publisher's keys were valid until {} and were not renewed",
+                day(since)
+            ),
             "Wait until the publisher renews its keys; what runs already goes on running",
         ),
     };
@@ -198,7 +211,7 @@ fn of_statement(what: &str, error: &StatementError) -> Problem {
         ),
         StatementError::Expired { expires } => (
             "expired",
-            format!("The {what} expired on {expires}"),
+            format!("The {what} expired on {}", day(*expires)),
             "Wait until the publisher announces it again",
         ),
         StatementError::Future { .. } | StatementError::Proof(ProofError::Future { .. }) => (

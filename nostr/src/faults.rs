@@ -8,6 +8,9 @@ pub use relay::{BadRelay, Reply, Script, all, eose, event_reply, nothing, once};
 pub use script::Fault;
 
 use crate::message::{ClientMessage, RelayMessage};
+use crate::sdk::Authentic;
+use crate::topic::{self, Message};
+use crate::url::RelayUrl;
 
 /// Reads what a relay says and writes it again; `None` when it is no message of a relay.
 pub fn relay_message(text: &str) -> Option<String> {
@@ -21,4 +24,10 @@ pub fn client_message(text: &str) -> Option<String> {
     ClientMessage::parse(text)
         .ok()
         .map(|message| message.to_text())
+}
+
+/// Judges an event as a follower does at `now` (seconds since 1970); `None` when it hands nothing on.
+pub fn handed_on(relay: RelayUrl, event: Authentic, now: u64) -> Option<Message> {
+    let wanted = topic::check(&event, now).ok()?;
+    Message::new(relay, wanted, event)
 }

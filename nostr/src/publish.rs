@@ -1,5 +1,6 @@
 //! Puts an event on every relay at once and reports what each one answered.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -100,9 +101,9 @@ pub async fn publish(
     draft: &Draft,
     options: &PublishOptions,
 ) -> Result<PublishReport, PublishError> {
-    let mut relays = relays.to_vec();
-    relays.sort();
-    relays.dedup();
+    // Each once, told in the order in which they were named.
+    let mut named = BTreeSet::new();
+    let relays: Vec<&RelayUrl> = relays.iter().filter(|relay| named.insert(*relay)).collect();
     if relays.is_empty() {
         return Err(PublishError::NoRelays);
     }
@@ -113,7 +114,7 @@ pub async fn publish(
     let mut peers = join_all(
         relays
             .into_iter()
-            .map(|relay| Peer::open(relay, current.as_ref(), options.patience)),
+            .map(|relay| Peer::open(relay.clone(), current.as_ref(), options.patience)),
     )
     .await;
     let created_at = date(&peers, now)?;

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use archy_nostr::RelayUrl;
 use archy_registry::release::Platform;
-use archy_registry::{Blake3Hash, Slug};
+use archy_registry::{Blake3Hash, Did, Slug};
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 
-use crate::app::AppName;
+use crate::app::{AppName, PublisherName};
 use crate::publish::source::ImageArgument;
 
 pub mod registry;
@@ -80,6 +80,14 @@ pub enum Command {
     App(AppCommand),
     /// Sign an app, serve it from your node and announce it
     Publish(PublishArgs),
+    /// Sign what another of your publisher's keys has signed: a release, or a key state
+    Cosign {
+        /// The file that waits for signatures
+        file: PathBuf,
+        /// Your key
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
     /// Announce what you published again; an announcement lasts 30 days
     Announce(AnnounceArgs),
     /// Find apps
@@ -111,9 +119,125 @@ pub enum Command {
     /// Show or cancel what the node is doing
     #[command(subcommand)]
     Job(JobCommand),
+    /// See how far the node trusts a publisher and why, and say what you think of it
+    #[command(subcommand)]
+    Trust(TrustCommand),
+    /// See or set what the node may show, install and update by itself
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Set up the node on this machine
     #[command(subcommand)]
     Node(NodeCommand),
+}
+
+/// `archy trust …`; a publisher is named by its DID or by an app of it
+#[derive(Debug, Subcommand)]
+pub enum TrustCommand {
+    /// Show the score, its reasons with their evidence, and what would change it
+    Show {
+        /// did:key:…, did:key:…/app or app
+        publisher: PublisherName,
+    },
+    /// Vouch for a publisher on this node
+    Pin {
+        /// did:key:…, did:key:…/app or app
+        publisher: PublisherName,
+    },
+    /// Take that back
+    Unpin {
+        /// did:key:…, did:key:…/app or app
+        publisher: PublisherName,
+    },
+    /// Want nothing of a publisher: its apps are neither listed nor installed
+    Block {
+        /// did:key:…, did:key:…/app or app
+        publisher: PublisherName,
+    },
+    /// Lift a block
+    Unblock {
+        /// did:key:…, did:key:…/app or app
+        publisher: PublisherName,
+    },
+    /// Complain about a publisher's app
+    Report(ReportArgs),
+    /// Say what you think of a publisher
+    Vouch(VouchArgs),
+    /// Show all that the node saw of a publisher, the newest first
+    History {
+        /// did:key:…, did:key:…/app or app
+        publisher: PublisherName,
+        /// At most so many rows
+        #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+        limit: u32,
+        /// Go on where an earlier page ended
+        #[arg(long, value_name = "PLACE")]
+        before: Option<String>,
+    },
+    /// List the reviewers whose word counts here
+    Reviewers,
+    /// Let a reviewer's word count here
+    Reviewer {
+        /// Their Nostr pubkey, 64 hexadecimal digits
+        pubkey: String,
+        /// Let it count no longer
+        #[arg(long)]
+        remove: bool,
+        /// Tell others the whole list as it is then, over the relays
+        #[arg(long)]
+        public: bool,
+    },
+}
+
+/// `archy trust report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// did:key:…, did:key:…/app or app
+    pub publisher: PublisherName,
+    /// In your words
+    pub text: Vec<String>,
+    /// What is wrong
+    #[arg(long, value_parser = ["malware", "broken", "spam", "other"], default_value = "other")]
+    pub kind: String,
+    /// Tell others as well, over the relays
+    #[arg(long)]
+    pub public: bool,
+}
+
+/// `archy trust vouch`
+#[derive(Debug, Args)]
+pub struct VouchArgs {
+    /// did:key:…, did:key:…/app or app
+    pub publisher: PublisherName,
+    /// In your words
+    pub text: Vec<String>,
+    /// What you think
+    #[arg(long, value_parser = ["recommend", "caution", "withdrawn"], default_value = "recommend")]
+    pub opinion: String,
+    /// Tell others as well, over the relays
+    #[arg(long)]
+    pub public: bool,
+}
+
+/// `archy policy …`
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Show it, with the publishers that you pinned and blocked
+    Show,
+    /// Change what is named, leave the rest
+    Set {
+        /// Points that a publisher needs for its apps to be listed
+        #[arg(long, value_name = "POINTS", value_parser = clap::value_parser!(u32).range(0..=100))]
+        show: Option<u32>,
+        /// Points that a publisher needs for an app to be installed
+        #[arg(long, value_name = "POINTS", value_parser = clap::value_parser!(u32).range(0..=100))]
+        install: Option<u32>,
+        /// Points that a publisher needs for an app to be updated without asking
+        #[arg(long, value_name = "POINTS", value_parser = clap::value_parser!(u32).range(0..=100))]
+        update: Option<u32>,
+        /// Valid signatures that a release needs
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=16))]
+        signatures: Option<u32>,
+    },
 }
 
 /// `archy identity …`
@@ -128,13 +252,9 @@ pub enum IdentityCommand {
     /// Show who you are
     Show,
     /// Sign your key state again, before it expires
-    Renew,
+    Renew(CosignArgs),
     /// Replace your key by the next one, and make a new next one
-    Rotate {
-        /// The file of the next key [default: next.key in the folder of your keys]
-        #[arg(long, value_name = "FILE")]
-        next_key: Option<PathBuf>,
-    },
+    Rotate(RotateArgs),
     /// End your keys: nobody installs anything of yours until the next key takes over
     Revoke {
         /// Sign with the next key, which a thief of your key cannot overrule
@@ -148,6 +268,22 @@ pub enum IdentityCommand {
     Recover(RecoverArgs),
     /// Let a Nostr key announce for you, or no longer
     LinkNostr(LinkNostrArgs),
+    /// Take up a change of your keys that others have signed too
+    Accept {
+        /// The file that waited for signatures
+        file: PathBuf,
+    },
+    /// Show the public half of a key file, or make one to sign with others
+    Key {
+        /// The key file
+        file: PathBuf,
+        /// Make it
+        #[arg(long)]
+        new: bool,
+        /// Keep it behind a passphrase
+        #[arg(long, requires = "new")]
+        encrypt: bool,
+    },
     /// Copy your public key states into a new folder
     Export {
         /// The folder to make
@@ -164,12 +300,40 @@ pub enum IdentityCommand {
     },
 }
 
-/// `archy identity recover`
+/// Keys of others that sign too.
 #[derive(Debug, Args)]
-pub struct RecoverArgs {
+pub struct CosignArgs {
+    /// Sign with this key as well, for a publisher of several keys
+    #[arg(long = "cosign-with", value_name = "FILE")]
+    pub cosigners: Vec<PathBuf>,
+}
+
+/// `archy identity rotate`
+#[derive(Debug, Args)]
+pub struct RotateArgs {
     /// The file of the next key [default: next.key in the folder of your keys]
     #[arg(long, value_name = "FILE")]
     pub next_key: Option<PathBuf>,
+    /// A key of somebody else that signs from now on, which your keys committed to before
+    #[arg(long = "key", value_name = "DID")]
+    pub others: Vec<Did>,
+    /// How many of the keys sign a release together
+    #[arg(long, value_name = "K")]
+    pub threshold: Option<u32>,
+    /// A key of somebody else that may take over at the next rotation
+    #[arg(long = "commit", value_name = "DID")]
+    pub commit: Vec<Did>,
+    /// Who signs too
+    #[command(flatten)]
+    pub cosign: CosignArgs,
+}
+
+/// `archy identity recover`
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// The keys
+    #[command(flatten)]
+    pub rotate: RotateArgs,
     /// Count an app's releases anew from here [default: for every app published from this folder, the number
     /// after its last release]
     #[arg(long = "floor", value_name = "APP=N", value_parser = parse_floor)]
@@ -199,6 +363,9 @@ pub struct LinkNostrArgs {
     /// Until when [default: 5 years from now]
     #[arg(long, value_name = "DATE", conflicts_with = "remove")]
     pub expires: Option<Timestamp>,
+    /// Who signs too
+    #[command(flatten)]
+    pub cosign: CosignArgs,
 }
 
 /// `archy app …`
@@ -254,6 +421,12 @@ pub struct PublishArgs {
     /// List the app in other Nostr app stores too (NIP-82)
     #[arg(long)]
     pub nip82: bool,
+    /// Publish this release, which waited until others had signed it
+    #[arg(long, value_name = "FILE", conflicts_with = "cosigners")]
+    pub release: Option<PathBuf>,
+    /// Who signs too
+    #[command(flatten)]
+    pub cosign: CosignArgs,
     /// Do everything up to signing, send nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -293,18 +466,34 @@ pub struct AnnounceArgs {
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
     /// Search the node's catalog
-    Search {
-        /// Words to look for; none lists everything
-        words: Vec<String>,
-        /// Only this category
-        #[arg(long)]
-        category: Option<String>,
-    },
+    Search(SearchArgs),
     /// Show an app, its publisher and what it may do
     Show {
         /// did:key:…/app, or just app where only one publisher has it
         app: AppName,
     },
+}
+
+/// `archy store search`
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// Words to look for; none lists everything
+    pub words: Vec<String>,
+    /// Only this category
+    #[arg(long)]
+    pub category: Option<String>,
+    /// Only apps for machines of this kind, such as arm64
+    #[arg(long, value_name = "NAME")]
+    pub architecture: Option<String>,
+    /// Only publishers with at least so many points
+    #[arg(long, value_name = "POINTS", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub points: Option<u32>,
+    /// Only apps that need no such right; may be given several times
+    #[arg(long, value_name = "RIGHT", value_parser = ["network", "device", "capability"])]
+    pub without: Vec<String>,
+    /// In which order
+    #[arg(long, value_parser = ["relevance", "name", "newest", "score"], default_value = "relevance")]
+    pub sort: String,
 }
 
 /// `archy install`

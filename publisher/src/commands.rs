@@ -14,14 +14,17 @@ use crate::output::Output;
 mod announce;
 mod app;
 mod catalog;
+mod cosign;
 mod identity;
 mod instance;
 mod job;
 mod node;
+mod policy;
 mod publish;
 mod registry;
 mod status;
 mod store;
+mod trust;
 
 /// What every command may need.
 struct Context<'a> {
@@ -74,6 +77,7 @@ pub(crate) async fn run(
         Command::Identity(command) => identity::run(&context, &command).await,
         Command::App(command) => app::run(&context, &command),
         Command::Publish(arguments) => publish::run(&context, &arguments).await,
+        Command::Cosign { file, key } => cosign::run(&context, &file, &key),
         Command::Announce(arguments) => announce::run(&context, &arguments).await,
         Command::Store(command) => store::run(&context, &command).await,
         Command::Registry(command) => registry::run(&context, &command).await,
@@ -89,6 +93,8 @@ pub(crate) async fn run(
         }
         Command::Logs(arguments) => instance::logs(&context, &arguments).await,
         Command::Job(command) => job::run(&context, &command).await,
+        Command::Trust(command) => trust::run(&context, &command).await,
+        Command::Policy(command) => policy::run(&context, &command).await,
         Command::Node(command) => node::run(&context, &command).await,
     }
 }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::failure::Failure;
 
 pub mod change;
-mod files;
+pub mod files;
 pub mod passphrase;
 
 pub use files::export;
@@ -235,7 +235,12 @@ fn fill(dir: &Path, passphrase: Option<&Passphrase>, now: Timestamp) -> Result<(
     files::write_states(dir, &[signed.bytes])
 }
 
-fn save_key(key: &SigningKey, path: &Path, passphrase: Option<&Passphrase>) -> Result<(), Failure> {
+/// Writes a new key file, behind `passphrase` if there is one.
+pub(crate) fn save_key(
+    key: &SigningKey,
+    path: &Path,
+    passphrase: Option<&Passphrase>,
+) -> Result<(), Failure> {
     match passphrase {
         Some(passphrase) => key_file::save_new(key, path, passphrase, Cost::default())?,
         None => key.save_new(path)?,

@@ -9,6 +9,7 @@ pub mod app;
 pub mod catalog;
 pub mod cli;
 mod commands;
+pub mod cosign;
 pub mod environment;
 pub mod failure;
 pub mod identity;

@@ -7,15 +7,18 @@ use std::path::{Path, PathBuf};
 use archy_nostr::{BunkerUrl, RelayUrl};
 use archy_orchestrator::quadlet;
 use archy_registry::announcement::{self, Announcement};
-use archy_registry::release::{self, Draft, Endpoint, Origin, Platform, Release};
+use archy_registry::release::{self, Draft, Endpoint, Origin, Platform, Release, ReleaseError};
+use archy_registry::statement::StatementError;
 use archy_registry::{Did, Signed, Slug, Verified, sign};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::app::App;
+use crate::cosign::sign_with;
 use crate::failure::Failure;
-use crate::identity::Identity;
+use crate::identity::change::{Keys, Waiting};
 use crate::identity::passphrase::Passphrases;
+use crate::identity::{Identity, files};
 use crate::node::Node;
 use crate::node::types::{AppRef, PublishState};
 use crate::output::Output;
@@ -58,6 +61,10 @@ pub struct Request<'a> {
     pub nostr_signer: Option<&'a BunkerUrl>,
     /// Lists the release in other Nostr app stores too.
     pub nip82: bool,
+    /// A release that waited until others had signed it, instead of a new one.
+    pub release: Option<&'a Path>,
+    /// Files of keys that sign the release beside the publisher's own.
+    pub cosigners: &'a [PathBuf],
     /// Podman's REST socket.
     pub podman_socket: PathBuf,
     /// For images on their way.
@@ -133,19 +140,26 @@ pub async fn prepare(
     };
 
     let images = pack::all(request, &sources, output).await?;
-    let ledger = ledger::Ledger::new(request.identity_dir);
-    let seq = if dry_run {
-        ledger.next(&slug, state.highest_seq)?
-    } else {
-        ledger.take(&slug, state.highest_seq)?
+    let (release, signed) = match request.release {
+        Some(file) => take_up(file, &identity, &app, &images)?,
+        None => {
+            let ledger = ledger::Ledger::new(request.identity_dir);
+            let seq = if dry_run {
+                ledger.next(&slug, state.highest_seq)?
+            } else {
+                ledger.take(&slug, state.highest_seq)?
+            };
+            let draft = draft(&identity, &app, &images, seq, Timestamp::now(), origin);
+            sign_release(request, &identity, draft, dry_run)?
+        }
     };
-    let (release, signed) = make(&identity, &app, &images, seq, origin)?;
     output.progress(format_args!(
-        "signed {} {} as release {} ({}, release {seq})",
+        "signed {} {} as release {} ({}, release {})",
         slug,
         app.manifest.app.version,
         release.hash(),
         identity.did(),
+        release.seq,
     ));
     Ok(Prepared {
         identity,
@@ -287,31 +301,97 @@ fn app_ref(publisher: Did, slug: &Slug) -> AppRef {
     }
 }
 
-/// Assembles and signs a release, and verifies it as every node will.
-pub(crate) fn make(
+/// Puts a release together.
+pub(crate) fn draft(
     identity: &Identity,
     app: &App,
     images: &[PackedImage],
     seq: u64,
+    created: Timestamp,
     origin: Origin,
-) -> Result<(Verified<Release>, Signed), Failure> {
-    let now = Timestamp::now();
+) -> Draft {
     let images = images.iter().map(PackedImage::image).collect();
-    let mut draft = Draft::new(
-        identity.did(),
-        seq,
-        now,
-        app.manifest.clone(),
-        images,
-        origin,
-    );
+    let manifest = app.manifest.clone();
+    let mut draft = Draft::new(identity.did(), seq, created, manifest, images, origin);
     draft.icon = app.icon.as_ref().map(|file| file.asset.clone());
     draft.screenshots = app
         .screenshots
         .iter()
         .map(|file| file.asset.clone())
         .collect();
-    let signed = sign(&release::assemble(draft)?, &identity.key, now)?;
-    let release = release::verify(&signed.bytes, &identity.state, now)?;
+    draft
+}
+
+/// Signs a release and verifies it as every node will. Puts it aside when it takes the keys of others too.
+pub(crate) fn sign_release(
+    request: &Request<'_>,
+    identity: &Identity,
+    draft: Draft,
+    dry_run: bool,
+) -> Result<(Verified<Release>, Signed), Failure> {
+    let now = draft.created;
+    let keys = Keys {
+        passphrases: request.passphrases,
+        cosigners: request.cosigners,
+    };
+    let name = format!("{}-{}.json", draft.manifest.app.id, draft.seq);
+    let signed = sign_with(
+        &release::assemble(draft)?,
+        &identity.key,
+        &keys.others()?,
+        now,
+    )?;
+    match release::verify(&signed.bytes, &identity.state, now) {
+        Ok(release) => Ok((release, signed)),
+        Err(ReleaseError::Statement(StatementError::Proofs { found, required }))
+            if found < required && !dry_run =>
+        {
+            let file = files::write_pending(request.identity_dir, &name, &signed.bytes)?;
+            let waiting = Waiting {
+                file,
+                found,
+                required,
+            };
+            let again = format!("archy publish {} --release", request.dir.display());
+            Err(waiting.failure("the release", &again))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads a release that others have signed too: it must be what would be published now, and be enough signed.
+fn take_up(
+    file: &Path,
+    identity: &Identity,
+    app: &App,
+    images: &[PackedImage],
+) -> Result<(Verified<Release>, Signed), Failure> {
+    let bytes = std::fs::read(file).map_err(|error| Failure::file("read", file, &error))?;
+    let release = release::verify(&bytes, &identity.state, Timestamp::now())?;
+    let expected = Draft {
+        expires: release.expires,
+        ..draft(
+            identity,
+            app,
+            images,
+            release.seq,
+            release.created,
+            release.origin.clone(),
+        )
+    };
+    if release::assemble(expected)? != *release {
+        return Err(Failure::refused(
+            "notThis",
+            format!(
+                "the folder or its images are not those that {} was signed for",
+                file.display()
+            ),
+        )
+        .hint("Restore them, or have a new release signed: archy publish"));
+    }
+    let signed = Signed {
+        hash: release.hash(),
+        bytes,
+    };
     Ok((release, signed))
 }

@@ -197,7 +197,7 @@ pub fn verify(
     let (announcement, signers, hash) = open(bytes, now)?;
     statement::authorise(&signers, 1, announcement.publisher, state)?;
     statement::check_keys_unexpired(state, now)?;
-    check_whole(announcement, hash, state, now)
+    check_whole(announcement, signers, hash, state, now)
 }
 
 /// Checks an announcement against all that is known of its publisher's keys, as
@@ -220,7 +220,7 @@ pub fn verify_seen(
         required: |_| 1,
     };
     let (standing, state) = keys.judge(&signed, &announcement.slug, first_seen, now)?;
-    let whole = check_whole(announcement, hash, state, now)?;
+    let whole = check_whole(announcement, signers, hash, state, now)?;
     Ok((whole, standing))
 }
 
@@ -245,6 +245,7 @@ fn open(
 
 fn check_whole(
     announcement: Announcement,
+    signers: Vec<Did>,
     hash: Blake3Hash,
     state: &KeyState,
     now: Timestamp,
@@ -268,7 +269,7 @@ fn check_whole(
         });
     }
     statement::check_unexpired(announcement.expires, now)?;
-    Ok(Verified::new(announcement, hash))
+    Ok(Verified::new(announcement, hash, signers))
 }
 
 /// The `type` of a card that this node made of a listed release.
@@ -294,7 +295,7 @@ pub(crate) fn listed(
     };
     let bytes = crate::json::canonical(&card)?;
     let hash = Blake3Hash::of(&bytes);
-    Ok((Verified::new(card, hash), bytes))
+    Ok((Verified::new(card, hash, release.signers().to_vec()), bytes))
 }
 
 /// Tells whether stored bytes are a card that [`listed`] made, so that the release is what proves it.

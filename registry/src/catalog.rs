@@ -219,7 +219,7 @@ impl Unverified<'_> {
                 complaint,
             }
         })?;
-        Ok(Verified::new(catalog, Blake3Hash::of(self.bytes)))
+        Ok(Verified::new(catalog, Blake3Hash::of(self.bytes), signers))
     }
 }
 

@@ -131,7 +131,7 @@ pub struct Sighting {
 pub struct Contradiction {
     /// Its number in the log.
     pub id: i64,
-    /// `release` or `key_state`.
+    /// `release`, or the name of a [`crate::key_state::Subject`].
     pub subject: String,
     /// The `seq` that both statements carry.
     pub seq: u64,

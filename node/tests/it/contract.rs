@@ -32,6 +32,8 @@ fn the_web_uis_types_have_not_drifted() {
         InstanceList Instance Health LogsParams Logs JobListParams JobParams Job NodeStatus Session
         ClaimParams LoginParams Event PublishState BlobsParams BlobsMissing BlobProvided
         RegistryList RegistryAddParams RegistryRemoveParams RegistryMoveParams RegistryTestParams RegistryTest
+        TrustParams TrustPage HistoryParams History PinParams BlockParams ReportParams VouchParams OpinionGiven
+        ReviewerParams Reviewers Policy PolicyPage
     );
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/src/api/types");
     let made = read(dir.path());

@@ -17,3 +17,4 @@ mod refusals;
 mod registries;
 mod rpc;
 mod streams;
+mod trust;

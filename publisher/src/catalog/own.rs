@@ -81,7 +81,10 @@ pub async fn release(
         }
     }
     let seq = Ledger::new(request.identity_dir).take(slug, None)?;
-    let (release, signed) = publish::make(identity, &app, &images, seq, Origin::default())?;
+    let (release, signed) = {
+        let draft = publish::draft(identity, &app, &images, seq, now, Origin::default());
+        publish::sign_release(request, identity, draft, true)?
+    };
     kept.keep(slug, &signed.bytes)?;
     output.progress(format_args!(
         "signed {slug} {} as release {seq}",

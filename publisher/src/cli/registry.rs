@@ -6,7 +6,7 @@ use archy_registry::release::Platform;
 use archy_registry::{Did, Slug};
 use clap::{Args, Subcommand};
 
-use super::parse_platform;
+use super::{CosignArgs, parse_platform};
 use crate::publish::source::ImageArgument;
 
 /// `archy catalog …`
@@ -52,6 +52,9 @@ pub struct CatalogBuildArgs {
     /// Sign releases for this platform only [default: every platform that all images have]
     #[arg(long = "platform", value_name = "OS/ARCH", value_parser = parse_platform)]
     pub platforms: Vec<Platform>,
+    /// Who signs those releases too
+    #[command(flatten)]
+    pub cosign: CosignArgs,
     /// For how many days it is news
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=90))]
     pub days: u16,

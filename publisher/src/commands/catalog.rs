@@ -111,6 +111,8 @@ async fn own_releases(
             passphrases: &context.passphrases,
             nostr_signer: None,
             nip82: false,
+            release: None,
+            cosigners: &arguments.cosign.cosigners,
             podman_socket: context.environment.podman_socket()?,
             work_dir: work.path().to_owned(),
         };

@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use archy_nostr::{Pubkey, RelayUrl};
-use archy_registry::key_state::NostrKey;
-use archy_registry::proof;
+use archy_registry::key_state::{NostrKey, commitment};
+use archy_registry::{SigningKey, proof};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::cli::{IdentityCommand, LinkNostrArgs, RecoverArgs};
+use crate::cli::{CosignArgs, IdentityCommand, LinkNostrArgs, RecoverArgs, RotateArgs};
 use crate::failure::Failure;
-use crate::identity::change::{self, Recovery};
-use crate::identity::{Identity, PublicIdentity, export, latest_expiry, next_key_path};
+use crate::identity::change::{self, Change, Keys, Recovery, Rotation};
+use crate::identity::{Identity, PublicIdentity, export, latest_expiry, next_key_path, save_key};
 use crate::node::types::{AppRef, PublishState};
 use crate::publish::announce;
 use crate::publish::ledger::Ledger;
@@ -38,15 +38,26 @@ pub(super) async fn run(context: &Context<'_>, command: &IdentityCommand) -> Res
             show(context, &dir, now, None)
         }
         IdentityCommand::Show => show(context, &dir, now, None),
-        IdentityCommand::Renew => {
-            change::renew(&load()?, secrets, now)?;
+        IdentityCommand::Renew(cosign) => {
+            made(change::renew(&load()?, keys(context, cosign), now)?)?;
             changed("signed your key state again")
         }
-        IdentityCommand::Rotate { next_key } => {
-            let next = change::rotate(&load()?, secrets, next_key.as_deref(), None, now)?;
-            tell_next_key(context, &next);
+        IdentityCommand::Rotate(arguments) => {
+            let rotation = rotation(arguments);
+            made(change::rotate(
+                &load()?,
+                keys(context, &arguments.cosign),
+                &rotation,
+                now,
+            )?)?;
+            tell_next_key(context, &next_key_path(&dir));
             changed("replaced your key by the next one")
         }
+        IdentityCommand::Accept { file } => {
+            change::accept(&load()?, secrets, file, now)?;
+            changed("took up the change that others have signed")
+        }
+        IdentityCommand::Key { file, new, encrypt } => key(context, file, *new, *encrypt),
         IdentityCommand::Revoke { next_key, yes } => {
             if !yes {
                 return Err(Failure::usage(
@@ -57,15 +68,18 @@ pub(super) async fn run(context: &Context<'_>, command: &IdentityCommand) -> Res
                     "With the next key, `archy identity recover` does more: you go on publishing",
                 ));
             }
-            change::revoke(&load()?, secrets, next_key.as_deref(), now)?;
+            made(change::revoke(&load()?, secrets, next_key.as_deref(), now)?)?;
             changed("revoked your keys")
         }
         IdentityCommand::Recover(arguments) => {
             let identity = load()?;
-            let recovery = recovery(&identity, arguments)?;
-            let next_key = arguments.next_key.as_deref();
-            let next = change::rotate(&identity, secrets, next_key, Some(&recovery), now)?;
-            tell_next_key(context, &next);
+            let rotation = Rotation {
+                recovery: Some(recovery(&identity, arguments)?),
+                ..rotation(&arguments.rotate)
+            };
+            let keys = keys(context, &arguments.rotate.cosign);
+            made(change::rotate(&identity, keys, &rotation, now)?)?;
+            tell_next_key(context, &next_key_path(&dir));
             changed("replaced your key by the next one and ended what the old one signed")
         }
         IdentityCommand::LinkNostr(arguments) => {
@@ -90,6 +104,48 @@ pub(super) async fn run(context: &Context<'_>, command: &IdentityCommand) -> Res
         }
         IdentityCommand::Publish { relays } => publish(context, &load()?, relays).await,
     }
+}
+
+fn keys<'a>(context: &'a Context<'_>, cosign: &'a CosignArgs) -> Keys<'a> {
+    Keys {
+        passphrases: &context.passphrases,
+        cosigners: &cosign.cosigners,
+    }
+}
+
+fn rotation(arguments: &RotateArgs) -> Rotation<'_> {
+    Rotation {
+        next_key: arguments.next_key.as_deref(),
+        others: &arguments.others,
+        threshold: arguments.threshold,
+        commit: &arguments.commit,
+        recovery: None,
+    }
+}
+
+/// A change that takes more signatures has not been made yet.
+fn made(change: Change) -> Result<(), Failure> {
+    match change {
+        Change::Made => Ok(()),
+        Change::Waits(waiting) => Err(waiting.failure("the change", "archy identity accept")),
+    }
+}
+
+/// Shows the public half of a key, which is made first when it is `new`.
+fn key(context: &Context<'_>, file: &Path, new: bool, encrypt: bool) -> Result<(), Failure> {
+    let secrets = &context.passphrases;
+    let key = if new {
+        let passphrase = encrypt.then(|| secrets.choose()).transpose()?;
+        let key = SigningKey::generate()?;
+        save_key(&key, file, passphrase.as_ref())?;
+        key
+    } else {
+        secrets.load_key(file)?
+    };
+    let did = key.did();
+    let result = json!({ "key": did, "commitment": commitment(&did) });
+    context.output.result(&result, did.to_string());
+    Ok(())
 }
 
 fn recovery(identity: &PublicIdentity, arguments: &RecoverArgs) -> Result<Recovery, Failure> {
@@ -200,8 +256,14 @@ fn link(
         expires: proof::whole_seconds(expires),
     });
     let remove = remove.map(|pubkey| pubkey.to_string());
-    let secrets = &context.passphrases;
-    change::link_nostr(identity, secrets, binding, remove.as_deref(), now)
+    let keys = keys(context, &arguments.cosign);
+    made(change::link_nostr(
+        identity,
+        keys,
+        binding,
+        remove.as_deref(),
+        now,
+    )?)
 }
 
 async fn publish(

@@ -27,6 +27,8 @@ pub(super) async fn run(context: &Context<'_>, arguments: &PublishArgs) -> Resul
         passphrases: &context.passphrases,
         nostr_signer: nostr_signer.as_ref(),
         nip82: arguments.nip82,
+        release: arguments.release.as_deref(),
+        cosigners: &arguments.cosign.cosigners,
         podman_socket: context.environment.podman_socket()?,
         work_dir: work.path().to_owned(),
     };

@@ -168,7 +168,8 @@ impl From<Problem> for Failure {
             "signature" | "keyChanged" | "keysExpired" | "frozen" | "equivocation"
             | "wrongPublisher" | "wrongApp" | "rollback" | "revoked" | "keyState" | "expired"
             | "future" | "fastForward" | "wrongOperator" | "malformed" | "content" | "refused"
-            | "architecture" | "slugTaken" => Class::Refused,
+            | "blocked" | "policyScore" | "policySignatures" | "rightsGained" | "architecture"
+            | "slugTaken" => Class::Refused,
             _ => Class::Failed,
         };
         Self {

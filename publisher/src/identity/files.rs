@@ -22,8 +22,25 @@ pub(super) fn write_states(dir: &Path, states: &[Vec<u8>]) -> Result<(), Failure
     write_whole(dir, KEY_STATE, &chain::join(states))
 }
 
-fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-    let path = dir.join(name);
+/// Puts a statement aside until others have signed it; returns where it is.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write_pending(identity_dir: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, Failure> {
+    let dir = identity_dir.join("pending");
+    std::fs::create_dir_all(&dir).map_err(|error| Failure::file("write to", &dir, &error))?;
+    write_whole(&dir, name, bytes)?;
+    Ok(dir.join(name))
+}
+
+/// Writes the file `name` in `dir`, all or nothing.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write_whole(dir: &Path, name: impl AsRef<Path>, bytes: &[u8]) -> Result<(), Failure> {
+    let path = dir.join(name.as_ref());
     let write = || {
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         file.write_all(bytes)?;

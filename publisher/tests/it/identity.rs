@@ -12,14 +12,14 @@ use crate::person::Person;
 use crate::publish::{PUBLISH, believed, heard, publisher};
 
 /// Types a command that must work, and returns its JSON.
-async fn does(person: &Person, arguments: &[&str]) -> Value {
+pub(crate) async fn does(person: &Person, arguments: &[&str]) -> Value {
     let answer = person.types(&[&["--json"], arguments].concat()).await;
     assert_eq!(answer.code, 0, "{arguments:?}: {answer:?}");
     answer.json()
 }
 
 /// Types a command that must fail, and returns its exit code, kind and words.
-async fn fails(person: &Person, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) async fn fails(person: &Person, arguments: &[&str]) -> (i32, String, String) {
     let answer = person.types(&[&["--json"], arguments].concat()).await;
     let json = answer.json();
     let text = |name: &str| json[name].as_str().unwrap().to_owned();

@@ -6,6 +6,7 @@
 )]
 
 mod catalog;
+mod cosign;
 mod identity;
 mod image;
 mod node;
@@ -14,4 +15,5 @@ mod person;
 mod publish;
 mod shipped;
 mod signer;
+mod trust;
 mod words;

@@ -1,4 +1,5 @@
-//! The registry's figures: how fast announcements are verified and kept, and how fast 100 000 apps are searched.
+//! The registry's figures: how fast announcements are verified and kept, how soon one vote among a million shows in
+//! a score, and how fast 100 000 apps are searched.
 //!
 //! Prints a table and writes `target/bench/registry.json`: a list of `{name, value, unit, bound}`. What is
 //! compared is measured in turns within one run. Times are those that this process had a processor for, of
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+mod rescore;
 mod search;
 mod verify;
 
@@ -35,6 +37,7 @@ fn main() {
         .unwrap();
     let verify = runtime.block_on(verify::measure());
     let search = runtime.block_on(search::measure());
+    let rescore_ms = rescore::rescore_ms();
     let figure = |name, value, unit, bound| Figure {
         name,
         value,
@@ -52,6 +55,7 @@ fn main() {
         ),
         figure("pipeline_wall_us", verify.wall_us, "µs", None),
         figure("verify_bound_ratio", verify.ratio, "", Some(">= 0.6")),
+        figure("rescore_ms", rescore_ms, "ms", None),
         figure("search_apps", search.apps, "", None),
         figure("search_p50_ms", search.p50_ms, "ms", None),
         figure("search_p99_ms", search.p99_ms, "ms", Some("< 10")),

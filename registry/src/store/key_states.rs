@@ -98,6 +98,21 @@ impl Store {
         Ok((!states.is_empty()).then(|| key_state::chain::join(&states)))
     }
 
+    /// Returns the signed bytes of both statements of a contradiction, the one that was known first: the proof, to
+    /// show to others. `id` is [`crate::trust::Contradiction::id`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn contradiction(&self, id: i64) -> Result<Option<[Vec<u8>; 2]>, StoreError> {
+        let row: Option<(Vec<u8>, Vec<u8>)> =
+            sqlx::query_as("SELECT first, second FROM equivocations WHERE id = ?")
+                .bind(id)
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(row.map(|(first, second)| [first, second]))
+    }
+
     /// Checks a chain of key states, or one by itself, against those known of `publisher`, and keeps what is new.
     ///
     /// # Errors

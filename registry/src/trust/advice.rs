@@ -4,6 +4,7 @@ use super::experience::{Experience, VOTE};
 use super::reasons::list;
 use super::voices::Voices;
 use super::{CAP_UNPROVEN, Cap, Evidence, Reason, ReasonCode};
+use crate::key_state::Subject;
 
 /// What the sentences speak of.
 pub(super) struct Situation<'s> {
@@ -55,14 +56,30 @@ impl Situation<'_> {
                     .to_owned(),
             );
         }
-        if self.has(ReasonCode::Contradiction) {
-            sentences.push(
-                "Nothing lifts a contradiction: both statements are kept as proof, and the publisher can only \
-                 start anew under another identity"
-                    .to_owned(),
-            );
-        }
+        sentences.extend(self.settlement());
         sentences
+    }
+
+    /// What would settle the contradictions; the hardest to settle speaks for all.
+    fn settlement(&self) -> Option<String> {
+        let contradictions = &self.evidence.contradictions;
+        let about = |subject: Subject| {
+            let mut found = contradictions.iter();
+            found.any(|contradiction| contradiction.subject == subject.as_str())
+        };
+        let sentence = if contradictions.is_empty() {
+            return None;
+        } else if about(Subject::CommittedKeys) {
+            "Nothing lifts a contradiction of committed keys: both statements are kept as proof, and the publisher \
+             can only start anew under another identity"
+        } else if about(Subject::CurrentKeys) {
+            "A new key state by keys that the publisher committed to would settle which keys are its own; both \
+             statements stay on record"
+        } else {
+            "A new key state by keys that the publisher committed to, which takes the app's releases back, would \
+             settle it; both statements stay on record"
+        };
+        Some(sentence.to_owned())
     }
 
     fn more(&self, sentences: &mut Vec<String>) {

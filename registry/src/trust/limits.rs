@@ -7,6 +7,7 @@ use super::{
     CAP_REPORTED, CAP_REPORTED_TWICE, CAP_UNPROVEN, Cap, Event, Evidence, Reason, ReasonCode,
     Recorded, Verdict,
 };
+use crate::key_state::Subject;
 
 /// Lifts a negative sum to 0.
 pub(super) fn floor(reasons: &mut Vec<Reason>) {
@@ -104,7 +105,8 @@ pub(super) fn voided(evidence: &Evidence, reasons: &mut Vec<Reason>) -> Verdict 
     let mut contradictions: Vec<_> = evidence.contradictions.iter().collect();
     contradictions.sort_by_key(|contradiction| contradiction.id);
     if let Some(first) = contradictions.first() {
-        let what = if first.subject == "key_state" {
+        let about_keys = [Subject::CurrentKeys, Subject::CommittedKeys].map(Subject::as_str);
+        let what = if about_keys.contains(&first.subject.as_str()) {
             "key states"
         } else {
             "releases"

@@ -7,12 +7,14 @@ use archy_registry::announcement::{self, Announcement, AnnouncementError};
 use archy_registry::catalog::{self, Catalog};
 use archy_registry::id::EndpointId;
 use archy_registry::json::{self, JsonError};
-use archy_registry::key_state::{self, KeyHistory, KeyState, commitment};
+use archy_registry::key_state::{self, KeyHistory, KeyState, chain, commitment};
 use archy_registry::manifest::{self, Manifest, ManifestError};
 use archy_registry::proof::ProofError;
 use archy_registry::release::{self, Release};
 use archy_registry::statement::StatementError;
-use archy_registry::{AppId, Blake3Hash, Did, OciDigest, Signed, SigningKey, Slug, Verified, sign};
+use archy_registry::{
+    AppId, Blake3Hash, Did, OciDigest, Signed, SigningKey, Slug, Verified, add_proof, sign,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -22,11 +24,12 @@ use crate::common::{key, now};
 pub(crate) type Property = fn(&[u8]);
 
 /// Every target that the fuzzer knows, by the name of its corpus.
-pub(crate) const ALL: [(&str, Property); 7] = [
+pub(crate) const ALL: [(&str, Property); 8] = [
     ("names", names),
     ("json", json),
     ("manifest", manifest),
     ("key_state", key_state),
+    ("key_chain", key_chain),
     ("announcement", announcement),
     ("release", release),
     ("catalog", catalog),
@@ -135,6 +138,84 @@ pub(crate) fn key_state(input: &[u8]) {
         }
         previous = Some(state);
     }
+}
+
+/// Key states in any order of hearing, rivals among them: one a line, behind the digits of the keys that sign it, a
+/// space and the digit of the state before it. What counts is a chain that anybody can check from its beginning, and
+/// nobody without committed keys brought keys into it.
+pub(crate) fn key_chain(input: &[u8]) {
+    let publisher = KEYS[0].did();
+    let _ = chain::verify(input, publisher, now());
+    let _ = chain::claimed_publisher(input);
+    if let Ok(states) = chain::split(input)
+        && input.starts_with(b"[")
+    {
+        assert_eq!(chain::join(&states), input, "a chain has two spellings");
+    }
+    let mut history = KeyHistory::new(publisher);
+    let mut heard: Vec<(Vec<u8>, Timestamp)> = Vec::new();
+    for line in input.split(|byte| *byte == b'\n').take(8) {
+        let Some(bytes) = heard_state(line, &heard) else {
+            return;
+        };
+        let before = history.newest().hash();
+        let Ok(admitted) = history.admit(&[bytes], now()) else {
+            assert_eq!(history.newest().hash(), before, "a refused state counts");
+            assert_eq!(history.known_states().count(), heard.len() + 1);
+            continue;
+        };
+        assert_eq!(admitted.is_news, history.newest().hash() != before);
+        heard.extend(admitted.added.into_iter().map(|(_, bytes)| (bytes, now())));
+        assert_eq!(history.known_states().count(), heard.len() + 1);
+        holds(&history, &heard);
+    }
+}
+
+/// Signs one line of [`key_chain`].
+fn heard_state(line: &[u8], heard: &[(Vec<u8>, Timestamp)]) -> Option<Vec<u8>> {
+    let space = line.iter().take(5).position(|byte| *byte == b' ')?;
+    let (signers, rest) = line.split_at(space);
+    let (parent, document) = rest.get(1..)?.split_first()?;
+    let prev = heard.get(usize::from(parent.wrapping_sub(b'0')));
+    let prev = prev.map(|(bytes, _)| Blake3Hash::of(bytes));
+    let mut signers = signers
+        .iter()
+        .map(|digit| &KEYS[usize::from(*digit) % KEYS.len()]);
+    let first = resigned(document, signers.next()?, prev)?.bytes;
+    signers.try_fold(first, |bytes, signer| {
+        Some(add_proof(&bytes, signer, now()).ok()?.bytes)
+    })
+}
+
+/// Checks what must hold of every history.
+fn holds(history: &KeyHistory, heard: &[(Vec<u8>, Timestamp)]) {
+    let newest = history.newest().hash();
+    let mut before = KeyState::implicit(history.publisher());
+    let mut counted = Vec::new();
+    for state in history.counted_states() {
+        let committed = |key: &Did| before.next.contains(&commitment(key));
+        assert!(
+            state.keys == before.keys || state.keys.iter().all(committed),
+            "keys that nobody committed to count: {state:?}"
+        );
+        let of = |(bytes, _): &&(Vec<u8>, Timestamp)| Blake3Hash::of(bytes) == state.hash();
+        counted.push(&heard.iter().find(of).expect("what counts was heard").0);
+        before = state.clone();
+    }
+    if !counted.is_empty() {
+        let chain = chain::join(&counted);
+        let again = chain::verify(&chain, history.publisher(), now());
+        assert_eq!(
+            again.expect("what counts can be checked").newest().hash(),
+            newest
+        );
+    }
+    let again = KeyHistory::restore(history.publisher(), heard).expect("what was heard is kept");
+    assert_eq!(
+        again.newest().hash(),
+        newest,
+        "after a restart other keys count"
+    );
 }
 
 /// An announcement, behind the publisher's proof.

@@ -202,6 +202,27 @@ fn what_voids_a_score_leaves_nothing_and_says_why() {
         assert_eq!((score.micro_points, score.band), (0, Band::Refused));
         assert_eq!(score.reasons.last().unwrap().code, code);
     }
+    for (subject, what, advice) in [
+        (
+            "release",
+            "two different releases",
+            "takes the app's releases back",
+        ),
+        (
+            "key_state",
+            "two different key states",
+            "which keys are its own",
+        ),
+        ("rotation", "two different key states", "start anew"),
+    ] {
+        contradicted.contradictions[0].subject = subject.to_owned();
+        let score = score(&contradicted);
+        assert!(score.reasons.last().unwrap().text.contains(what));
+        let [change] = &score.would_change[..] else {
+            panic!("{:?}", score.would_change);
+        };
+        assert!(change.contains(advice), "{change}");
+    }
     let mut all = Evidence {
         is_revoked: true,
         ..contradicted
