@@ -24,10 +24,13 @@ use crate::database::{self, DatabaseError};
 use crate::follow::Follow;
 use crate::install::Installer;
 use crate::jobs::JobStore;
+use crate::judge::Judge;
 use crate::machine::Machine;
 use crate::node::Node;
+use crate::policy::{Policies, PolicyError};
 use crate::slot::Slot;
-use crate::wellbeing;
+use crate::voice::Voice;
+use crate::{scores, wellbeing};
 
 pub(crate) use parts::host_config;
 use stage::Stage;
@@ -62,6 +65,9 @@ pub enum DaemonError {
     /// Password and claim code.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// What the owner lets the node do.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The API's address.
     #[error("could not listen on {address}; change api.listen or stop what uses the port")]
     Listen {
@@ -111,6 +117,10 @@ impl Daemon {
         };
         let pool = database::open(&paths.node_db()).await?;
         let store = Store::open(&paths.registry_db()).await?;
+        let judge = Judge {
+            store: store.clone(),
+            policies: Arc::new(Policies::open(&paths.policy_file())?),
+        };
         let idle = Duration::from_secs(u64::from(config.api.session_idle_hours) * 3600);
         let auth = Auth::open(&paths.keys_dir(), pool.clone(), idle)?;
         let listener = TcpListener::bind(config.api.listen)
@@ -151,8 +161,10 @@ impl Daemon {
             publish_on: publish_on.subscribe(),
             own_relay: Slot::default(),
             components: Components::default(),
+            judge: judge.clone(),
+            voice: Voice::new(&paths.keys_dir()),
         };
-        for part in ["apps", "follower", "jobs", "swarm"] {
+        for part in ["apps", "follower", "jobs", scores::PART, "swarm"] {
             node.components.set(part, State::Starting);
         }
 
@@ -184,6 +196,7 @@ impl Daemon {
 
         let installer = Installer {
             store: store.clone(),
+            judge,
             swarm: swarm.clone(),
             machine: machine.clone(),
             follow: Arc::clone(&follow),
@@ -201,6 +214,15 @@ impl Daemon {
                 work.token(),
             ),
         );
+        let (scored, changes, parts, stop) = (
+            store.clone(),
+            hub.clone(),
+            node.components.clone(),
+            work.token(),
+        );
+        work.spawn(scores::PART, async move {
+            scores::keep(&scored, &changes, &parts, &stop).await;
+        });
         work.spawn(
             "events",
             parts::events(node.clone(), hub, job_events.subscribe(), work.token()),

@@ -227,10 +227,13 @@ impl Follow {
         let pubkey = heard.pubkey.to_string();
         if ends_with(&heard.content, state.hash()) && state.binds_nostr(&pubkey, now) {
             let linked = trust::Event::NostrLinked { pubkey };
-            self.store
-                .record(publisher, &linked, now)
-                .await
-                .map_err(|error| explain::of_store(&error))?;
+            let recorded = self.store.record(publisher, &linked, now).await;
+            if recorded
+                .map_err(|error| explain::of_store(&error))?
+                .is_some()
+            {
+                self.hub.send(Event::Catalog);
+            }
         }
         Ok(())
     }

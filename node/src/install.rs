@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use archy_registry::release::{Platform, Release};
 use archy_registry::store::CatalogEntry;
-use archy_registry::trust::{self, Band};
+use archy_registry::trust;
 use archy_registry::{AppId, Blake3Hash, Store, Verified};
 use archy_swarm::Swarm;
 use futures_util::future::BoxFuture;
@@ -21,7 +21,9 @@ use crate::api::types::{JobKind, JobPhase, Problem};
 use crate::api::{not_found, problem};
 use crate::follow::{self, Follow};
 use crate::jobs::{Context, Ending, Outcome, Worker};
+use crate::judge::Judge;
 use crate::machine::{Machine, MachineError};
+use crate::policy::Action;
 use crate::problem as explain;
 use crate::slot::Slot;
 use content::{app_tag, let_go};
@@ -33,6 +35,8 @@ const PHASES: usize = 32;
 pub struct Installer {
     /// What is installable, and what happened with it.
     pub store: Store,
+    /// Whether it may be installed.
+    pub judge: Judge,
     /// Where bytes come from.
     pub swarm: Slot<Swarm>,
     /// Where apps run.
@@ -144,9 +148,11 @@ impl Installer {
         let swarm = wait(context, self.swarm.ready()).await?;
         let entry = self.entry(app).await?;
         check_standing(&entry)?;
-        self.check_trust(app).await?;
+        // Before bytes are fetched for nothing, and again once the release's signatures can be counted.
+        self.check_policy(app, None).await?;
         let release = self.release(context, &swarm, &entry).await?;
         *known = Some(release.clone());
+        self.check_policy(app, Some(&release)).await?;
         machine.preflight(&release).await?;
         stop_if_asked(context)?;
 
@@ -215,27 +221,16 @@ impl Installer {
         })
     }
 
-    async fn check_trust(&self, app: &AppId) -> Result<(), Problem> {
-        let evidence = self
-            .store
-            .evidence(&app.publisher)
-            .await
-            .map_err(|error| explain::of_store(&error))?;
-        let score = trust::score(&evidence, Timestamp::now());
-        if score.band != Band::Refused {
-            return Ok(());
-        }
-        let mut refusal = problem(
-            "refused",
-            "Nothing of this publisher is installed here",
-            "The app's page says why, and what would change it",
-        );
-        refusal.details = score
-            .reasons
-            .into_iter()
-            .map(|reason| reason.text)
-            .collect();
-        Err(refusal)
+    async fn check_policy(
+        &self,
+        app: &AppId,
+        release: Option<&Verified<Release>>,
+    ) -> Result<(), Problem> {
+        let reputation = self
+            .judge
+            .reputation(&app.publisher, Timestamp::now())
+            .await?;
+        self.judge.decide(Action::Install, &reputation, release)
     }
 
     /// Gets the release that is wished for, if it may be installed.

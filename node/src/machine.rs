@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::types::{
-    ContainerInfo, InstanceState, InterfaceInfo, JobPhase, LogLine, Problem, Right,
+    ContainerInfo, InstanceState, InterfaceInfo, JobPhase, LogLine, Problem, Right, RightsDiff,
 };
 
 pub(crate) use host::interface_kind;
@@ -153,6 +153,10 @@ pub trait Machine: Send + Sync + 'static {
 
     /// Says in plain words what a manifest's app may do.
     fn rights(&self, manifest: &Manifest) -> Vec<Right>;
+
+    /// Says what a release would change about the rights of the installed app, read off the units of both; `None` when
+    /// the app is not installed.
+    fn compare(&self, release: &Verified<Release>) -> Result<Option<RightsDiff>, Problem>;
 
     /// Returns free bytes where apps' data goes.
     fn disk_free_bytes(&self) -> Option<u64>;

@@ -3,6 +3,8 @@
 mod metrics;
 mod publish;
 mod store;
+mod trust;
+mod update;
 
 use std::sync::Arc;
 
@@ -15,18 +17,22 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::api::types::{
-    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, Health, InstallParams, Instance,
-    InstanceList, InstanceParams, Job, JobKind, JobListParams, JobRef, Logs, LogsParams,
-    NodeStatus, Problem, PublishState, RelayInfo, SearchParams, SearchResult, UninstallParams,
+    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, Health, History,
+    HistoryParams, InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind,
+    JobListParams, JobRef, Logs, LogsParams, NodeStatus, OpinionGiven, PinParams, Policy,
+    PolicyPage, Problem, PublishState, RelayInfo, ReportParams, ReviewerParams, Reviewers,
+    SearchParams, SearchResult, TrustPage, TrustParams, UninstallParams, VouchParams,
 };
 use crate::api::{AssetBody, Backend, BlobStream, ProvideError, problem};
 use crate::components::Components;
 use crate::follow::Follow;
 use crate::jobs::{Jobs, SubmitError, Wish};
+use crate::judge::Judge;
 use crate::machine::{Machine, Observed};
 use crate::problem as explain;
 use crate::slot::Slot;
 use crate::view;
+use crate::voice::Voice;
 
 /// Log lines unless asked otherwise.
 const LOG_LINES: u32 = 200;
@@ -69,6 +75,10 @@ pub struct Node {
     pub own_relay: Slot<RelayUrl>,
     /// How the parts are.
     pub components: Components,
+    /// What may be done with publishers' apps.
+    pub judge: Judge,
+    /// What the owner says to others.
+    pub voice: Voice,
 }
 
 impl Node {
@@ -272,7 +282,9 @@ impl Backend for Node {
 
     async fn instance(&self, params: InstanceParams) -> Result<Instance, Problem> {
         let (_, installed) = self.installed(&params.slug)?;
-        Ok(self.instance_view(&installed).await)
+        let mut instance = self.instance_view(&installed).await;
+        instance.offer = self.offer(&installed).await?;
+        Ok(instance)
     }
 
     async fn health(&self, params: InstanceParams) -> Result<Health, Problem> {
@@ -322,6 +334,46 @@ impl Backend for Node {
 
     async fn missing(&self, params: BlobsParams) -> Result<BlobsMissing, Problem> {
         self.missing_blobs(params).await
+    }
+
+    async fn trust(&self, params: TrustParams) -> Result<TrustPage, Problem> {
+        self.trust_page(&params.publisher).await
+    }
+
+    async fn history(&self, params: HistoryParams) -> Result<History, Problem> {
+        self.trust_history(params).await
+    }
+
+    async fn pin(&self, params: PinParams) -> Result<TrustPage, Problem> {
+        self.set_pin(params).await
+    }
+
+    async fn block(&self, params: BlockParams) -> Result<TrustPage, Problem> {
+        self.set_block(params).await
+    }
+
+    async fn report(&self, params: ReportParams) -> Result<OpinionGiven, Problem> {
+        self.give_report(params).await
+    }
+
+    async fn vouch(&self, params: VouchParams) -> Result<OpinionGiven, Problem> {
+        self.give_vouch(params).await
+    }
+
+    async fn reviewers(&self) -> Result<Reviewers, Problem> {
+        self.reviewer_list().await
+    }
+
+    async fn reviewer(&self, params: ReviewerParams) -> Result<Reviewers, Problem> {
+        self.set_reviewer(params).await
+    }
+
+    async fn policy(&self) -> Result<PolicyPage, Problem> {
+        self.policy_page().await
+    }
+
+    async fn set_policy(&self, policy: Policy) -> Result<PolicyPage, Problem> {
+        self.change_policy(policy).await
     }
 
     async fn asset(&self, hash: Blake3Hash) -> Option<AssetBody> {

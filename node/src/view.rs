@@ -2,23 +2,27 @@
 
 use archy_registry::Did;
 use archy_registry::announcement::Announcement;
+use archy_registry::key_state::{KeyHistory, Standing};
 use archy_registry::manifest::Manifest;
 use archy_registry::release::Platform;
 use archy_registry::store::{CatalogEntry, Hit};
-use archy_registry::trust::{Band, Evidence, POINT, Score};
+use archy_registry::trust::{Band, Event, Evidence, POINT, Reason, ReasonCode, Score};
 use jiff::Timestamp;
 
+use crate::api::problem;
 use crate::api::types::{
     AppCard, AppPage, AppRef, EndpointInfo, Instance, InterfaceInfo, Needs, Problem, PublisherCard,
     ReleaseInfo, Right, TrustBadge, TrustBand, TrustReason, VersionSeen,
 };
 use crate::machine::Installed;
 use crate::markdown;
+use crate::policy::Reputation;
+use crate::problem as explain;
 
 /// What a page needs beside the catalog entry.
 pub(crate) struct Surroundings<'a> {
-    /// The publisher's score.
-    pub(crate) score: &'a Score,
+    /// How the publisher stands.
+    pub(crate) reputation: &'a Reputation,
     /// The installed instance of this very app.
     pub(crate) installed: Option<&'a Installed>,
     /// Whether the icon is here.
@@ -78,7 +82,7 @@ pub(crate) fn card<'a>(offered: impl Into<Offered<'a>>, around: &Surroundings<'_
             .map(|icon| format!("/assets/{}", icon.blake3)),
         download_size_bytes: card.download_size_bytes,
         architectures: card.architectures.clone(),
-        trust: badge(around.score),
+        trust: badge(&around.reputation.score),
         installed: around.installed.map(|installed| installed.state),
         same_name_as: offered
             .same_name_as
@@ -95,6 +99,8 @@ pub(crate) fn card<'a>(offered: impl Into<Offered<'a>>, around: &Surroundings<'_
 pub(crate) struct PageParts {
     /// Why it cannot be installed.
     pub(crate) problem: Option<Problem>,
+    /// What to know before it is.
+    pub(crate) warning: Option<Problem>,
     /// Paths of pictures that are here.
     pub(crate) screenshots: Vec<String>,
     /// From the rendered units.
@@ -110,7 +116,7 @@ pub(crate) struct PageParts {
 /// Makes an app's page.
 pub(crate) fn page(
     entry: &CatalogEntry,
-    evidence: &Evidence,
+    keys: &KeyHistory,
     platform: &Platform,
     around: &Surroundings<'_>,
     parts: PageParts,
@@ -140,7 +146,7 @@ pub(crate) fn page(
             memory_bytes: manifest.and_then(memory_bytes),
             disk_free_bytes: parts.disk_free_bytes,
         },
-        publisher: publisher(evidence, around.score),
+        publisher: publisher(around.reputation, keys, around.now),
         interfaces: around.installed.map_or_else(
             || manifest.map(interfaces).unwrap_or_default(),
             |installed| installed.interfaces.clone(),
@@ -152,7 +158,8 @@ pub(crate) fn page(
             created: release.created.to_string(),
         }),
         problem: parts.problem,
-        versions: versions(entry, evidence),
+        warning: parts.warning,
+        versions: versions(entry, &around.reputation.evidence),
         instance: parts.instance,
     }
 }
@@ -185,6 +192,7 @@ pub(crate) fn instance(
         interfaces: installed.interfaces.clone(),
         installed: installed.installed.to_string(),
         update,
+        offer: None,
         job,
         data_dir: installed.data_dir.display().to_string(),
     }
@@ -199,13 +207,15 @@ pub(crate) fn endpoint(endpoint: &archy_registry::release::Endpoint) -> Endpoint
     }
 }
 
-fn publisher(evidence: &Evidence, score: &Score) -> PublisherCard {
-    use archy_registry::trust::Event;
-    // What the owner said last counts.
-    let last = |yes: Event, no: Event| {
-        let mut events = evidence.events.iter().rev().map(|recorded| &recorded.event);
-        events.find(|event| **event == yes || **event == no) == Some(&yes)
-    };
+/// Makes a publisher's card.
+pub(crate) fn publisher(
+    reputation: &Reputation,
+    keys: &KeyHistory,
+    now: Timestamp,
+) -> PublisherCard {
+    let Reputation {
+        evidence, score, ..
+    } = reputation;
     let reasons = score.reasons.iter().map(|reason| TrustReason {
         code: reason.code.as_str().to_owned(),
         text: reason.text.clone(),
@@ -227,9 +237,85 @@ fn publisher(evidence: &Evidence, score: &Score) -> PublisherCard {
             .events
             .iter()
             .any(|recorded| matches!(recorded.event, Event::NostrLinked { .. })),
-        pinned: last(Event::Pinned, Event::Unpinned),
-        blocked: last(Event::Blocked, Event::Unblocked),
+        pinned: reputation.pinned,
+        blocked: reputation.blocked,
+        notices: notices(score)
+            .into_iter()
+            .chain(of_keys(keys, now))
+            .collect(),
     }
+}
+
+/// Says what the owner must know of a publisher whatever the points are.
+fn notices(score: &Score) -> Vec<Problem> {
+    let notice = |reason: &Reason| {
+        let (kind, hint) = match reason.code {
+            ReasonCode::Contradiction => (
+                "frozen",
+                "Nothing new of the publisher is installed; what runs goes on running. Ask them which statement is theirs",
+            ),
+            ReasonCode::Revoked => (
+                "revoked",
+                "Nothing new of the publisher is installed; what runs goes on running. Look for news of them",
+            ),
+            ReasonCode::MalwareReports => (
+                "malware",
+                "Read who says so below before you install or keep anything of the publisher",
+            ),
+            ReasonCode::Linked
+            | ReasonCode::Domain
+            | ReasonCode::NextKeys
+            | ReasonCode::KnownFor
+            | ReasonCode::Releases
+            | ReasonCode::Network
+            | ReasonCode::NetworkComplaints
+            | ReasonCode::OwnUse
+            | ReasonCode::OwnComplaints
+            | ReasonCode::Floor
+            | ReasonCode::Pinned
+            | ReasonCode::Cap
+            | ReasonCode::Blocked => return None,
+        };
+        Some(problem(kind, reason.text.clone(), hint))
+    };
+    score.reasons.iter().filter_map(notice).collect()
+}
+
+/// Says what became of a publisher's keys; a revocation is a reason of its score already.
+fn of_keys(keys: &KeyHistory, now: Timestamp) -> Option<Problem> {
+    let newest = keys.newest();
+    if newest.is_revoked() {
+        return None;
+    }
+    if newest.expires <= now {
+        let since = newest.expires;
+        return explain::of_standing(Standing::KeysExpired { since });
+    }
+    let mut speaking = vec![keys.publisher()];
+    let mut replaced = None;
+    for state in keys.counted_states() {
+        if state.keys != speaking {
+            speaking.clone_from(&state.keys);
+            replaced = Some(state);
+        }
+    }
+    let state = replaced?;
+    let date = explain::day(state.created);
+    Some(if state.floors.is_empty() {
+        problem(
+            "keysReplaced",
+            format!("The publisher replaced its keys on {date}, as it had prepared before"),
+            "Nothing to do: what the old keys signed and this node had not seen by then is refused",
+        )
+    } else {
+        problem(
+            "recovered",
+            format!(
+                "The publisher took its name back on {date} after its keys had got into other hands"
+            ),
+            "Nothing to do: what was signed meanwhile is refused. Look at what you installed shortly before that day",
+        )
+    })
 }
 
 fn versions(entry: &CatalogEntry, evidence: &Evidence) -> Vec<VersionSeen> {
@@ -265,7 +351,7 @@ fn badge(score: &Score) -> TrustBadge {
 }
 
 /// Six decimals are exact: the reasons still add up.
-fn points(micro_points: i64) -> f64 {
+pub(crate) fn points(micro_points: i64) -> f64 {
     micro_points as f64 / POINT as f64
 }
 

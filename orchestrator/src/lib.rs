@@ -4,6 +4,7 @@
 //! apps as wished on this machine. It knows no publishers, peers or bytes: images come in through
 //! [`Orchestrator::load_image`].
 
+pub mod compare;
 pub mod config;
 pub mod desired;
 pub mod diagnose;
@@ -30,6 +31,7 @@ pub mod setup;
 pub mod start;
 mod takedown;
 
+pub use compare::CompareError;
 pub use config::Config;
 pub use desired::{Desired, Stage, Wish};
 pub use diagnose::Failure;
@@ -38,7 +40,7 @@ pub use instance::{ContainerState, ContainerStatus, Instance, InstanceState, Obs
 pub use lifecycle::{ChangeError, LogQuery};
 pub use orchestrator::{ConnectError, LoadError, Orchestrator};
 pub use preflight::Refusal;
-pub use rights::{Right, RightKind, rights};
+pub use rights::{Granted, Right, RightKind, RightsDiff, diff, rights};
 pub use runtime::journal::{LogLine, LogSource, LogStream};
 pub use secrets::SecretError;
 pub use settings::{PortBinding, Settings};

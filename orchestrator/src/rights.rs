@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 use crate::quadlet::unit::{Unit, Value};
 use crate::quadlet::{self, PROBE_PATH, RenderError};
 
+mod diff;
+mod grants;
+
+pub use diff::{RightsDiff, diff};
+pub use grants::Granted;
+
 /// One thing that an app may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Right {
@@ -25,9 +31,14 @@ pub enum RightKind {
     Network,
     Ports,
     Data,
+    Secret,
     User,
     Capability,
     Device,
+    Limit,
+    Container,
+    /// A setting that no other kind describes.
+    Other,
 }
 
 /// Lists what the app may do, the weightiest first within the order of [`RightKind`].
@@ -185,34 +196,39 @@ fn capabilities(containers: &[&Unit]) -> Vec<Right> {
         }];
     }
     let sentence = |name: String| {
-        let words = match name.as_str() {
-            "AUDIT_WRITE" => "write to the audit log",
-            "CHOWN" => "change who owns its files",
-            "DAC_OVERRIDE" => "read and write its files whatever their permissions",
-            "FOWNER" | "FSETID" => "change the permissions of its files",
-            "IPC_LOCK" => "keep memory from being swapped out",
-            "KILL" => "end its own processes of any user",
-            "MKNOD" => "make device files",
-            "NET_ADMIN" => "configure the network of its containers",
-            "NET_BIND_SERVICE" => "use ports below 1024 inside its containers",
-            "NET_RAW" => "send raw network packets",
-            "SETFCAP" | "SETPCAP" => "hand its rights to its own programs",
-            "SETGID" | "SETUID" => "switch between the users inside its containers",
-            "SYS_CHROOT" => "change its root directory",
-            "SYS_NICE" => "raise the priority of its processes",
-            "SYS_RESOURCE" => "raise its own limits",
-            _ => "use a special right",
-        };
+        let (words, weighty) = capability(&name);
         Right {
             kind: RightKind::Capability,
-            weighty: matches!(
-                name.as_str(),
-                "NET_ADMIN" | "NET_RAW" | "MKNOD" | "SYS_RESOURCE"
-            ),
+            weighty,
             text: format!("May {words} ({name})."),
         }
     };
     names.into_iter().map(sentence).collect()
+}
+
+/// Says what a capability is for, and whether its owner should think twice (capabilities(7)).
+fn capability(name: &str) -> (&'static str, bool) {
+    let words = match name {
+        "AUDIT_WRITE" => "write to the audit log",
+        "CHOWN" => "change who owns its files",
+        "DAC_OVERRIDE" => "read and write its files whatever their permissions",
+        "FOWNER" | "FSETID" => "change the permissions of its files",
+        "IPC_LOCK" => "keep memory from being swapped out",
+        "KILL" => "end its own processes of any user",
+        "MKNOD" => "make device files",
+        "NET_ADMIN" => "configure the network of its containers",
+        "NET_BIND_SERVICE" => "use ports below 1024 inside its containers",
+        "NET_RAW" => "send raw network packets",
+        "SETFCAP" | "SETPCAP" => "hand its rights to its own programs",
+        "SETGID" | "SETUID" => "switch between the users inside its containers",
+        "SYS_CHROOT" => "change its root directory",
+        "SYS_NICE" => "raise the priority of its processes",
+        "SYS_RESOURCE" => "raise its own limits",
+        // A capability that nobody described is none to wave through.
+        _ => return ("use a special right", true),
+    };
+    let weighty = matches!(name, "NET_ADMIN" | "NET_RAW" | "MKNOD" | "SYS_RESOURCE");
+    (words, weighty)
 }
 
 fn every(containers: &[&Unit], key: &str) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use archy_registry::manifest::{self, Manifest, RelativePath, Warning};
 use archy_registry::release::Asset;
-use archy_registry::{AppId, Blake3Hash, Slug};
+use archy_registry::{AppId, Blake3Hash, Did, Slug};
 
 use crate::failure::Failure;
 
@@ -34,6 +34,28 @@ impl FromStr for AppName {
         } else {
             text.parse().map(Self::Short)
         }
+    }
+}
+
+/// A publisher as an owner names it: by its DID, or by an app of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublisherName {
+    /// `did:key:…`
+    Did(Did),
+    /// An app.
+    App(AppName),
+}
+
+impl FromStr for PublisherName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.starts_with("did:") && !text.contains('/') {
+            let did = text.parse().map(Self::Did);
+            return did.map_err(|error: archy_registry::did::DidError| error.to_string());
+        }
+        let app = text.parse().map(Self::App);
+        app.map_err(|error: archy_registry::id::IdError| error.to_string())
     }
 }
 

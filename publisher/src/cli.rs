@@ -9,7 +9,7 @@ use archy_registry::{Blake3Hash, Did, Slug};
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 
-use crate::app::AppName;
+use crate::app::{AppName, PublisherName};
 use crate::publish::source::ImageArgument;
 
 const AFTER_HELP: &str = "\
@@ -109,9 +109,125 @@ pub enum Command {
     /// Show or cancel what the node is doing
     #[command(subcommand)]
     Job(JobCommand),
+    /// See how far the node trusts a publisher and why, and say what you think of it
+    #[command(subcommand)]
+    Trust(TrustCommand),
+    /// See or set what the node may show, install and update by itself
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Set up the node on this machine
     #[command(subcommand)]
     Node(NodeCommand),
+}
+
+/// `archy trust …`; a publisher is named by its DID or by an app of it
+#[derive(Debug, Subcommand)]
+pub enum TrustCommand {
+    /// Show the score, its reasons with their evidence, and what would change it
+    Show {
+        /// did:key:…, did:key:…/app or app
+        publisher: PublisherName,
+    },
+    /// Vouch for a publisher on this node
+    Pin {
+        /// did:key:…, did:key:…/app or app
+        publisher: PublisherName,
+    },
+    /// Take that back
+    Unpin {
+        /// did:key:…, did:key:…/app or app
+        publisher: PublisherName,
+    },
+    /// Want nothing of a publisher: its apps are neither listed nor installed
+    Block {
+        /// did:key:…, did:key:…/app or app
+        publisher: PublisherName,
+    },
+    /// Lift a block
+    Unblock {
+        /// did:key:…, did:key:…/app or app
+        publisher: PublisherName,
+    },
+    /// Complain about a publisher's app
+    Report(ReportArgs),
+    /// Say what you think of a publisher
+    Vouch(VouchArgs),
+    /// Show all that the node saw of a publisher, the newest first
+    History {
+        /// did:key:…, did:key:…/app or app
+        publisher: PublisherName,
+        /// At most so many rows
+        #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+        limit: u32,
+        /// Go on where an earlier page ended
+        #[arg(long, value_name = "PLACE")]
+        before: Option<String>,
+    },
+    /// List the reviewers whose word counts here
+    Reviewers,
+    /// Let a reviewer's word count here
+    Reviewer {
+        /// Their Nostr pubkey, 64 hexadecimal digits
+        pubkey: String,
+        /// Let it count no longer
+        #[arg(long)]
+        remove: bool,
+        /// Tell others the whole list as it is then, over the relays
+        #[arg(long)]
+        public: bool,
+    },
+}
+
+/// `archy trust report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// did:key:…, did:key:…/app or app
+    pub publisher: PublisherName,
+    /// In your words
+    pub text: Vec<String>,
+    /// What is wrong
+    #[arg(long, value_parser = ["malware", "broken", "spam", "other"], default_value = "other")]
+    pub kind: String,
+    /// Tell others as well, over the relays
+    #[arg(long)]
+    pub public: bool,
+}
+
+/// `archy trust vouch`
+#[derive(Debug, Args)]
+pub struct VouchArgs {
+    /// did:key:…, did:key:…/app or app
+    pub publisher: PublisherName,
+    /// In your words
+    pub text: Vec<String>,
+    /// What you think
+    #[arg(long, value_parser = ["recommend", "caution", "withdrawn"], default_value = "recommend")]
+    pub opinion: String,
+    /// Tell others as well, over the relays
+    #[arg(long)]
+    pub public: bool,
+}
+
+/// `archy policy …`
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Show it, with the publishers that you pinned and blocked
+    Show,
+    /// Change what is named, leave the rest
+    Set {
+        /// Points that a publisher needs for its apps to be listed
+        #[arg(long, value_name = "POINTS", value_parser = clap::value_parser!(u32).range(0..=100))]
+        show: Option<u32>,
+        /// Points that a publisher needs for an app to be installed
+        #[arg(long, value_name = "POINTS", value_parser = clap::value_parser!(u32).range(0..=100))]
+        install: Option<u32>,
+        /// Points that a publisher needs for an app to be updated without asking
+        #[arg(long, value_name = "POINTS", value_parser = clap::value_parser!(u32).range(0..=100))]
+        update: Option<u32>,
+        /// Valid signatures that a release needs
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=16))]
+        signatures: Option<u32>,
+    },
 }
 
 /// `archy identity …`
@@ -340,18 +456,34 @@ pub struct AnnounceArgs {
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
     /// Search the node's catalog
-    Search {
-        /// Words to look for; none lists everything
-        words: Vec<String>,
-        /// Only this category
-        #[arg(long)]
-        category: Option<String>,
-    },
+    Search(SearchArgs),
     /// Show an app, its publisher and what it may do
     Show {
         /// did:key:…/app, or just app where only one publisher has it
         app: AppName,
     },
+}
+
+/// `archy store search`
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// Words to look for; none lists everything
+    pub words: Vec<String>,
+    /// Only this category
+    #[arg(long)]
+    pub category: Option<String>,
+    /// Only apps for machines of this kind, such as arm64
+    #[arg(long, value_name = "NAME")]
+    pub architecture: Option<String>,
+    /// Only publishers with at least so many points
+    #[arg(long, value_name = "POINTS", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub points: Option<u32>,
+    /// Only apps that need no such right; may be given several times
+    #[arg(long, value_name = "RIGHT", value_parser = ["network", "device", "capability"])]
+    pub without: Vec<String>,
+    /// In which order
+    #[arg(long, value_parser = ["relevance", "name", "newest", "score"], default_value = "relevance")]
+    pub sort: String,
 }
 
 /// `archy install`

@@ -18,9 +18,11 @@ mod identity;
 mod instance;
 mod job;
 mod node;
+mod policy;
 mod publish;
 mod status;
 mod store;
+mod trust;
 
 /// What every command may need.
 struct Context<'a> {
@@ -87,6 +89,8 @@ pub(crate) async fn run(
         }
         Command::Logs(arguments) => instance::logs(&context, &arguments).await,
         Command::Job(command) => job::run(&context, &command).await,
+        Command::Trust(command) => trust::run(&context, &command).await,
+        Command::Policy(command) => policy::run(&context, &command).await,
         Command::Node(command) => node::run(&context, &command).await,
     }
 }

@@ -191,7 +191,7 @@ pub fn verify(
     let (announcement, signers, hash) = open(bytes, now)?;
     statement::authorise(&signers, 1, announcement.publisher, state)?;
     statement::check_keys_unexpired(state, now)?;
-    check_whole(announcement, hash, state, now)
+    check_whole(announcement, signers, hash, state, now)
 }
 
 /// Checks an announcement against all that is known of its publisher's keys, as
@@ -214,7 +214,7 @@ pub fn verify_seen(
         required: |_| 1,
     };
     let (standing, state) = keys.judge(&signed, &announcement.slug, first_seen, now)?;
-    let whole = check_whole(announcement, hash, state, now)?;
+    let whole = check_whole(announcement, signers, hash, state, now)?;
     Ok((whole, standing))
 }
 
@@ -239,6 +239,7 @@ fn open(
 
 fn check_whole(
     announcement: Announcement,
+    signers: Vec<Did>,
     hash: Blake3Hash,
     state: &KeyState,
     now: Timestamp,
@@ -262,7 +263,7 @@ fn check_whole(
         });
     }
     statement::check_unexpired(announcement.expires, now)?;
-    Ok(Verified::new(announcement, hash))
+    Ok(Verified::new(announcement, hash, signers))
 }
 
 fn check_fields(announcement: &Announcement) -> Result<(), (String, String)> {

@@ -134,7 +134,7 @@ impl KeyState {
             reaffirm: Vec::new(),
         };
         let hash = Blake3Hash::of(publisher.to_string().as_bytes());
-        Verified::new(state, hash)
+        Verified::new(state, hash, Vec::new())
     }
 
     /// Returns the first signed state of a publisher: its own key, committing to the keys of `next`.
@@ -215,7 +215,7 @@ fn verify_step(
         Some(previous) => step::check(&state, &signers, previous)?,
         None => step::check_first(&state, &signers)?,
     };
-    Ok((Verified::new(state, hash), step))
+    Ok((Verified::new(state, hash, signers), step))
 }
 
 fn check_fields(state: &KeyState) -> Result<(), KeyStateError> {

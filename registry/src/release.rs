@@ -312,7 +312,7 @@ pub fn verify(
         statement::authorise(&signers, required(state), release.publisher, state)?;
     }
     statement::check_keys_unexpired(state, now)?;
-    check_whole(release, hash, now)
+    check_whole(release, signers, hash, now)
 }
 
 /// Checks a release against all that is known of its publisher's keys.
@@ -337,7 +337,7 @@ pub fn verify_seen(
         required,
     };
     let (standing, _) = keys.judge(&signed, &release.manifest.app.id, first_seen, now)?;
-    Ok((check_whole(release, hash, now)?, standing))
+    Ok((check_whole(release, signers, hash, now)?, standing))
 }
 
 fn open(bytes: &[u8], now: Timestamp) -> Result<(Release, Vec<Did>, Blake3Hash), StatementError> {
@@ -350,12 +350,13 @@ fn required(state: &KeyState) -> usize {
 
 fn check_whole(
     release: Release,
+    signers: Vec<Did>,
     hash: Blake3Hash,
     now: Timestamp,
 ) -> Result<Verified<Release>, ReleaseError> {
     check_content(&release, now)?;
     statement::check_unexpired(release.expires, now)?;
-    Ok(Verified::new(release, hash))
+    Ok(Verified::new(release, hash, signers))
 }
 
 fn check_content(release: &Release, now: Timestamp) -> Result<(), ReleaseError> {

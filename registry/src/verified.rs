@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 
+use crate::did::Did;
 use crate::id::Blake3Hash;
 
 /// A statement whose signature, signer, dates and shape were checked.
@@ -12,11 +13,22 @@ use crate::id::Blake3Hash;
 pub struct Verified<T> {
     statement: T,
     hash: Blake3Hash,
+    signers: Vec<Did>,
 }
 
 impl<T> Verified<T> {
-    pub(crate) fn new(statement: T, hash: Blake3Hash) -> Self {
-        Self { statement, hash }
+    pub(crate) fn new(statement: T, hash: Blake3Hash, signers: Vec<Did>) -> Self {
+        Self {
+            statement,
+            hash,
+            signers,
+        }
+    }
+
+    /// Returns the different keys whose signatures it carries, all of them checked; none for a key state that
+    /// follows from a DID alone.
+    pub fn signers(&self) -> &[Did] {
+        &self.signers
     }
 
     /// Returns the BLAKE3 hash of the signed bytes (the JCS form including the proof).

@@ -8,9 +8,11 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::types::{
-    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, Health, InstallParams, Instance,
-    InstanceList, InstanceParams, Job, JobKind, JobListParams, JobRef, Logs, LogsParams,
-    NodeStatus, Problem, PublishState, SearchParams, SearchResult, UninstallParams,
+    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, Health, History,
+    HistoryParams, InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind,
+    JobListParams, JobRef, Logs, LogsParams, NodeStatus, OpinionGiven, PinParams, Policy,
+    PolicyPage, Problem, PublishState, ReportParams, ReviewerParams, Reviewers, SearchParams,
+    SearchResult, TrustPage, TrustParams, UninstallParams, VouchParams,
 };
 
 /// Bytes of a blob as they arrive.
@@ -92,6 +94,43 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         params: BlobsParams,
     ) -> impl Future<Output = Result<BlobsMissing, Problem>> + Send;
+    /// `trust.show`.
+    fn trust(&self, params: TrustParams)
+    -> impl Future<Output = Result<TrustPage, Problem>> + Send;
+    /// `trust.history`.
+    fn history(
+        &self,
+        params: HistoryParams,
+    ) -> impl Future<Output = Result<History, Problem>> + Send;
+    /// `trust.pin`.
+    fn pin(&self, params: PinParams) -> impl Future<Output = Result<TrustPage, Problem>> + Send;
+    /// `trust.block`.
+    fn block(&self, params: BlockParams)
+    -> impl Future<Output = Result<TrustPage, Problem>> + Send;
+    /// `trust.report`.
+    fn report(
+        &self,
+        params: ReportParams,
+    ) -> impl Future<Output = Result<OpinionGiven, Problem>> + Send;
+    /// `trust.vouch`.
+    fn vouch(
+        &self,
+        params: VouchParams,
+    ) -> impl Future<Output = Result<OpinionGiven, Problem>> + Send;
+    /// `trust.reviewers`.
+    fn reviewers(&self) -> impl Future<Output = Result<Reviewers, Problem>> + Send;
+    /// `trust.reviewer`.
+    fn reviewer(
+        &self,
+        params: ReviewerParams,
+    ) -> impl Future<Output = Result<Reviewers, Problem>> + Send;
+    /// `policy.show`.
+    fn policy(&self) -> impl Future<Output = Result<PolicyPage, Problem>> + Send;
+    /// `policy.set`.
+    fn set_policy(
+        &self,
+        policy: Policy,
+    ) -> impl Future<Output = Result<PolicyPage, Problem>> + Send;
     /// `GET /assets/<blake3>`; only what a verified release or announcement names.
     fn asset(&self, hash: Blake3Hash) -> impl Future<Output = Option<AssetBody>> + Send;
     /// `PUT /blobs/<blake3>`.

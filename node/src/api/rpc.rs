@@ -77,6 +77,37 @@ pub(super) fn module<B: Backend>(api: Weak<Api<B>>) -> RpcModule<()> {
     methods.add("publish.missing", |b, p| async move {
         b.backend.missing(p).await
     });
+    methods.add("trust.show", |b, p| async move { b.backend.trust(p).await });
+    methods.add(
+        "trust.history",
+        |b, p| async move { b.backend.history(p).await },
+    );
+    methods.add("trust.pin", |b, p| async move { b.backend.pin(p).await });
+    methods.add(
+        "trust.block",
+        |b, p| async move { b.backend.block(p).await },
+    );
+    methods.add(
+        "trust.report",
+        |b, p| async move { b.backend.report(p).await },
+    );
+    methods.add(
+        "trust.vouch",
+        |b, p| async move { b.backend.vouch(p).await },
+    );
+    methods.add("trust.reviewers", |b, Nothing {}| async move {
+        b.backend.reviewers().await
+    });
+    methods.add("trust.reviewer", |b, p| async move {
+        b.backend.reviewer(p).await
+    });
+    methods.add("policy.show", |b, Nothing {}| async move {
+        b.backend.policy().await
+    });
+    methods.add(
+        "policy.set",
+        |b, p| async move { b.backend.set_policy(p).await },
+    );
     methods.module
 }
 

@@ -87,6 +87,11 @@ impl Paths {
         self.data_dir.join("archy.db")
     }
 
+    /// What the owner lets the node show, install and update by itself.
+    pub fn policy_file(&self) -> PathBuf {
+        self.data_dir.join("policy.json")
+    }
+
     /// Keys and the password's hash.
     pub fn keys_dir(&self) -> PathBuf {
         self.data_dir.join("keys")

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Follow;
-use crate::api::types::{Event, Problem};
+use crate::api::types::{Event, Problem, RightWeight};
 use crate::problem as explain;
 
 /// Releases fetched at the same time.
@@ -267,13 +267,17 @@ impl Follow {
         Ok(release)
     }
 
-    /// Notes what a release needs, so that searches can leave it out.
+    /// Notes which rights a release needs beyond what every app has, so that searches can leave it out.
     async fn note_rights(&self, release: &Release) -> Result<(), Problem> {
         let Some(machine) = self.machine.now() else {
             return Ok(());
         };
         let rights = machine.rights(&release.manifest);
-        let kinds: Vec<String> = rights.into_iter().map(|right| right.kind).collect();
+        let kinds: Vec<String> = rights
+            .into_iter()
+            .filter(|right| right.weight != RightWeight::Usual)
+            .map(|right| right.kind)
+            .collect();
         self.store
             .set_app_rights(&release.app(), &kinds)
             .await

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Machine, MachineError, Observed, Progress};
 use crate::api::problem;
-use crate::api::types::{JobPhase, LogLine, Problem, Right};
+use crate::api::types::{JobPhase, LogLine, Problem, Right, RightsDiff};
 use crate::problem as explain;
 use failed::{of_change, of_install};
 pub(crate) use observed::interface_kind;
@@ -264,6 +264,12 @@ impl Machine for Host {
 
     fn rights(&self, manifest: &Manifest) -> Vec<Right> {
         rights::of(manifest)
+    }
+
+    fn compare(&self, release: &Verified<Release>) -> Result<Option<RightsDiff>, Problem> {
+        let compared = self.orchestrator.compare(release);
+        let diff = compared.map_err(|error| rights::not_compared(&error))?;
+        Ok(diff.map(rights::of_diff))
     }
 
     fn disk_free_bytes(&self) -> Option<u64> {

@@ -1,17 +1,20 @@
 //! The store's pages: search and one app.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use archy_registry::announcement::Announcement;
 use archy_registry::manifest::Category;
 use archy_registry::store::{CatalogEntry, SEARCH_LIMIT_MAX, Search, Sort};
-use archy_registry::trust::{self, Evidence, Score};
 use archy_registry::{AppId, Did};
 use jiff::Timestamp;
 
 use super::Node;
-use crate::api::types::{AppPage, CategoryCount, Problem, SearchParams, SearchResult, SearchSort};
+use crate::api::types::{
+    AppPage, CategoryCount, Instance, Problem, SearchParams, SearchResult, SearchSort,
+};
 use crate::api::{not_found, problem};
+use crate::policy::{self, Action, Reputation};
 use crate::problem as explain;
 use crate::view::{self, PageParts, Surroundings};
 
@@ -19,6 +22,8 @@ use crate::view::{self, PageParts, Surroundings};
 const CARDS: u32 = 48;
 /// Most cards of one page.
 const CARDS_MAX: u32 = 100;
+/// Publishers scored again before a search that goes by scores; what is left is scored behind it.
+const SCORED_MAX: u32 = 100;
 
 impl Node {
     pub(super) async fn search_store(&self, params: SearchParams) -> Result<SearchResult, Problem> {
@@ -47,32 +52,39 @@ impl Node {
             offset: params.offset,
             limit: params.limit.unwrap_or(CARDS).clamp(1, CARDS_MAX),
         };
+        if search.points_min > 0 || search.sort == Sort::Score {
+            // What changed a moment ago counts already, unless it is of very many.
+            let scored = self.store.rescore_due(SCORED_MAX, now).await;
+            scored.map_err(|error| explain::of_store(&error))?;
+        }
         let found = self
             .store
             .search(&search)
             .await
             .map_err(|error| explain::of_store(&error))?;
         let observed = self.observed();
-        let mut scores: HashMap<Did, Score> = HashMap::new();
+        let mut known: HashMap<Did, Reputation> = HashMap::new();
         let mut apps = Vec::with_capacity(found.hits.len());
+        let mut hidden = 0;
         for hit in &found.hits {
             let app = hit.app();
-            let score = match scores.get(&app.publisher) {
-                Some(score) => score.clone(),
-                None => {
-                    let (_, score) = self.score(&app.publisher, now).await?;
-                    if (score.micro_points, score.band) != (hit.micro_points, hit.band) {
-                        self.store
-                            .set_score(&app.publisher, score.micro_points, score.band)
-                            .await
-                            .map_err(|error| explain::of_store(&error))?;
-                    }
-                    scores.insert(app.publisher, score.clone());
-                    score
+            let reputation = match known.entry(app.publisher) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => {
+                    unknown.insert(self.judge.reputation(&app.publisher, now).await?)
                 }
             };
+            let shown = self.judge.decide(Action::Show, reputation, None);
+            if shown.is_err()
+                && observed
+                    .find(&app.slug)
+                    .is_none_or(|known| known.app != app)
+            {
+                hidden += 1;
+                continue;
+            }
             let around = Surroundings {
-                score: &score,
+                reputation,
                 installed: observed.find(&app.slug).filter(|known| known.app == app),
                 has_icon: self.has_icon(&hit.announcement).await,
                 now,
@@ -83,6 +95,7 @@ impl Node {
         Ok(SearchResult {
             apps,
             total: found.total,
+            hidden,
             total_is_at_least: found.is_at_least,
             categories: categories
                 .map(|(category, apps)| CategoryCount {
@@ -109,18 +122,25 @@ impl Node {
                 )
             }));
         };
-        let (evidence, score) = self.score(&app.publisher, now).await?;
+        let reputation = self.judge.reputation(&app.publisher, now).await?;
         let observed = self.observed();
         let installed = observed.find(&app.slug);
         let own = installed.filter(|known| known.app == *app);
         let instance = match own {
-            Some(installed) => Some(self.instance_view(installed).await),
+            Some(installed) => Some(Instance {
+                offer: self.offer(installed).await?,
+                ..self.instance_view(installed).await
+            }),
             None => None,
         };
         let parts = PageParts {
             problem: match own {
                 Some(_) => None,
-                None => self.why_not(&entry, &score, now).await,
+                None => self.why_not(&entry, &reputation, now).await,
+            },
+            warning: match own {
+                Some(_) => None,
+                None => policy::warning(&reputation),
             },
             screenshots: self.pictures(&entry).await,
             rights: match (&entry.release, self.machine.now()) {
@@ -135,36 +155,29 @@ impl Node {
             instance,
         };
         let around = Surroundings {
-            score: &score,
+            reputation: &reputation,
             installed: own,
             has_icon: self.has_icon(&entry.announcement).await,
             now,
         };
-        Ok(view::page(
-            &entry,
-            &evidence,
-            &self.platform,
-            &around,
-            parts,
-        ))
+        let keys = self.store.key_history(&app.publisher).await;
+        let keys = keys.map_err(|error| explain::of_store(&error))?;
+        Ok(view::page(&entry, &keys, &self.platform, &around, parts))
     }
 
     /// Says why an install would be refused now; the job checks all of it again.
     async fn why_not(
         &self,
         entry: &CatalogEntry,
-        score: &Score,
+        reputation: &Reputation,
         now: Timestamp,
     ) -> Option<Problem> {
         if !entry.standing.is_acceptable() {
             return explain::of_standing(entry.standing);
         }
-        if score.band == trust::Band::Refused {
-            return Some(problem(
-                "refused",
-                "Nothing of this publisher is installed here",
-                "The reasons below say why",
-            ));
+        let release = entry.release.as_ref();
+        if let Err(refusal) = self.judge.decide(Action::Install, reputation, release) {
+            return Some(refusal);
         }
         if let Some(bad) = self.follow.is_bad(&entry.announcement.release.blake3) {
             return Some(bad);
@@ -229,16 +242,6 @@ impl Node {
             }
         }
         missing
-    }
-
-    async fn score(&self, publisher: &Did, now: Timestamp) -> Result<(Evidence, Score), Problem> {
-        let evidence = self
-            .store
-            .evidence(publisher)
-            .await
-            .map_err(|error| explain::of_store(&error))?;
-        let score = trust::score(&evidence, now);
-        Ok((evidence, score))
     }
 }
 

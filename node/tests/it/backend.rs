@@ -69,6 +69,7 @@ impl Backend for Fixed {
         Ok(SearchResult {
             apps: Vec::new(),
             total: params.offset,
+            hidden: 0,
             total_is_at_least: false,
             corrected: None,
             categories: vec![CategoryCount {
@@ -139,6 +140,36 @@ impl Backend for Fixed {
         Ok(BlobsMissing {
             missing: params.blobs,
         })
+    }
+    async fn trust(&self, _: TrustParams) -> Result<TrustPage, Problem> {
+        Err(no_such("such publisher"))
+    }
+    async fn history(&self, _: HistoryParams) -> Result<History, Problem> {
+        Err(no_such("such publisher"))
+    }
+    async fn pin(&self, _: PinParams) -> Result<TrustPage, Problem> {
+        Err(no_such("such publisher"))
+    }
+    async fn block(&self, _: BlockParams) -> Result<TrustPage, Problem> {
+        Err(no_such("such publisher"))
+    }
+    async fn report(&self, _: ReportParams) -> Result<OpinionGiven, Problem> {
+        Err(no_such("such publisher"))
+    }
+    async fn vouch(&self, _: VouchParams) -> Result<OpinionGiven, Problem> {
+        Err(no_such("such publisher"))
+    }
+    async fn reviewers(&self) -> Result<Reviewers, Problem> {
+        Err(no_such("reviewer"))
+    }
+    async fn reviewer(&self, _: ReviewerParams) -> Result<Reviewers, Problem> {
+        Err(no_such("reviewer"))
+    }
+    async fn policy(&self) -> Result<PolicyPage, Problem> {
+        Err(no_such("policy"))
+    }
+    async fn set_policy(&self, _: Policy) -> Result<PolicyPage, Problem> {
+        Err(no_such("policy"))
     }
     async fn asset(&self, hash: Blake3Hash) -> Option<AssetBody> {
         let asset = |media_type: &str| AssetBody {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use archy_nostr::{Draft as EventDraft, NostrKey, PublishOptions, RelayUrl, Subject, relay};
 use archy_registry::announcement::Announcement;
-use archy_registry::key_state::KeyState;
+use archy_registry::key_state::{KeyState, chain};
 use archy_registry::release::{
     self, Asset, Descriptor, Draft, Endpoint, Image, Origin, Platform, Release,
 };
@@ -202,6 +202,30 @@ impl Publisher {
         signed
     }
 
+    /// Publishes key states, the newest last, each signed by one key.
+    pub(crate) async fn publish_keys(&self, relay: &Relay, states: &[(&KeyState, &SigningKey)]) {
+        let signed = states.iter().map(|(state, key)| {
+            let signed = sign(*state, key, state.created).unwrap();
+            signed.bytes
+        });
+        let chain = chain::join(&signed.collect::<Vec<_>>());
+        let draft = EventDraft::key_states(self.did(), &chain).unwrap();
+        let options = PublishOptions::default();
+        let report = archy_nostr::publish(&[relay.url()], &self.nostr, &draft, &options).await;
+        assert_eq!(report.unwrap().accepted.len(), 1);
+    }
+
+    /// The first key state: the publisher's own key and Nostr account, committing to `next`.
+    pub(crate) fn first_keys(&self, next: &SigningKey) -> KeyState {
+        let now = Timestamp::now();
+        let expires = now + SignedDuration::from_hours(24 * 365);
+        let account = archy_registry::key_state::NostrKey {
+            pubkey: self.nostr.pubkey().to_string(),
+            expires,
+        };
+        KeyState::first(self.did(), &[next.did()], vec![account], now, expires)
+    }
+
     pub(crate) fn endpoint(&self) -> Endpoint {
         self.swarm.endpoint()
     }
@@ -361,6 +385,24 @@ impl Node {
     /// Waits until a release of the app was fetched and verified.
     pub(crate) async fn has_release(&self, app: &Value) -> Value {
         self.page(app, |page| page["release"].is_object()).await
+    }
+
+    /// Waits until what is known of the publisher is as wished.
+    pub(crate) async fn trust(
+        &self,
+        publisher: &Publisher,
+        wished: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let mut events = self.daemon.node.follow.hub().subscribe();
+        loop {
+            let params = json!({"publisher": publisher.did().to_string()});
+            let page = self.rpc("trust.show", params).await.unwrap();
+            if wished(&page) {
+                return page;
+            }
+            // Having missed some is a reason to look as well.
+            let _ = events.recv().await;
+        }
     }
 
     /// Waits until the node's status is as wished.

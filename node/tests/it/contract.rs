@@ -31,6 +31,8 @@ fn the_web_uis_types_have_not_drifted() {
         SearchParams SearchResult AppRef AppPage InstallParams UninstallParams JobRef InstanceParams
         InstanceList Instance Health LogsParams Logs JobListParams JobParams Job NodeStatus Session
         ClaimParams LoginParams Event PublishState BlobsParams BlobsMissing BlobProvided
+        TrustParams TrustPage HistoryParams History PinParams BlockParams ReportParams VouchParams OpinionGiven
+        ReviewerParams Reviewers Policy PolicyPage
     );
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/src/api/types");
     let made = read(dir.path());

@@ -7,7 +7,7 @@ use archy_registry::manifest::Manifest;
 use archy_registry::release::{Image, Release};
 use archy_registry::{AppId, Slug, Verified};
 use archyd::api::problem;
-use archyd::api::types::{InstanceState, JobPhase, LogLine, Problem, Right};
+use archyd::api::types::{InstanceState, JobPhase, LogLine, Problem, Right, RightsDiff};
 use archyd::machine::{Installed, Machine, MachineError, Observed, Progress};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -37,6 +37,8 @@ pub(crate) struct Fake {
     pub(crate) loaded: Mutex<Vec<(String, Vec<u8>)>>,
     /// Apps and digests of images that came in for an install that is not done.
     pub(crate) images: Mutex<Vec<(Slug, String)>>,
+    /// What every newer release changes.
+    pub(crate) diff: Mutex<RightsDiff>,
     observed: watch::Sender<Observed>,
 }
 
@@ -46,6 +48,10 @@ impl Fake {
             mood: Mutex::new(Mood::Well),
             begun: Notify::new(),
             loaded: Mutex::default(),
+            diff: Mutex::new(RightsDiff {
+                gained: Vec::new(),
+                lost: Vec::new(),
+            }),
             images: Mutex::default(),
             observed: watch::Sender::new(Observed {
                 at: Some(Timestamp::now()),
@@ -230,6 +236,14 @@ impl Machine for Fake {
 
     fn rights(&self, _: &Manifest) -> Vec<Right> {
         Vec::new()
+    }
+
+    fn compare(&self, release: &Verified<Release>) -> Result<Option<RightsDiff>, Problem> {
+        let app = &release.manifest.app.id;
+        if self.observed.borrow().find(app).is_none() {
+            return Ok(None);
+        }
+        Ok(Some(self.diff.lock().unwrap().clone()))
     }
 
     fn disk_free_bytes(&self) -> Option<u64> {

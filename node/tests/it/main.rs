@@ -16,3 +16,4 @@ mod machine;
 mod refusals;
 mod rpc;
 mod streams;
+mod trust;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod diff;
 mod injection;
 #[path = "../attacks/injection.rs"]
 mod injection_table;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::store::parse;
 use crate::failure::Failure;
-use crate::node::types::{Instance, InstanceList, NodeStatus};
+use crate::node::types::{Instance, InstanceList, NodeStatus, UpdateOffer};
 use crate::text::{count, plain, table};
 
 pub(super) async fn node(context: &Context<'_>) -> Result<(), Failure> {
@@ -151,16 +151,41 @@ fn instance_words(instance: &Instance) -> String {
         ));
     }
     text.push_str(&opens(instance));
-    if let Some(version) = &instance.update {
-        text.push_str(&format!(
-            "\nversion {} is there: archy install {}",
-            plain(version),
-            instance.app.slug
-        ));
+    match (&instance.offer, &instance.update) {
+        (Some(offer), _) => text.push_str(&offer_words(offer)),
+        (None, Some(version)) => {
+            text.push_str(&format!("\nversion {} is there", plain(version)));
+        }
+        (None, None) => {}
     }
     if let Some(problem) = &instance.problem {
         text.push_str(&format!("\n\n{}", plain(&problem.message)));
         if let Some(hint) = &problem.hint {
+            text.push_str(&format!("\nhint: {}", plain(hint)));
+        }
+    }
+    text
+}
+
+/// Says what a newer version would change, and why it waits.
+fn offer_words(offer: &UpdateOffer) -> String {
+    let mut text = format!("\n\nversion {} is there", plain(&offer.version));
+    match &offer.diff {
+        Some(diff) if diff.gained.is_empty() && diff.lost.is_empty() => {
+            text.push_str("; it may do exactly the same");
+        }
+        Some(diff) => {
+            for (sign, rights) in [("+", &diff.gained), ("-", &diff.lost)] {
+                for right in rights {
+                    text.push_str(&format!("\n  {sign} {}", plain(&right.text)));
+                }
+            }
+        }
+        None => {}
+    }
+    for wait in &offer.waits {
+        text.push_str(&format!("\nwaits for you: {}", plain(&wait.message)));
+        if let Some(hint) = &wait.hint {
             text.push_str(&format!("\nhint: {}", plain(hint)));
         }
     }

@@ -4,20 +4,18 @@ use serde_json::{Value, json};
 
 use super::Context;
 use crate::app::AppName;
-use crate::cli::StoreCommand;
+use crate::cli::{SearchArgs, StoreCommand};
 use crate::failure::Failure;
 use crate::node::Node;
 use crate::node::types::{AppPage, AppRef, SearchResult};
-use crate::text::{plain, size, table};
+use crate::text::{count, plain, size, table};
 
 /// Most apps of one answer.
 const PAGE: u32 = 100;
 
 pub(super) async fn run(context: &Context<'_>, command: &StoreCommand) -> Result<(), Failure> {
     match command {
-        StoreCommand::Search { words, category } => {
-            search(context, &words.join(" "), category.as_deref()).await
-        }
+        StoreCommand::Search(arguments) => search(context, arguments).await,
         StoreCommand::Show { app } => show(context, app).await,
     }
 }
@@ -49,13 +47,21 @@ pub(super) async fn resolve(node: &Node, name: &AppName) -> Result<AppRef, Failu
             failure.details = apps.iter().map(|app| format!("{}/{}", app.publisher, app.slug)).collect();
             Err(failure)
         }
+        (None, _) if found.hidden > 0 => Err(Failure::not_found(format!(
+            "your policy hides what is named {slug}"
+        ))
+        .hint("Name it in full, as did:key:…/app; `archy policy show` lists whom you blocked")),
         (None, _) => Err(Failure::not_found(format!("the node has not heard of an app named {slug}"))
             .hint("`archy store search` lists what it knows; `archy status` shows whether its relays are connected")),
     }
 }
 
-async fn search(context: &Context<'_>, query: &str, category: Option<&str>) -> Result<(), Failure> {
-    let params = json!({ "query": query, "category": category, "limit": PAGE });
+async fn search(context: &Context<'_>, arguments: &SearchArgs) -> Result<(), Failure> {
+    let params = json!({
+        "query": arguments.words.join(" "), "category": arguments.category,
+        "architecture": arguments.architecture, "pointsMin": arguments.points.unwrap_or(0),
+        "withoutRights": arguments.without, "sort": arguments.sort, "limit": PAGE,
+    });
     let answer: Value = context.node()?.call("store.search", &params).await?;
     let found: SearchResult = parse(&answer)?;
     let mut rows = vec![
@@ -78,13 +84,27 @@ async fn search(context: &Context<'_>, query: &str, category: Option<&str>) -> R
             plain(&card.tagline),
         ]);
     }
-    let words = match found.apps.len() {
+    let shown = u32::try_from(found.apps.len()).unwrap_or(u32::MAX);
+    let mut words = match shown {
         0 => "no app found".to_owned(),
-        shown if (shown as u32) < found.total => {
+        shown if shown + found.hidden < found.total => {
             format!("{}{shown} of {} apps", table(&rows), found.total)
         }
         _ => table(&rows),
     };
+    if let Some(corrected) = &found.corrected {
+        words = format!(
+            "nothing is called that; this is of {}\n{words}",
+            plain(corrected)
+        );
+    }
+    if found.hidden > 0 {
+        words = format!(
+            "{}\nyour policy hides {}: `archy policy show`",
+            words.trim_end(),
+            count(found.hidden as usize, "app")
+        );
+    }
     context.output.result(&answer, words);
     Ok(())
 }
@@ -150,6 +170,9 @@ fn page_words(page: &AppPage) -> String {
             .iter()
             .map(|right| format!("  {}", plain(&right.text))),
     );
+    if let (Some(warning), None) = (&page.warning, &page.problem) {
+        lines.push(format!("\nwarning: {}", plain(&warning.message)));
+    }
     if let Some(problem) = &page.problem {
         lines.push(format!(
             "\ncannot be installed now: {}",
@@ -183,7 +206,7 @@ fn short_did(did: &str) -> String {
 }
 
 /// Writes a name like `someTrust` as words.
-fn spaced(name: &str) -> String {
+pub(super) fn spaced(name: &str) -> String {
     let mut text = String::new();
     for letter in name.chars() {
         if letter.is_uppercase() {

@@ -160,9 +160,8 @@ impl From<Problem> for Failure {
             "notFound" | "notInstalled" => Class::NotFound,
             "signature" | "keyChanged" | "keysExpired" | "frozen" | "equivocation"
             | "wrongPublisher" | "wrongApp" | "rollback" | "revoked" | "keyState" | "expired"
-            | "future" | "malformed" | "content" | "refused" | "architecture" | "slugTaken" => {
-                Class::Refused
-            }
+            | "future" | "malformed" | "content" | "refused" | "blocked" | "policyScore"
+            | "policySignatures" | "rightsGained" | "architecture" | "slugTaken" => Class::Refused,
             _ => Class::Failed,
         };
         Self {

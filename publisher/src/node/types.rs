@@ -29,6 +29,10 @@ macro_rules! copies {
     };
 }
 
+mod trust;
+
+pub use trust::*;
+
 copies! {
     /// Something wrong, in the node's words.
     #[derive(PartialEq, Eq)]
@@ -80,6 +84,12 @@ copies! {
         pub apps: Vec<AppCard>,
         /// How many there are in all.
         pub total: u32,
+        /// How many of this page the owner's policy keeps from being listed.
+        #[serde(default)]
+        pub hidden: u32,
+        /// The words that were looked for instead.
+        #[serde(default)]
+        pub corrected: Option<String>,
     }
 
     /// An app in the catalog.
@@ -127,6 +137,9 @@ copies! {
         pub release: Option<ReleaseInfo>,
         /// Why it cannot be installed now.
         pub problem: Option<Problem>,
+        /// What to know before installing it.
+        #[serde(default)]
+        pub warning: Option<Problem>,
         /// Website.
         pub website: Option<String>,
         /// Licence.
@@ -147,6 +160,18 @@ copies! {
         pub trust: TrustBadge,
         /// The reasons; their points add up to the score.
         pub reasons: Vec<TrustReason>,
+        /// What would change the score.
+        #[serde(default)]
+        pub would_change: Vec<String>,
+        /// Whether the owner vouches for them.
+        #[serde(default)]
+        pub pinned: bool,
+        /// Whether the owner wants nothing of them.
+        #[serde(default)]
+        pub blocked: bool,
+        /// What the owner must know of them.
+        #[serde(default)]
+        pub notices: Vec<Problem>,
     }
 
     /// One reason of a trust score.
@@ -155,6 +180,9 @@ copies! {
         pub text: String,
         /// Points, may be negative.
         pub points: f64,
+        /// What it rests on.
+        #[serde(default)]
+        pub evidence: Vec<String>,
     }
 
     /// A verified release.
@@ -197,6 +225,9 @@ copies! {
         pub interfaces: Vec<InterfaceInfo>,
         /// A newer version.
         pub update: Option<String>,
+        /// What it would change.
+        #[serde(default)]
+        pub offer: Option<UpdateOffer>,
         /// The job that works on it now.
         pub job: Option<String>,
         /// Where its data is.

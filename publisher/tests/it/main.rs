@@ -14,4 +14,5 @@ mod person;
 mod publish;
 mod shipped;
 mod signer;
+mod trust;
 mod words;

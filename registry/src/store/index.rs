@@ -306,7 +306,7 @@ impl Store {
         Ok(())
     }
 
-    /// Notes a publisher's score, by which searches filter and sort.
+    /// Notes a publisher's score, by which searches filter and sort. [`Store::score`] does so by itself.
     ///
     /// # Errors
     ///
@@ -317,30 +317,40 @@ impl Store {
         micro_points: i64,
         band: Band,
     ) -> Result<(), StoreError> {
-        let name = publisher.to_string();
         let mut transaction = self.pool.begin_with(super::BEGIN_WRITE).await?;
-        let changed = sqlx::query(
-            "INSERT INTO publisher_scores (publisher, micro_points, band) VALUES (?1, ?2, ?3)
-             ON CONFLICT DO UPDATE SET micro_points = ?2, band = ?3
-             WHERE micro_points <> ?2 OR band <> ?3",
-        )
-        .bind(&name)
-        .bind(micro_points)
-        .bind(band_name(band))
-        .execute(&mut *transaction)
-        .await?;
-        if changed.rows_affected() > 0 {
-            sqlx::query("UPDATE apps SET micro_points = ?2, band = ?3 WHERE publisher = ?1")
-                .bind(&name)
-                .bind(micro_points)
-                .bind(band_name(band))
-                .execute(&mut *transaction)
-                .await?;
-            file_again(&mut transaction, &name).await?;
-        }
+        set_score(&mut transaction, &publisher.to_string(), micro_points, band).await?;
         transaction.commit().await?;
         Ok(())
     }
+}
+
+/// Notes a publisher's score beside its apps; needs a transaction that may write.
+pub(super) async fn set_score(
+    connection: &mut SqliteConnection,
+    publisher: &str,
+    micro_points: i64,
+    band: Band,
+) -> Result<(), StoreError> {
+    let changed = sqlx::query(
+        "INSERT INTO publisher_scores (publisher, micro_points, band) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET micro_points = ?2, band = ?3
+         WHERE micro_points <> ?2 OR band <> ?3",
+    )
+    .bind(publisher)
+    .bind(micro_points)
+    .bind(band_name(band))
+    .execute(&mut *connection)
+    .await?;
+    if changed.rows_affected() > 0 {
+        sqlx::query("UPDATE apps SET micro_points = ?2, band = ?3 WHERE publisher = ?1")
+            .bind(publisher)
+            .bind(micro_points)
+            .bind(band_name(band))
+            .execute(&mut *connection)
+            .await?;
+        file_again(connection, publisher).await?;
+    }
+    Ok(())
 }
 
 /// Files the apps of a publisher that are shown under what they are filtered by now.

@@ -1,5 +1,7 @@
 //! Key states that follow each other, rivals of them, and what keys that changed still vouch for.
 
+use std::collections::BTreeSet;
+
 use archy_registry::announcement::{self, Announcement};
 use archy_registry::key_state::{
     self, Admitted, KeyHistory, KeyState, STATES_MAX, Standing, StepError, Subject, chain,
@@ -123,7 +125,13 @@ fn k_of_n_keys_sign_together() {
     let verify = |signers: &[&SigningKey]| {
         release::verify(&signed_by(&release, signers).bytes, &state, now())
     };
-    assert!(verify(&[&b, &c]).is_ok());
+    let both = verify(&[&b, &c]).unwrap();
+    let signers: BTreeSet<String> = both.signers().iter().map(Did::to_string).collect();
+    assert_eq!(
+        signers,
+        [&b, &c].map(|key| key.did().to_string()).into(),
+        "every key that signed"
+    );
     for (signers, found) in [(&[&a][..], 1), (&[&a, &b, &c], 3)] {
         let refused = verify(signers).unwrap_err();
         assert!(

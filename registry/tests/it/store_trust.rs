@@ -1,16 +1,16 @@
 //! What the store keeps of reviewers' words, what it makes of them, and when it scores again.
 
-use archy_registry::store::{LogCursor, LogEntry, OpinionQuota, StoreError};
+use archy_registry::store::{LogCursor, LogEntry, OpinionQuota, Search, Sort, Source, StoreError};
 use archy_registry::trust::opinion::{
     Opinion, REVIEWERS_MAX, Rater, ReviewerList, Vote, WORDS_BYTES_MAX,
 };
-use archy_registry::trust::{self, Event, EvidenceRef, ReasonCode, Verdict};
+use archy_registry::trust::{self, Event, EvidenceRef, POINT, ReasonCode, Verdict};
 use archy_registry::{Did, Store};
 use jiff::Timestamp;
 use sqlx::SqlitePool;
 use tempfile::TempDir;
 
-use crate::common::{hours_later, key, now};
+use crate::common::{announce, hours_later, key, now, release};
 
 const VOTE: u64 = 1_000_000_000;
 
@@ -284,6 +284,97 @@ async fn a_stored_score_holds_until_its_inputs_or_the_day_change() {
     assert!(!marked(now()).await, "the owner's word");
     store.set_seed(&rater(5), true, now()).await.unwrap();
     assert!(!marked(now()).await, "another seed");
+}
+
+/// Which of the publishers of keys 1 to 3 searches find, and with how many millionths of a point, best first.
+async fn found(store: &Store, points_min: u8) -> Vec<(Did, i64)> {
+    let search = Search {
+        points_min,
+        sort: Sort::Score,
+        ..Search::default()
+    };
+    let found = store.search(&search).await.unwrap();
+    assert_eq!(found.total as usize, found.hits.len());
+    let hits = found.hits.into_iter();
+    hits.map(|hit| (hit.announcement.publisher, hit.micro_points))
+        .collect()
+}
+
+#[tokio::test]
+async fn searches_follow_scores_and_all_that_changes_them_makes_them_due() {
+    let store = Store::in_memory().await.unwrap();
+    let dids = [1, 2, 3].map(|seed| key(seed).did());
+    for seed in [1, 2, 3] {
+        let (release, _) = release(&key(seed), 1);
+        let (announcement, signed) = announce(&key(seed), &release, now());
+        let source = Source {
+            relay: "wss://relay".to_owned(),
+            event_id: hex::encode([seed; 32]),
+        };
+        store
+            .admit_announcement(&announcement, &signed.bytes, &source, now())
+            .await
+            .unwrap();
+    }
+    assert_eq!(found(&store, 1).await, []);
+    assert_eq!(store.rescore_due(2, now()).await.unwrap(), 2);
+    assert_eq!(store.rescore_due(200, now()).await.unwrap(), 1);
+    assert_eq!(store.rescore_due(200, now()).await.unwrap(), 0);
+
+    // Scoring alone is enough, whoever asks for it.
+    let domain = Event::DomainLinked {
+        domain: "notes.example".to_owned(),
+    };
+    store.record(&dids[1], &domain, now()).await.unwrap();
+    let linked = store.score(&dids[1], now()).await.unwrap();
+    assert!(linked.micro_points >= POINT);
+    assert_eq!(found(&store, 1).await, [(dids[1], linked.micro_points)]);
+    let order: Vec<Did> = found(&store, 0).await.iter().map(|(did, _)| *did).collect();
+    assert_eq!(order[0], dids[1]);
+
+    // What was recorded is due although it was scored since; who else is due is found without looking at everybody.
+    assert_eq!(store.rescore_due(200, now()).await.unwrap(), 1);
+    let vote = |publisher, opinion| Vote {
+        publisher,
+        ..vote(1, opinion, now())
+    };
+    store
+        .admit_vote(&vote(dids[2], Opinion::Recommend), now())
+        .await
+        .unwrap();
+    assert_eq!(
+        store.rescore_due(200, now()).await.unwrap(),
+        0,
+        "the word of a stranger"
+    );
+    store.set_seed(&rater(1), true, now()).await.unwrap();
+    assert_eq!(
+        store.rescore_due(200, now()).await.unwrap(),
+        3,
+        "the word of a stranger counts now"
+    );
+    let vouched = store.score(&dids[2], now()).await.unwrap();
+    assert!(vouched.micro_points > linked.micro_points, "{vouched:?}");
+    assert_eq!(
+        found(&store, 1).await,
+        [
+            (dids[2], vouched.micro_points),
+            (dids[1], linked.micro_points)
+        ]
+    );
+    store
+        .record(&dids[2], &Event::Blocked, now())
+        .await
+        .unwrap();
+    assert_eq!(found(&store, 1).await.len(), 2, "nobody asked yet");
+    assert_eq!(store.rescore_due(200, now()).await.unwrap(), 1);
+    assert_eq!(found(&store, 1).await, [(dids[1], linked.micro_points)]);
+
+    let tomorrow = hours_later(24);
+    assert_eq!(store.rescore_due(200, tomorrow).await.unwrap(), 3);
+    assert_eq!(store.rescore_due(200, tomorrow).await.unwrap(), 0);
+    let kept = store.score(&dids[1], tomorrow).await.unwrap();
+    assert_eq!(found(&store, 1).await, [(dids[1], kept.micro_points)]);
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 /** The names of everything in the query cache. */
 
 import type { AppRef } from './types/AppRef'
+import type { Filters } from '@/lib/filters'
 
 export const keys = {
   session: ['session'] as const,
   search: ['store', 'search'] as const,
-  searchFor: (query: string, category: string | null) => ['store', 'search', query, category] as const,
+  searchFor: (query: string, category: string | null, filters: Filters) =>
+    ['store', 'search', query, category, filters] as const,
   shelf: ['store', 'shelf'] as const,
   apps: ['store', 'app'] as const,
   app: (app: AppRef) => ['store', 'app', app.publisher, app.slug] as const,
@@ -13,4 +15,8 @@ export const keys = {
   instances: ['instances'] as const,
   jobs: ['jobs'] as const,
   node: ['node'] as const,
+  trusts: ['trust'] as const,
+  trust: (publisher: string) => ['trust', publisher] as const,
+  policy: ['policy'] as const,
+  reviewers: ['reviewers'] as const,
 }

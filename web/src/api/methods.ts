@@ -2,6 +2,9 @@
 
 import type { AppPage } from './types/AppPage'
 import type { AppRef } from './types/AppRef'
+import type { BlockParams } from './types/BlockParams'
+import type { History } from './types/History'
+import type { HistoryParams } from './types/HistoryParams'
 import type { InstallParams } from './types/InstallParams'
 import type { Instance } from './types/Instance'
 import type { InstanceList } from './types/InstanceList'
@@ -13,9 +16,19 @@ import type { JobRef } from './types/JobRef'
 import type { Logs } from './types/Logs'
 import type { LogsParams } from './types/LogsParams'
 import type { NodeStatus } from './types/NodeStatus'
+import type { OpinionGiven } from './types/OpinionGiven'
+import type { PinParams } from './types/PinParams'
+import type { Policy } from './types/Policy'
+import type { PolicyPage } from './types/PolicyPage'
+import type { ReportParams } from './types/ReportParams'
+import type { ReviewerParams } from './types/ReviewerParams'
+import type { Reviewers } from './types/Reviewers'
 import type { SearchParams } from './types/SearchParams'
 import type { SearchResult } from './types/SearchResult'
+import type { TrustPage } from './types/TrustPage'
+import type { TrustParams } from './types/TrustParams'
 import type { UninstallParams } from './types/UninstallParams'
+import type { VouchParams } from './types/VouchParams'
 
 type Nothing = Record<string, never>
 
@@ -33,6 +46,16 @@ export interface Methods {
   'job.list': { params: JobListParams; result: Job[] }
   'job.show': { params: JobParams; result: Job }
   'job.cancel': { params: JobParams; result: unknown }
+  'trust.show': { params: TrustParams; result: TrustPage }
+  'trust.history': { params: HistoryParams; result: History }
+  'trust.pin': { params: PinParams; result: TrustPage }
+  'trust.block': { params: BlockParams; result: TrustPage }
+  'trust.report': { params: ReportParams; result: OpinionGiven }
+  'trust.vouch': { params: VouchParams; result: OpinionGiven }
+  'trust.reviewers': { params: Nothing; result: Reviewers }
+  'trust.reviewer': { params: ReviewerParams; result: Reviewers }
+  'policy.show': { params: Nothing; result: PolicyPage }
+  'policy.set': { params: Policy; result: PolicyPage }
   'node.status': { params: Nothing; result: NodeStatus }
 }
 

@@ -2,7 +2,8 @@
 
 import type { Session } from '../api/types/Session'
 import { iconSvg, screenshotSvg } from './art.ts'
-import { type MockNode, MockRefusal } from './node.ts'
+import type { MockNode } from './node.ts'
+import { MockRefusal } from './opinions.ts'
 
 export interface Answer {
   status: number

@@ -15,6 +15,7 @@ export interface MockPublisher {
   linked: boolean
   pinned: boolean
   blocked: boolean
+  notices?: Problem[]
 }
 
 export interface MockApp {
@@ -135,6 +136,14 @@ export const PUBLISHERS = {
     linked: false,
     pinned: false,
     blocked: false,
+    notices: [
+      {
+        kind: 'frozen',
+        message: 'The publisher signed two different releases with number 7: it, or a thief of its key, lies',
+        hint: 'Nothing new of the publisher is installed; what runs goes on running. Ask them which statement is theirs',
+        details: [],
+      },
+    ],
   },
 } satisfies Record<string, MockPublisher>
 

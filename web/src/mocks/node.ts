@@ -18,6 +18,8 @@ import type { NodeStatus } from '../api/types/NodeStatus'
 import type { Problem } from '../api/types/Problem'
 import type { PublisherCard } from '../api/types/PublisherCard'
 import type { SearchResult } from '../api/types/SearchResult'
+import type { SearchSort } from '../api/types/SearchSort'
+import { MockOpinions, MockRefusal, UNPROVEN } from './opinions.ts'
 import { APPS, type MockApp, type MockPublisher, PUBLISHERS, RIGHTS } from './catalogue.ts'
 
 const MB = 1_000_000
@@ -63,13 +65,6 @@ const ON_THE_WAY: Record<JobKind, InstanceState> = {
   restart: 'starting',
 }
 
-/** Refuses a call in words, as the node does. */
-export class MockRefusal extends Error {
-  constructor(readonly problem: Problem) {
-    super(problem.message)
-  }
-}
-
 function refuse(kind: string, message: string, hint: string | null = null): never {
   throw new MockRefusal({ kind, message, hint, details: [] })
 }
@@ -102,6 +97,7 @@ export class MockNode {
   private readonly instances = new Map<string, Instance>()
   private jobs: Job[] = []
   private readonly running: RunningJob[] = []
+  private readonly opinions: MockOpinions
   private readonly listeners = new Set<(event: Event) => void>()
   private nextJob = 1
   private readonly appsPort: number
@@ -113,6 +109,7 @@ export class MockNode {
     this.appsPort = options.appsPort ?? 4481
     this.bytesPerSecond = options.bytesPerSecond ?? 14 * MB
     this.apps = options.empty ? [] : APPS
+    this.opinions = new MockOpinions(this.now, (publisher) => this.publisherCard(publisher))
     for (const app of this.apps) if (app.installed) this.instances.set(app.slug, this.seedInstance(app))
     if (!options.empty) this.seedJobs()
   }
@@ -154,7 +151,7 @@ export class MockNode {
       case 'node.status':
         return this.status()
       default:
-        throw new Error(`the mock node has no method ${method}`)
+        return this.opinions.call(method, params)
     }
   }
 
@@ -186,7 +183,7 @@ export class MockNode {
       version: app.version,
       icon: app.art ? `/assets/${app.art}-${app.hue ?? 200}.svg` : null,
       downloadSizeBytes: Math.round(app.mb * MB),
-      architectures: ['amd64', 'arm64'],
+      architectures: this.architectures(app),
       trust: this.trust(publisher),
       installed: this.key(app) ? (this.instances.get(app.slug)?.state ?? null) : null,
       sameNameAs: this.apps
@@ -195,6 +192,17 @@ export class MockNode {
       firstSeen: this.ago(app.firstSeenDays),
       announced: this.ago(app.announcedDays),
       stale: app.stale ?? false,
+    }
+  }
+
+  private publisherCard(publisher: MockPublisher): PublisherCard {
+    const { knownDays, notices, ...known } = publisher
+    return {
+      ...known,
+      ...this.opinions.marks(publisher),
+      trust: this.trust(publisher),
+      firstSeen: this.ago(knownDays),
+      notices: notices ?? [],
     }
   }
 
@@ -209,19 +217,43 @@ export class MockNode {
       .filter(Boolean)
     const found = this.apps.filter((app) => {
       const text = `${app.name} ${app.slug} ${app.tagline} ${app.category}`.toLowerCase()
-      return words.every((word) => text.includes(word))
+      const rights = (app.rights ?? []).filter(({ weight }) => weight !== 'usual').map(({ kind }) => kind)
+      const unwanted = (params.withoutRights ?? []) as string[]
+      return (
+        words.every((word) => text.includes(word)) &&
+        this.trust(this.publisher(app)).points >= Number(params.pointsMin ?? 0) &&
+        !unwanted.some((kind) => rights.includes(kind)) &&
+        (!params.architecture || this.architectures(app).includes(String(params.architecture)))
+      )
     })
-    const inCategory = found.filter((app) => !params.category || app.category === params.category)
+    const inCategory = this.sorted(
+      found.filter((app) => !params.category || app.category === params.category),
+      params.sort as SearchSort | undefined,
+    )
     const offset = Number(params.offset ?? 0)
     const counts = new Map<string, number>()
     for (const app of found) counts.set(app.category, (counts.get(app.category) ?? 0) + 1)
     return {
       apps: inCategory.slice(offset, offset + Number(params.limit ?? 48)).map((app) => this.card(app)),
       total: inCategory.length,
+      totalIsAtLeast: false,
+      hidden: 0,
+      corrected: null,
       categories: [...counts]
         .map(([category, apps]) => ({ category, apps }))
         .sort((a, b) => a.category.localeCompare(b.category)),
     }
+  }
+
+  private architectures(app: MockApp): string[] {
+    return app.mb > 300 ? ['amd64'] : ['amd64', 'arm64']
+  }
+
+  private sorted(apps: MockApp[], sort: SearchSort | undefined): MockApp[] {
+    if (sort === 'name') return apps.toSorted((a, b) => a.name.localeCompare(b.name))
+    if (sort === 'newest') return apps.toSorted((a, b) => a.announcedDays - b.announcedDays)
+    const points = (app: MockApp) => this.trust(this.publisher(app)).points
+    return sort === 'score' ? apps.toSorted((a, b) => points(b) - points(a)) : apps
   }
 
   private find(publisher: string, slug: string): MockApp {
@@ -238,8 +270,7 @@ export class MockNode {
   private show(publisherDid: string, slug: string): AppPage {
     const app = this.find(publisherDid, slug)
     const publisher = this.publisher(app)
-    const { knownDays, ...known } = publisher
-    const card: PublisherCard = { ...known, trust: this.trust(publisher), firstSeen: this.ago(knownDays) }
+    const card = this.publisherCard(publisher)
     const mine = this.key(app)
     const present = mine ? 1 : app.mb > 300 ? 0.36 : 0
     return {
@@ -271,12 +302,36 @@ export class MockNode {
             created: this.ago(app.announcedDays),
           },
       problem: app.problem ?? null,
+      warning: mine || publisher.pinned || this.trust(publisher).points >= 35 ? null : UNPROVEN,
       versions: [
         { version: app.version, seq: 14, seen: this.ago(app.announcedDays) },
         ...(app.installedVersion ? [{ version: app.installedVersion, seq: 13, seen: this.ago(40) }] : []),
         ...(app.firstSeenDays > 60 ? [{ version: `${app.version}-rc1`, seq: 12, seen: this.ago(58) }] : []),
       ],
-      instance: mine ? (this.instances.get(app.slug) ?? null) : null,
+      instance: mine ? this.withOffer(app, this.instances.get(app.slug) ?? null) : null,
+    }
+  }
+
+  private withOffer(app: MockApp, instance: Instance | null): Instance | null {
+    if (!instance?.update) return instance
+    return {
+      ...instance,
+      offer: {
+        version: app.version,
+        seq: 14,
+        release: 'b3a1f0c95d27e84461bb0e6f1d9c3a7752e0488f6ad913c20b7f5e1846d9a03c',
+        announced: this.ago(app.announcedDays),
+        diff: { gained: [RIGHTS.device, RIGHTS.internet], lost: [RIGHTS.capability] },
+        byItself: false,
+        waits: [
+          {
+            kind: 'rightsGained',
+            message: 'The new version may do 2 things that this one may not',
+            hint: 'Read what it would gain, then decide yourself',
+            details: [RIGHTS.device.text, RIGHTS.internet.text],
+          },
+        ],
+      },
     }
   }
 
@@ -318,6 +373,7 @@ export class MockNode {
       interfaces: this.interfaces(app, true),
       installed: this.ago(Math.min(30, app.firstSeenDays)),
       update: app.installedVersion ? app.version : null,
+      offer: null,
       job: null,
       dataDir: `/home/archy/.local/share/archy/apps/${app.slug}/data`,
     }

@@ -7,6 +7,7 @@ import type { AppPage } from '@/api/types/AppPage'
 import type { InstanceList } from '@/api/types/InstanceList'
 import type { Job } from '@/api/types/Job'
 import type { SearchResult } from '@/api/types/SearchResult'
+import { NO_FILTERS } from '@/lib/filters'
 import { PUBLISHERS } from '@/mocks/catalogue'
 import { MockNode } from '@/mocks/node'
 import { expectAccessible, mountPart, NOW } from './mount'
@@ -28,6 +29,8 @@ const [first] = past
 const sick = instances.find((instance) => instance.state === 'unhealthy')
 const service = instances.find((instance) => instance.state === 'failed')
 const well = instances.find((instance) => instance.state === 'running')
+const offer = show('workshop', 'radicale').instance?.offer
+if (!offer) throw new Error('the mock lacks an update')
 if (!first || !sick || !service || !well) throw new Error('the mock lacks a state')
 
 const fetching: Job = {
@@ -57,6 +60,7 @@ const CASES: Record<string, Case[]> = {
   AppCardMark: cards.slice(0, 6).map((card) => ({ props: { card } })),
   AppGrid: [{ props: { cards } }, { props: { cards: [], loading: true } }],
   AppIcon: [{ props: { icon: null, name: 'Home Assistant', publisher: 'did:key:z6Mk', size: 64 } }],
+  BlockDialog: [{ props: { publisher: page.publisher, open: true } }],
   BrandMark: [{ props: { word: true } }],
   CategoryFilter: [{ props: { categories: [{ category: 'media', apps: 2 }], modelValue: 'media' } }],
   ConnectionBanner: [{ props: { node: 'attic' } }],
@@ -91,17 +95,38 @@ const CASES: Record<string, Case[]> = {
   NeedsList: [{ props: { needs: page.needs } }],
   NodeHealth: [{ props: { name: 'attic' } }, { props: { name: 'attic', compact: true } }],
   OpenButton: [{ props: { instance: well } }],
+  OpinionDialog: (['vouch', 'report'] as const).map((mode) => ({
+    props: { publisher: page.publisher, mode, open: true },
+  })),
   PageHeader: [{ props: { title: 'Network', lead: 'Whom this node hears' } }],
+  PolicySettings: [{}],
   ProblemNote: [
     { props: { problem: refused.problem } },
     { props: { problem: refused.problem, title: 'No' } },
   ],
+  PublisherActions: [
+    { props: { publisher: page.publisher } },
+    { props: { publisher: { ...page.publisher, pinned: true, blocked: true } } },
+  ],
   PublisherHtml: [{ props: { html: page.descriptionHtml } }],
   PublisherName: [{ props: { did: page.publisher.did } }],
-  PublisherPanel: [{ props: { publisher: page.publisher } }],
+  PublisherPanel: [
+    {
+      props: {
+        publisher: { ...page.publisher, notices: [{ ...refused.publisher.notices[0], kind: 'recovered' }] },
+      },
+    },
+    { props: { publisher: page.publisher } },
+    { props: { publisher: refused.publisher } },
+  ],
+  ReviewerSettings: [{}],
   RightsList: [{ props: { rights: refused.rights } }, { props: { rights: [] } }],
   ScreenshotStrip: [{ props: { screenshots: page.screenshots, name: 'WordPress' } }],
   SearchField: [{ props: { modelValue: '' } }, { props: { modelValue: 'photo' } }],
+  StoreFilters: [
+    { props: { modelValue: NO_FILTERS } },
+    { props: { modelValue: { ...NO_FILTERS, pointsMin: 35, withoutRights: ['device'] } } },
+  ],
   ToastHost: [{}],
   TrustDialog: [{ props: { publisher: page.publisher, open: true } }],
   TrustReasons: [{ props: { reasons: page.publisher.reasons } }],
@@ -136,10 +161,23 @@ const CASES: Record<string, Case[]> = {
   UiProgress: [{ props: { value: 42, label: 'Progress' } }],
   UiSection: [{ props: { title: 'About' }, slots: text }],
   UiSegmented: [{ props: { label: 'Theme', options: choices, modelValue: 'one' } }],
+  UiSelect: [
+    {
+      props: {
+        label: 'Order',
+        options: [
+          { value: 'a', label: 'A' },
+          { value: 'b', label: 'B' },
+        ],
+        modelValue: 'b',
+      },
+    },
+  ],
   UiSkeleton: [{}],
   UiStatus: [{ props: { tone: 'good' }, slots: text }],
   UiSwitch: [{ props: { label: 'Follow', modelValue: true } }],
   UninstallDialog: [{ props: { instance: well, open: true } }],
+  UpdatePanel: [{ props: { offer } }, { props: { offer: { ...offer, diff: null } } }],
   VersionList: [{ props: { versions: page.versions, installed: page.card.version } }],
 }
 

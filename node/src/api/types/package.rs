@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use super::{AppRef, Problem};
+use super::{AppRef, Problem, UpdateOffer};
 
 wire! {
     /// Parameters of `package.install`.
@@ -62,6 +62,9 @@ wire! {
         pub installed: String,
         /// A newer version that the catalog holds.
         pub update: Option<String>,
+        /// What that version would change and whether it waits for its owner; only in `package.status` and
+        /// `store.show`, because it takes rendering both releases.
+        pub offer: Option<UpdateOffer>,
         /// The job that works on it now.
         pub job: Option<String>,
         /// Where its data is on the node.

@@ -21,7 +21,8 @@ wire! {
         /// Only publishers with at least this many points, 0–100.
         #[serde(default)]
         pub points_min: u8,
-        /// Only apps that need no right of these kinds, such as `device`; leaves out those whose rights are unknown.
+        /// Only apps that need no right of these kinds, such as `device`, beyond what every app has; leaves out those
+        /// whose rights are unknown.
         #[serde(default)]
         pub without_rights: Vec<String>,
         /// In which order.
@@ -41,6 +42,8 @@ wire! {
         pub apps: Vec<AppCard>,
         /// How many there are in all.
         pub total: u32,
+        /// How many of this page the owner's policy keeps from being listed; `total` counts them.
+        pub hidden: u32,
         /// Whether there may be more than `total`, because the words are very common.
         #[serde(default)]
         pub total_is_at_least: bool,
@@ -133,6 +136,8 @@ wire! {
         pub release: Option<ReleaseInfo>,
         /// Why it cannot be installed now, if so.
         pub problem: Option<Problem>,
+        /// What its owner should know before installing it.
+        pub warning: Option<Problem>,
         /// Versions seen by this node, newest first.
         pub versions: Vec<VersionSeen>,
         /// The installed instance.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use super::Problem;
+
 wire! {
     /// Who publishes an app and what this node knows of them.
     pub struct PublisherCard {
@@ -22,6 +24,9 @@ wire! {
         pub pinned: bool,
         /// Whether the owner blocked them.
         pub blocked: bool,
+        /// What the owner must know of them whatever the score says: `frozen`, `revoked`, `recovered`,
+        /// `keysReplaced`, `keysExpired`, `malware`.
+        pub notices: Vec<Problem>,
     }
 
     /// A score in short.
@@ -55,7 +60,7 @@ wire! {
         pub text: String,
         /// Points, may be negative.
         pub points: f64,
-        /// What it rests on: evidence rows of this node.
+        /// What it rests on; `trust.show` has each as an [`super::Observation`] of the same reference.
         pub evidence: Vec<String>,
     }
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 
 /// Every copy, by name, in TypeScript; a topic with a file of its own adds its own here.
 fn copies() -> Vec<(&'static str, String)> {
-    super::declared()
+    let mut all = super::declared();
+    all.extend(super::trust::declared());
+    all
 }
 
 /// A type of the contract.

@@ -66,6 +66,10 @@ release: ReleaseInfo | null,
  */
 problem: Problem | null, 
 /**
+ * What its owner should know before installing it.
+ */
+warning: Problem | null, 
+/**
  * Versions seen by this node, newest first.
  */
 versions: Array<VersionSeen>, 

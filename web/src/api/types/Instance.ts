@@ -4,6 +4,7 @@ import type { ContainerInfo } from "./ContainerInfo";
 import type { InstanceState } from "./InstanceState";
 import type { InterfaceInfo } from "./InterfaceInfo";
 import type { Problem } from "./Problem";
+import type { UpdateOffer } from "./UpdateOffer";
 
 /**
  * An installed app.
@@ -49,6 +50,11 @@ installed: string,
  * A newer version that the catalog holds.
  */
 update: string | null, 
+/**
+ * What that version would change and whether it waits for its owner; only in `package.status` and
+ * `store.show`, because it takes rendering both releases.
+ */
+offer: UpdateOffer | null, 
 /**
  * The job that works on it now.
  */

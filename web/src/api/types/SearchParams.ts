@@ -22,7 +22,8 @@ architecture: string | null,
  */
 pointsMin: number, 
 /**
- * Only apps that need no right of these kinds, such as `device`; leaves out those whose rights are unknown.
+ * Only apps that need no right of these kinds, such as `device`, beyond what every app has; leaves out those
+ * whose rights are unknown.
  */
 withoutRights: Array<string>, 
 /**

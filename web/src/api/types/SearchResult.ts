@@ -15,6 +15,10 @@ apps: Array<AppCard>,
  */
 total: number, 
 /**
+ * How many of this page the owner's policy keeps from being listed; `total` counts them.
+ */
+hidden: number, 
+/**
  * Whether there may be more than `total`, because the words are very common.
  */
 totalIsAtLeast: boolean, 

@@ -17,6 +17,6 @@ text: string,
  */
 points: number, 
 /**
- * What it rests on: evidence rows of this node.
+ * What it rests on; `trust.show` has each as an [`super::Observation`] of the same reference.
  */
 evidence: Array<string>, };

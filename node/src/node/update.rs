@@ -1,0 +1,61 @@
+//! What a newer release of an installed app would change, and whether it waits for its owner. Updates nothing.
+
+use archy_registry::store::CatalogEntry;
+use jiff::Timestamp;
+
+use super::Node;
+use crate::api::problem;
+use crate::api::types::{Problem, UpdateOffer};
+use crate::judge::signatures;
+use crate::machine::Installed;
+use crate::policy::may_update_by_itself;
+use crate::problem as explain;
+
+impl Node {
+    /// Returns the newer release of an installed app, if the catalog has one.
+    pub(super) async fn offer(
+        &self,
+        installed: &Installed,
+    ) -> Result<Option<UpdateOffer>, Problem> {
+        let now = Timestamp::now();
+        let entry = self.store.app(&installed.app, now).await;
+        let entry = entry.map_err(|error| explain::of_store(&error))?;
+        let Some(entry) =
+            entry.filter(|entry| entry.announcement.release.blake3 != installed.release)
+        else {
+            return Ok(None);
+        };
+        let reputation = self.judge.reputation(&installed.app.publisher, now).await?;
+        let compared = self.compared(&entry);
+        let proofs = entry.release.as_ref().map_or(0, signatures);
+        let decided =
+            may_update_by_itself(compared.as_ref(), &self.judge.policy(), &reputation, proofs);
+        let announcement = &entry.announcement;
+        Ok(Some(UpdateOffer {
+            version: announcement.version.clone(),
+            seq: announcement.seq,
+            release: announcement.release.blake3.to_string(),
+            announced: entry.announced.to_string(),
+            diff: compared.ok(),
+            by_itself: decided.is_ok(),
+            waits: decided.err().unwrap_or_default(),
+        }))
+    }
+
+    fn compared(&self, entry: &CatalogEntry) -> Result<crate::api::types::RightsDiff, Problem> {
+        let Some(release) = &entry.release else {
+            return Err(self
+                .follow
+                .is_bad(&entry.announcement.release.blake3)
+                .unwrap_or_else(|| {
+                    problem(
+                        "notFetched",
+                        "The new version has not been fetched yet, so what it may do is not known",
+                        "Wait until a node that has it is reached",
+                    )
+                }));
+        };
+        let diff = self.machine()?.compare(release)?;
+        diff.ok_or_else(|| super::not_installed(&release.manifest.app.id))
+    }
+}

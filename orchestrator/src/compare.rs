@@ -1,0 +1,73 @@
+//! What another release of an installed app would be allowed here, compared with what runs.
+
+use archy_registry::Verified;
+use archy_registry::release::Release;
+
+use crate::desired::{DesiredError, Stage, Wish};
+use crate::orchestrator::Orchestrator;
+use crate::ports;
+use crate::quadlet::unit::ReadError;
+use crate::quadlet::{self, RenderError};
+use crate::rights::{Granted, RightsDiff, diff};
+use crate::settings::{AssignError, Settings};
+
+/// A release could not be compared with the installed one.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// What is installed cannot be read.
+    #[error(transparent)]
+    Desired(#[from] DesiredError),
+    /// The release cannot run here.
+    #[error("the release cannot be expressed as units")]
+    Render(#[from] RenderError),
+    /// It needs a port that is not free.
+    #[error(transparent)]
+    Ports(#[from] AssignError),
+    /// The units of the installed release are not in the form in which they are written.
+    #[error("the units of the installed release cannot be read")]
+    Units(#[from] ReadError),
+}
+
+impl Orchestrator {
+    /// Compares the units of the installed release, as they are live, with those that `release` would get with the
+    /// owner's settings; `None` when the app is not installed. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`CompareError`].
+    pub fn compare(&self, release: &Verified<Release>) -> Result<Option<RightsDiff>, CompareError> {
+        let slug = &release.manifest.app.id;
+        let found = self.inner.store.load_all()?;
+        let installed = found
+            .desired
+            .iter()
+            .find(|known| known.app == release.app());
+        let installed = installed
+            .filter(|known| known.stage == Stage::Installed && known.wish != Wish::Removed);
+        let Some(installed) = installed else {
+            return Ok(None);
+        };
+        let taken: Vec<_> = found
+            .desired
+            .iter()
+            .filter(|other| other.slug() != slug && other.wish != Wish::Removed)
+            .flat_map(|other| &other.settings.ports)
+            .map(|binding| (binding.host_port, binding.protocol))
+            .collect();
+        let own: Vec<_> = installed
+            .settings
+            .ports
+            .iter()
+            .map(|binding| (binding.host_port, binding.protocol))
+            .collect();
+        let settings =
+            Settings::assign(&release.manifest, &installed.settings, |port, protocol| {
+                own.contains(&(port, protocol))
+                    || !taken.contains(&(port, protocol)) && ports::is_free(port, protocol)
+            })?;
+        let units = quadlet::render(release, &settings, &self.inner.facts)?;
+        let before = Granted::read(slug, &installed.units)?;
+        let after = Granted::read(slug, &units.files())?;
+        Ok(Some(diff(&before, &after)))
+    }
+}
