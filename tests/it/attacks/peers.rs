@@ -87,7 +87,10 @@ async fn a_card_that_lies_about_the_size_of_its_release_brings_nothing() {
     .await;
     let notes = app(&publisher, "notes");
     node.page(&notes, |page| page["card"].is_object()).await;
-    is_refused(&node, &notes, "content").await;
+    let problem = is_refused(&node, &notes, "noProvider").await;
+    let details = problem["details"].to_string();
+    let complaint = format!("{} bytes instead of 10", signed.bytes.len());
+    assert!(details.contains(&complaint), "{problem}");
     node.daemon.stop().await;
 }
 
