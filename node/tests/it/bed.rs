@@ -301,8 +301,12 @@ impl Node {
         Self::following(&[relay.url()], peers, more).await
     }
 
-    /// Starts a daemon that follows these relays and knows `peers`.
-    async fn following(relays: &[RelayUrl], peers: &[Endpoint], more: &[String]) -> Self {
+    /// Starts a daemon that follows these relays, knows `peers` and has further settings.
+    pub(crate) async fn following(
+        relays: &[RelayUrl],
+        peers: &[Endpoint],
+        more: &[String],
+    ) -> Self {
         let relays: Vec<&str> = relays.iter().map(RelayUrl::as_str).collect();
         let peers: Vec<String> = peers
             .iter()

@@ -36,7 +36,7 @@ async fn rollback_is_refused() {
     })
     .await
     .unwrap();
-    let node = Node::following(std::slice::from_ref(relay.url()), &[]).await;
+    let node = Node::following(std::slice::from_ref(relay.url()), &[], &[]).await;
     let notes = app(&publisher, "notes");
     node.page(&notes, |page| page["release"]["seq"] == 2).await;
     turn.store(true, Ordering::SeqCst);

@@ -56,7 +56,7 @@ async fn a_relay_that_has_only_what_has_expired_brings_nothing_into_the_store() 
     (card.created, card.expires) = (hours_ago(48), hours_ago(24));
     let expired = event(&publisher, "notes", &card, &publisher.key);
     let relay = Fault::None.relay(vec![expired]).await.unwrap();
-    let node = Node::following(std::slice::from_ref(relay.url()), &[]).await;
+    let node = Node::following(std::slice::from_ref(relay.url()), &[], &[]).await;
     node.refusal("expired").await;
     is_refused(&node, &app(&publisher, "notes"), "expired").await;
     node.daemon.stop().await;

@@ -120,7 +120,7 @@ async fn a_majority_of_hostile_relays_and_peers_neither_hides_nor_changes_an_app
     );
     let relays = [withholding.url().clone(), stale.url().clone(), relay.url()];
     let peers = [liar.endpoint(), silent.endpoint()];
-    let node = Node::following(&relays, &peers).await;
+    let node = Node::following(&relays, &peers, &[]).await;
     announce(&publisher, &relay, &new, |_| {}).await;
     let notes = app(&publisher, "notes");
     let page = node.page(&notes, |page| page["release"]["seq"] == 2).await;

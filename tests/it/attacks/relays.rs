@@ -37,7 +37,7 @@ async fn no_fault_of_any_relay_reaches_the_store() {
     }
     let mut urls: Vec<_> = bad.iter().map(|relay| relay.url().clone()).collect();
     urls.push(relay.url());
-    let node = Node::following(&urls, &[]).await;
+    let node = Node::following(&urls, &[], &[]).await;
     announce(&publisher, &relay, &new, |_| {}).await;
     let notes = app(&publisher, "notes");
     let page = node.page(&notes, |page| page["release"]["seq"] == 2).await;
@@ -75,7 +75,7 @@ async fn a_flood_of_100_000_events_leaves_the_node_small_and_answering() {
     let mut urls: Vec<_> = floods.iter().map(|relay| relay.url().clone()).collect();
     urls.push(relay.url());
     let before = resident_bytes();
-    let node = Node::following(&urls, &[]).await;
+    let node = Node::following(&urls, &[], &[]).await;
     // More than what is read at once: from here on the node holds the floods back.
     let mut answers = 0;
     while floods[0].replies() < 5_000 {
