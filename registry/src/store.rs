@@ -31,6 +31,7 @@ mod network;
 mod opinions;
 mod quota;
 mod releases;
+mod rows;
 mod scores;
 mod search;
 
@@ -51,6 +52,8 @@ const CONNECTIONS_MAX: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Memory that each connection may keep pages in, in KiB: the indexes of 100 000 apps are read from there.
 const CACHE_KIB: u32 = 32 * 1024;
+/// Pages of 4 KiB in the log before they are copied into the database: pages that change often are copied once.
+const WAL_PAGES: u32 = 4096;
 
 /// The node's registry database. Cheap to clone; all clones share one pool.
 #[derive(Debug, Clone)]
@@ -143,6 +146,7 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .pragma("cache_size", format!("-{CACHE_KIB}"))
+            .pragma("wal_autocheckpoint", WAL_PAGES.to_string())
             .busy_timeout(BUSY_TIMEOUT);
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS_MAX)

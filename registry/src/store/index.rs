@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::catalog::{is_listed, read_announcement};
-use super::{Store, StoreError, from_ms, json, parse};
+use super::{Store, StoreError, from_ms, json, parse, rows};
 use crate::announcement::Announcement;
 use crate::did::Did;
 use crate::id::{AppId, Blake3Hash};
@@ -120,20 +120,19 @@ pub(super) async fn insert_facets<'a>(
     if facets.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut insert = QueryBuilder::<Sqlite>::new(
-        "INSERT OR IGNORE INTO facets (category, architectures, rights, points) ",
-    );
-    insert.push_values(&facets, |mut row, facet| {
-        row.push_bind(&facet.category)
-            .push_bind(&facet.architectures)
-            .push_bind(facet.rights.as_deref().unwrap_or("?"))
-            .push_bind(facet.points);
-    });
-    insert
-        .build()
-        .persistent(false)
-        .execute(&mut *connection)
-        .await?;
+    rows::insert(
+        &mut *connection,
+        "INSERT OR IGNORE INTO facets (category, architectures, rights, points)",
+        &facets,
+        "",
+        |mut row, facet| {
+            row.push_bind(facet.category.as_str())
+                .push_bind(facet.architectures.as_str())
+                .push_bind(facet.rights.as_deref().unwrap_or("?"))
+                .push_bind(facet.points);
+        },
+    )
+    .await?;
     let asked: Vec<_> = facets
         .iter()
         .map(|facet| {
@@ -158,37 +157,33 @@ pub(super) async fn write(
     connection: &mut SqliteConnection,
     apps: &[Indexed<'_>],
 ) -> Result<(), StoreError> {
-    if apps.is_empty() {
-        return Ok(());
-    }
-    let mut insert =
-        QueryBuilder::<Sqlite>::new("INSERT OR REPLACE INTO app_names (rowid, name, slug) ");
-    insert.push_values(apps, |mut row, app| {
-        row.push_bind(app.id)
-            .push_bind(app.name)
-            .push_bind(app.slug);
-    });
-    insert
-        .build()
-        .persistent(false)
-        .execute(&mut *connection)
-        .await?;
-    let mut insert = QueryBuilder::<Sqlite>::new(
-        "INSERT OR REPLACE INTO app_texts (rowid, name, slug, tagline, category, description) ",
-    );
-    insert.push_values(apps, |mut row, app| {
-        row.push_bind(app.id)
-            .push_bind(app.name)
-            .push_bind(app.slug)
-            .push_bind(app.tagline)
-            .push_bind(app.category)
-            .push_bind(app.description.as_str());
-    });
-    insert
-        .build()
-        .persistent(false)
-        .execute(&mut *connection)
-        .await?;
+    rows::insert(
+        &mut *connection,
+        "INSERT OR REPLACE INTO app_names (rowid, name, slug)",
+        apps,
+        "",
+        |mut row, app| {
+            row.push_bind(app.id)
+                .push_bind(app.name)
+                .push_bind(app.slug);
+        },
+    )
+    .await?;
+    rows::insert(
+        &mut *connection,
+        "INSERT OR REPLACE INTO app_texts (rowid, name, slug, tagline, category, description)",
+        apps,
+        "",
+        |mut row, app| {
+            row.push_bind(app.id)
+                .push_bind(app.name)
+                .push_bind(app.slug)
+                .push_bind(app.tagline)
+                .push_bind(app.category)
+                .push_bind(app.description.as_str());
+        },
+    )
+    .await?;
     let mut spelled: Vec<String> = apps
         .iter()
         .flat_map(|app| words(app.name))
@@ -196,15 +191,16 @@ pub(super) async fn write(
         .collect();
     spelled.sort_unstable();
     spelled.dedup();
-    if spelled.is_empty() {
-        return Ok(());
-    }
-    let mut insert = QueryBuilder::<Sqlite>::new("INSERT OR IGNORE INTO name_words (word) ");
-    insert.push_values(&spelled, |mut row, word| {
-        row.push_bind(word.as_str());
-    });
-    insert.build().persistent(false).execute(connection).await?;
-    Ok(())
+    rows::insert(
+        connection,
+        "INSERT OR IGNORE INTO name_words (word)",
+        &spelled,
+        "",
+        |mut row, word| {
+            row.push_bind(word.as_str());
+        },
+    )
+    .await
 }
 
 /// Takes apps out of the catalog and its indexes.

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::super::index::{self, Indexed};
 use super::super::key_states::{Equivocation, frozen_since, record_equivocation};
-use super::super::{Store, StoreError, from_db, hash, json, quota, to_db, to_ms};
+use super::super::{Store, StoreError, from_db, hash, json, quota, rows, to_db, to_ms};
 use super::Arrival;
 use super::decide::{App, Decided, Heading, Heard, Publisher};
 use crate::announcement::is_listed;
@@ -116,6 +116,7 @@ struct Row {
     tagline: Option<String>,
     category: Option<String>,
     rights: Option<String>,
+    facet: Option<i64>,
     described: Option<Vec<u8>>,
     created: Option<i64>,
     followed: Option<Vec<u8>>,
@@ -128,7 +129,7 @@ const READ: &str = "WITH heard AS MATERIALIZED (
                value ->> 3 AS epoch, value ->> 4 AS seq, value ->> 5 AS pubkey
         FROM json_each(?1))
     SELECT a.id AS known, m.release_hash AS meaning, c.seq_highest, p.id AS app, p.name, p.tagline, p.category,
-           p.rights, p.described, f.created, f.hash AS followed, IFNULL(ia.kept, 0) AS app_today,
+           p.rights, p.facet, p.described, f.created, f.hash AS followed, IFNULL(ia.kept, 0) AS app_today,
            IFNULL(ik.kept, 0) AS pubkey_today
     FROM heard h
     LEFT JOIN announcements a ON a.hash = h.hash
@@ -193,6 +194,7 @@ async fn read_apps(
                     _ => None,
                 },
                 rights: row.rights,
+                facet: row.facet,
                 described: row.described,
                 seq_highest: seq_highest
                     .map(|seq| (heading.epoch, seq))
@@ -271,45 +273,42 @@ async fn write_announcements(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let heard = &decided.heard;
-    if !decided.announcements.is_empty() {
-        let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO announcements
-             (id, publisher, slug, seq, hash, release_hash, created, expires, bytes, first_seen_at) ",
-        );
-        insert.push_values(&decided.announcements, |mut row, (id, place)| {
+    rows::insert(
+        &mut *connection,
+        "INSERT INTO announcements
+         (id, publisher, slug, seq, hash, release_hash, created, expires, bytes, first_seen_at)",
+        &decided.announcements,
+        "",
+        |mut row, (id, place)| {
             let heading = &heard.arrivals[*place];
             let announcement = heading.arrival.announcement;
             row.push_bind(*id)
                 .push_bind(heard.publishers[heading.publisher].did.as_str())
                 .push_bind(announcement.slug.as_str())
                 .push_bind(to_db(announcement.seq))
-                .push_bind(announcement.hash().as_bytes().to_vec())
+                .push_bind(announcement.hash().as_bytes().as_slice())
                 .push_bind(announcement.release.blake3.as_bytes().as_slice())
                 .push_bind(to_ms(announcement.created))
                 .push_bind(to_ms(announcement.expires))
                 .push_bind(heading.arrival.bytes)
                 .push_bind(to_ms(now));
-        });
-        insert
-            .build()
-            .persistent(false)
-            .execute(&mut *connection)
-            .await?;
-    }
-    if !decided.hearings.is_empty() {
-        let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT OR IGNORE INTO hearings (announcement, relay, event_id, heard_at) ",
-        );
-        insert.push_values(&decided.hearings, |mut row, (id, place)| {
+        },
+    )
+    .await?;
+    rows::insert(
+        connection,
+        "INSERT OR IGNORE INTO hearings (announcement, relay, event_id, heard_at)",
+        &decided.hearings,
+        "",
+        |mut row, (id, place)| {
             let source = heard.arrivals[*place].arrival.source;
             row.push_bind(*id)
                 .push_bind(source.relay.as_str())
                 .push_bind(source.event_id.as_str())
                 .push_bind(to_ms(now));
-        });
-        insert.build().persistent(false).execute(connection).await?;
-    }
-    Ok(())
+        },
+    )
+    .await
 }
 
 async fn write_counters(
@@ -318,11 +317,12 @@ async fn write_counters(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let heard = &decided.heard;
-    if !decided.sightings.is_empty() {
-        let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO first_seen (publisher, slug, epoch, seq, release_hash, first_seen_at) ",
-        );
-        insert.push_values(&decided.sightings, |mut row, place| {
+    rows::insert(
+        &mut *connection,
+        "INSERT INTO first_seen (publisher, slug, epoch, seq, release_hash, first_seen_at)",
+        &decided.sightings,
+        "",
+        |mut row, place| {
             let heading = &heard.arrivals[*place];
             let announcement = heading.arrival.announcement;
             row.push_bind(heard.publishers[heading.publisher].did.as_str())
@@ -331,18 +331,16 @@ async fn write_counters(
                 .push_bind(to_db(announcement.seq))
                 .push_bind(announcement.release.blake3.as_bytes().as_slice())
                 .push_bind(to_ms(now));
-        });
-        insert
-            .build()
-            .persistent(false)
-            .execute(&mut *connection)
-            .await?;
-    }
-    if !decided.counters.is_empty() {
-        let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT OR REPLACE INTO counters (publisher, slug, epoch, seq_highest) ",
-        );
-        insert.push_values(&decided.counters, |mut row, (key, epoch)| {
+        },
+    )
+    .await?;
+    let counters: Vec<_> = decided.counters.iter().collect();
+    rows::insert(
+        &mut *connection,
+        "INSERT OR REPLACE INTO counters (publisher, slug, epoch, seq_highest)",
+        &counters,
+        "",
+        |mut row, (key, epoch)| {
             let highest = heard
                 .apps
                 .get(key)
@@ -351,25 +349,26 @@ async fn write_counters(
                 .push_bind(key.1)
                 .push_bind(to_db(*epoch))
                 .push_bind(to_db(highest.copied().unwrap_or_default()));
-        });
-        insert
-            .build()
-            .persistent(false)
-            .execute(&mut *connection)
-            .await?;
+        },
+    )
+    .await?;
+    if decided.intake.is_empty() {
+        return Ok(());
     }
-    if !decided.intake.is_empty() {
-        quota::forget_days(&mut *connection, now).await?;
-        let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO intake (day, subject, kept) ");
-        insert.push_values(&decided.intake, |mut row, (subject, kept)| {
+    quota::forget_days(&mut *connection, now).await?;
+    let intake: Vec<_> = decided.intake.iter().collect();
+    rows::insert(
+        connection,
+        "INSERT INTO intake (day, subject, kept)",
+        &intake,
+        " ON CONFLICT DO UPDATE SET kept = kept + excluded.kept",
+        |mut row, (subject, kept)| {
             row.push_bind(quota::day(now))
                 .push_bind(subject.as_str())
-                .push_bind(to_db(*kept));
-        });
-        insert.push(" ON CONFLICT DO UPDATE SET kept = kept + excluded.kept");
-        insert.build().persistent(false).execute(connection).await?;
-    }
-    Ok(())
+                .push_bind(to_db(**kept));
+        },
+    )
+    .await
 }
 
 async fn write_apps(
@@ -391,39 +390,53 @@ async fn write_apps(
     }
     let facets = changes.iter().map(|(.., change)| &change.facet);
     let facets = index::insert_facets(&mut *connection, facets).await?;
-    let mut insert = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO apps (id, publisher, slug, name, category, announcement, first_seen_at, indexed, name_key,
-                           tagline, announced_at, micro_points, band, rights, facet) ",
-    );
-    insert.push_values(&changes, |mut row, (publisher, slug, app, id, change)| {
-        let card = &change.arrival.announcement.card;
-        row.push_bind(*id)
-            .push_bind(publisher.did.as_str())
-            .push_bind(*slug)
-            .push_bind(card.name.as_str())
-            .push_bind(card.category.as_str())
-            .push_bind(change.announcement)
-            .push_bind(to_ms(now))
-            .push("1")
-            .push_bind(change.name_key.as_str())
-            .push_bind(card.tagline.as_str())
-            .push_bind(to_ms(now))
-            .push_bind(publisher.micro_points)
-            .push_bind(publisher.band.as_str())
-            .push_bind(app.rights.as_deref())
-            .push_bind(facets.get(&change.facet).copied());
+    // Most of what is heard is a newer version of a known app: its texts, and what it is filtered by, stay.
+    let (same, changed): (Vec<_>, Vec<_>) = changes.iter().partition(|(_, _, app, _, change)| {
+        !change.texts && app.facet.is_some() && app.facet == facets.get(&change.facet).copied()
     });
-    insert.push(
+    let followed: Vec<_> = same
+        .iter()
+        .map(|(_, _, _, id, change)| (id, change.announcement))
+        .collect();
+    if !followed.is_empty() {
+        sqlx::query(
+            "UPDATE apps SET announcement = f.value ->> 1, announced_at = ?2 FROM json_each(?1) f
+             WHERE apps.id = f.value ->> 0",
+        )
+        .bind(json(&followed))
+        .bind(to_ms(now))
+        .execute(&mut *connection)
+        .await?;
+    }
+    rows::insert(
+        &mut *connection,
+        "INSERT INTO apps (id, publisher, slug, name, category, announcement, first_seen_at, indexed, name_key,
+                           tagline, announced_at, micro_points, band, rights, facet)",
+        &changed,
         " ON CONFLICT (id) DO UPDATE SET name = excluded.name, category = excluded.category,
               announcement = excluded.announcement, name_key = excluded.name_key, tagline = excluded.tagline,
               announced_at = excluded.announced_at, rights = excluded.rights,
               facet = excluded.facet",
-    );
-    insert
-        .build()
-        .persistent(false)
-        .execute(&mut *connection)
-        .await?;
+        |mut row, (publisher, slug, app, id, change)| {
+            let card = &change.arrival.announcement.card;
+            row.push_bind(*id)
+                .push_bind(publisher.did.as_str())
+                .push_bind(*slug)
+                .push_bind(card.name.as_str())
+                .push_bind(card.category.as_str())
+                .push_bind(change.announcement)
+                .push_bind(to_ms(now))
+                .push("1")
+                .push_bind(change.name_key.as_str())
+                .push_bind(card.tagline.as_str())
+                .push_bind(to_ms(now))
+                .push_bind(publisher.micro_points)
+                .push_bind(publisher.band.as_str())
+                .push_bind(app.rights.as_deref())
+                .push_bind(facets.get(&change.facet).copied());
+        },
+    )
+    .await?;
     let mut texts = Vec::new();
     for (_, slug, app, id, change) in changes.iter().filter(|(.., change)| change.texts) {
         // The description stays that of the earlier release until the new one is here.

@@ -60,6 +60,8 @@ pub(super) struct App<'a> {
     /// Name, tagline and category as they are indexed.
     pub(super) shown: Option<[String; 3]>,
     pub(super) rights: Option<String>,
+    /// What it is filtered by, as a row; `None` while it is hidden.
+    pub(super) facet: Option<i64>,
     pub(super) described: Option<Vec<u8>>,
     pub(super) seq_highest: HashMap<u64, u64>,
     pub(super) today: u64,
