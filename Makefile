@@ -69,6 +69,7 @@ demo-stop: ## Removes the demo's nodes
 bench: deps apps web ## README's figures, measured; written to target/bench
 	cargo build --release --bin archy --bin archyd
 	cargo run --quiet -p archy-tests --bin bench
+	cargo bench --quiet -p archy-registry --bench registry
 
 .PHONY: install
 install: web ## Puts archy, archyd and its user unit in place on this machine

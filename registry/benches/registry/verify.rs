@@ -20,7 +20,7 @@ const PUBLISHERS: usize = 160;
 const APPS: usize = 12;
 const RELEASES: u64 = 3;
 /// Announcements between two looks at the bare cost.
-const ROUND: usize = 4 * BATCH_MAX;
+const ROUND: usize = BATCH_MAX;
 
 pub(crate) struct Verified {
     pub(crate) bare_us: f64,

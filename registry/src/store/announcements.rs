@@ -17,7 +17,7 @@ mod batch;
 mod decide;
 
 /// Announcements that are admitted in one transaction.
-pub const BATCH_MAX: usize = 256;
+pub const BATCH_MAX: usize = 1024;
 
 /// From where an announcement was heard.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,10 +2,12 @@
 //!
 //! How words are looked for is [`super::search`]'s.
 
+use std::collections::HashMap;
+
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::catalog::{is_listed, read_announcement};
-use super::{Store, StoreError, from_ms, parse};
+use super::{Store, StoreError, from_ms, json, parse};
 use crate::announcement::Announcement;
 use crate::did::Did;
 use crate::id::{AppId, Blake3Hash};
@@ -107,28 +109,48 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = String> + '_ {
         .map(str::to_lowercase)
 }
 
-/// Makes sure that every combination has its row.
+/// Makes sure that every combination has its row, and returns the rows' ids.
 pub(super) async fn insert_facets<'a>(
     connection: &mut SqliteConnection,
     facets: impl Iterator<Item = &'a Facet>,
-) -> Result<(), StoreError> {
+) -> Result<HashMap<&'a Facet, i64>, StoreError> {
     let mut facets: Vec<&Facet> = facets.collect();
     facets.sort_unstable();
     facets.dedup();
     if facets.is_empty() {
-        return Ok(());
+        return Ok(HashMap::new());
     }
     let mut insert = QueryBuilder::<Sqlite>::new(
         "INSERT OR IGNORE INTO facets (category, architectures, rights, points) ",
     );
-    insert.push_values(facets, |mut row, facet| {
+    insert.push_values(&facets, |mut row, facet| {
         row.push_bind(&facet.category)
             .push_bind(&facet.architectures)
             .push_bind(facet.rights.as_deref().unwrap_or("?"))
             .push_bind(facet.points);
     });
-    insert.build().persistent(false).execute(connection).await?;
-    Ok(())
+    insert
+        .build()
+        .persistent(false)
+        .execute(&mut *connection)
+        .await?;
+    let asked: Vec<_> = facets
+        .iter()
+        .map(|facet| {
+            let rights = facet.rights.as_deref().unwrap_or("?");
+            (&facet.category, &facet.architectures, rights, facet.points)
+        })
+        .collect();
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "SELECT f.id FROM json_each(?) w
+         JOIN facets f ON f.category = w.value ->> 0 AND f.architectures = w.value ->> 1
+                      AND f.rights = w.value ->> 2 AND f.points = w.value ->> 3
+         ORDER BY w.key",
+    )
+    .bind(json(&asked))
+    .fetch_all(connection)
+    .await?;
+    Ok(facets.into_iter().zip(ids).collect())
 }
 
 /// Writes texts into the indexes, in place of what was there.

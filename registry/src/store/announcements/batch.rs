@@ -390,7 +390,7 @@ async fn write_apps(
         return Ok(());
     }
     let facets = changes.iter().map(|(.., change)| &change.facet);
-    index::insert_facets(&mut *connection, facets).await?;
+    let facets = index::insert_facets(&mut *connection, facets).await?;
     let mut insert = QueryBuilder::<Sqlite>::new(
         "INSERT INTO apps (id, publisher, slug, name, category, announcement, first_seen_at, indexed, name_key,
                            tagline, announced_at, micro_points, band, rights, facet) ",
@@ -411,15 +411,7 @@ async fn write_apps(
             .push_bind(publisher.micro_points)
             .push_bind(publisher.band.as_str())
             .push_bind(app.rights.as_deref())
-            .push("(SELECT id FROM facets WHERE category = ")
-            .push_bind_unseparated(change.facet.category.as_str())
-            .push_unseparated(" AND architectures = ")
-            .push_bind_unseparated(change.facet.architectures.as_str())
-            .push_unseparated(" AND rights = ")
-            .push_bind_unseparated(change.facet.rights.as_deref().unwrap_or("?"))
-            .push_unseparated(" AND points = ")
-            .push_bind_unseparated(change.facet.points)
-            .push_unseparated(")");
+            .push_bind(facets.get(&change.facet).copied());
     });
     insert.push(
         " ON CONFLICT (id) DO UPDATE SET name = excluded.name, category = excluded.category,
