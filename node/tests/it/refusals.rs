@@ -18,8 +18,8 @@ async fn failed(node: &Node, app: &Value, kind: &str) -> Value {
     job["problem"].clone()
 }
 
-/// Flips one bit in the last quarter of the stored copy of the one blob of this size: so far in that the sender comes to it
-/// only after the receiver has read, because no stream carries so much unread.
+/// Flips one bit in the last quarter of the stored copy of the one blob of this size: so far in that the sender
+/// comes to it only after the receiver has read, because no stream carries so much unread.
 fn flip_a_bit(dir: &Path, size_bytes: u64) {
     let place = size_bytes / 4 * 3;
     let mut flipped = 0;
