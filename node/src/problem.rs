@@ -305,7 +305,8 @@ fn no_provider() -> (&'static str, String, &'static str) {
     )
 }
 
-fn malformed(what: &str, error: &dyn Error) -> Problem {
+/// What somebody sent, or put into a folder, is not of its form.
+pub fn malformed(what: &str, error: &dyn Error) -> Problem {
     detailed(
         "malformed",
         format!("The {what} is not well formed"),

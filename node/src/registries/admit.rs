@@ -192,8 +192,8 @@ async fn admit_file(
     struct Claimed {
         publisher: Did,
     }
-    let claimed: Claimed = serde_json::from_slice(bytes)
-        .map_err(|error| explain::internal("read a release on disk", &error))?;
+    let claimed: Claimed =
+        serde_json::from_slice(bytes).map_err(|error| explain::malformed("release", &error))?;
     let keys = store
         .key_history(&claimed.publisher)
         .await
