@@ -64,11 +64,19 @@ claim_subnet_locked() {
   for offset in {0..253}; do
     candidate=$(((want - 1 + offset) % 254 + 1))
     subnet_is_ours_to_take "$candidate" || continue
-    printf '%s' "$(bed_dir)" >"$RUN/subnets/$candidate"
-    printf '%s' "$candidate" >"$file"
+    write_once "$RUN/subnets/$candidate" "$(bed_dir)"
+    write_once "$file" "$candidate"
     return
   done
   die "every subnet of $SUBNETS.0.0/16 is taken on this host; \`node list --beds\` shows beds that \`ARCHY_BED=… node rm --all\` can remove"
+}
+
+# Others read these files at any time, without a lock: they never see one half written.
+write_once() {
+  local file=$1 text=$2
+  [[ $(cat "$file" 2>/dev/null) != "$text" ]] || return 0
+  printf '%s' "$text" >"$file.new.$BASHPID"
+  mv "$file.new.$BASHPID" "$file"
 }
 
 subnet_is_ours_to_take() {
