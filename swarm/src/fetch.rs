@@ -1,12 +1,14 @@
 //! Fetching blobs from whoever has them: the request, its progress and its outcome.
 //!
-//! `sources` decides whom to ask (pure), `run` performs it. A blob comes from one provider at a
-//! time and moves on to the next with only its missing ranges; several blobs are under way at once.
+//! [`schedule`](crate::schedule) decides what to ask of whom (pure), `drive` performs it, `run` is the frame around
+//! both. Ranges of a blob come from many providers at once.
 
-mod pace;
+mod company;
+mod drive;
+mod meter;
+mod providers;
 mod report;
 mod run;
-mod sources;
 
 use archy_registry::Blake3Hash;
 use archy_registry::id::EndpointId;
@@ -15,6 +17,7 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::DropGuard;
 
+pub use crate::schedule::ProviderKind;
 use crate::tag::Tag;
 
 pub use report::{FetchError, ProviderReport};
@@ -60,28 +63,6 @@ pub struct FetchRequest {
     pub share: bool,
 }
 
-/// Why an endpoint is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProviderKind {
-    /// It was found on the local network.
-    Lan,
-    /// The release names it as its origin.
-    Origin,
-    /// It is configured, or the request names it.
-    Peer,
-}
-
-impl std::fmt::Display for ProviderKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Lan => "LAN node",
-            Self::Origin => "origin",
-            Self::Peer => "peer",
-        })
-    }
-}
-
 /// What one provider contributed so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProviderProgress {
@@ -102,6 +83,8 @@ pub struct Progress {
     pub bytes_total: u64,
     /// Rate over the last seconds.
     pub bytes_per_second: u64,
+    /// Time that the rest takes at this rate; `None` while nothing arrives.
+    pub seconds_left: Option<u64>,
     /// Blobs that are complete.
     pub blobs_done: usize,
     /// Blobs asked for.

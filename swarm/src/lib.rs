@@ -11,11 +11,13 @@ pub mod faults;
 pub mod fetch;
 pub mod image;
 pub mod oci_endpoint;
+pub mod schedule;
 pub mod status;
 
 mod ledger;
 mod swarm;
 mod tag;
+mod tracker;
 mod transport;
 
 pub use config::{Config, Discovery, Patience, RelayMode};

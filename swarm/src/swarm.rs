@@ -256,18 +256,17 @@ impl Swarm {
         Ok(Some(Provided { blake3, size_bytes }))
     }
 
-    /// Serves the complete blobs of a tag to others, or stops to. They stay here either way.
+    /// Serves the blobs of a tag to others, of those that are being fetched what is here, or stops to. They stay
+    /// here either way.
     ///
     /// # Errors
     /// The blob store failed.
     pub async fn share(&self, tag: &Tag, share: bool) -> Result<(), StoreError> {
         let store = self.inner.transport.store();
-        let hold = if share { Hold::Shared } else { Hold::Kept };
         for (blob, entry) in store.blobs(tag) {
-            if entry.hold != Hold::Partial {
-                let entry = Entry { hold, ..entry };
-                store.hold(tag, blob, entry).await.map_err(StoreError)?;
-            }
+            let hold = entry.hold.sharing(share);
+            let entry = Entry { hold, ..entry };
+            store.hold(tag, blob, entry).await.map_err(StoreError)?;
         }
         store.sync().await.map_err(StoreError)
     }
@@ -378,7 +377,9 @@ impl Swarm {
                 endpoint,
                 reason: error.0,
             },
-            ProbeFailure::Get(GetFailure::NotServed) => ProbeError::NotServed { endpoint, blake3 },
+            ProbeFailure::Get(GetFailure::NotServed | GetFailure::Missing) => {
+                ProbeError::NotServed { endpoint, blake3 }
+            }
             ProbeFailure::Get(failure) => ProbeError::Unproven {
                 endpoint,
                 blake3,
@@ -456,12 +457,19 @@ pub(crate) struct BlobLocks {
 }
 
 impl BlobLocks {
+    /// Waits until nobody else fetches the blob.
     pub(crate) async fn lock(&self, blob: Blake3Hash) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
-            locks.entry(blob).or_default().clone()
-        };
-        lock.lock_owned().await
+        self.of(blob).lock_owned().await
+    }
+
+    /// Takes the blob if nobody else fetches it.
+    pub(crate) fn try_lock(&self, blob: Blake3Hash) -> Option<OwnedMutexGuard<()>> {
+        self.of(blob).try_lock_owned().ok()
+    }
+
+    fn of(&self, blob: Blake3Hash) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        locks.entry(blob).or_default().clone()
     }
 }

@@ -5,8 +5,10 @@
 
 use std::io;
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::time::Duration;
 
+use archy_registry::Blake3Hash;
 use iroh::endpoint::{Connection, ReadError, VarInt, WriteError};
 use iroh_blobs::Hash;
 use iroh_blobs::api::Store;
@@ -16,17 +18,25 @@ use iroh_blobs::get::fsm::{
 };
 use iroh_blobs::protocol::{
     ChunkRanges, ChunkRangesExt, ERR_INTERNAL, ERR_LIMIT, ERR_PERMISSION, GetRequest,
+    ObserveRequest,
 };
+use n0_future::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
 
 /// Items on their way into the store, each at most 16 KiB of data.
 const WRITE_QUEUE: usize = 32;
+/// Verified bytes after which they are reported.
+const PROGRESS_BYTES: u64 = 64 * 1024;
 
 /// How a provider, or this node, failed to complete a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum GetFailure {
-    /// It does not have the blob or does not serve it.
+    /// It does not serve the blob.
     #[error("does not serve it")]
     NotServed,
+    /// It broke off before the first byte: it lacks what it was asked for, or its copy is damaged.
+    #[error("does not have it")]
+    Missing,
     /// It has too much to do.
     #[error("is busy")]
     Busy,
@@ -45,24 +55,38 @@ pub(crate) enum GetFailure {
     /// It sent nothing for too long.
     #[error("sent nothing for {:.1} s", within.as_secs_f64())]
     Stalled { within: Duration },
-    /// It sends less than another provider probably would.
-    #[error("sent only {bytes_per_second} bytes per second")]
-    Slow { bytes_per_second: u64 },
     /// This node could not store what it got.
     #[error("cannot store blobs here: {0}")]
     Local(String),
 }
 
-/// Fetches `ranges` of a blob of exactly `size_bytes` into the store.
-pub(super) async fn ranges(
+/// A part of a blob to ask for.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) blob: Blake3Hash,
+    /// The blob's length, as signed.
+    pub(crate) size_bytes: u64,
+    /// Beginning at a whole chunk group.
+    pub(crate) bytes: Range<u64>,
+}
+
+/// Fetches a part of a blob into the store; `on_progress` gets the end of what is verified so far. When
+/// `stop` is cancelled, what arrived by then is stored and nothing more is read.
+pub(super) async fn part(
     store: &Store,
     connection: &Connection,
-    hash: Hash,
-    size_bytes: u64,
-    ranges: ChunkRanges,
-    on_bytes: impl Fn(u64) + Send,
+    part: &Part,
+    stop: &CancellationToken,
+    on_progress: impl Fn(u64) + Send,
 ) -> Result<(), GetFailure> {
-    let (mut content, claimed_bytes) = open(connection, hash, ranges).await?;
+    let hash = super::to_hash(part.blob);
+    let size_bytes = part.size_bytes;
+    let ranges = ChunkRanges::bytes(part.bytes.clone());
+    let opened = stop.run_until_cancelled(open(connection, hash, ranges));
+    let Some(opened) = opened.await else {
+        return Ok(());
+    };
+    let (mut content, claimed_bytes) = opened?;
     let size = NonZeroU64::new(size_bytes).filter(|size| size.get() == claimed_bytes);
     let Some(size) = size else {
         return Err(GetFailure::WrongSize {
@@ -77,21 +101,27 @@ pub(super) async fn ranges(
         .map_err(|error| local(&error))?;
     let (items, stored) = (import.tx, import.rx);
     let receive = async move {
-        let mut counted = 0;
+        let mut told = 0;
         loop {
-            match content.next().await {
-                BlobContentNext::More((next, item)) => {
+            match stop.run_until_cancelled(content.next()).await {
+                Some(BlobContentNext::More((next, item))) => {
                     let item = item.map_err(decode_failure)?;
                     if items.send(item).await.is_err() {
                         // The store gave up; its answer says why.
                         return Ok(());
                     }
                     let verified = next.stats().payload_bytes_read;
-                    on_bytes(verified - counted);
-                    counted = verified;
+                    if verified - told >= PROGRESS_BYTES {
+                        told = verified;
+                        on_progress(part.bytes.start + verified);
+                    }
                     content = next;
                 }
-                BlobContentNext::Done(_) => return Ok(()),
+                Some(BlobContentNext::Done(_)) => {
+                    on_progress(part.bytes.end);
+                    return Ok(());
+                }
+                None => return Ok(()),
             }
         }
     };
@@ -101,6 +131,20 @@ pub(super) async fn ranges(
         Ok(Err(error)) => Err(local(&error)),
         Err(error) => Err(local(&error)),
     }
+}
+
+/// Follows what a provider says that it has of a blob: ranges in bytes, all at first and then what is new. Ends when
+/// the provider refuses or the connection breaks.
+pub(super) fn claims(
+    store: &Store,
+    connection: &Connection,
+    blob: Blake3Hash,
+) -> impl Stream<Item = Vec<Range<u64>>> + use<> {
+    let request = ObserveRequest::new(super::to_hash(blob));
+    let fields = store.remote().observe(connection.clone(), request);
+    fields
+        .take_while(Result::is_ok)
+        .filter_map(|field| Some(super::store::byte_ranges(&field.ok()?.ranges)))
 }
 
 /// Has a provider prove the size of a blob with its last chunk.
@@ -145,7 +189,7 @@ async fn open(
         return Err(GetFailure::BrokeOff("empty request".to_owned()));
     };
     start.next().next().await.map_err(|error| match &error {
-        AtBlobHeaderNextError::NotFound { .. } => GetFailure::NotServed,
+        AtBlobHeaderNextError::NotFound { .. } => GetFailure::Missing,
         AtBlobHeaderNextError::Read { source, .. } => {
             before_first_byte(source).unwrap_or_else(|| GetFailure::BrokeOff(error.to_string()))
         }
@@ -154,13 +198,13 @@ async fn open(
 
 /// Reads the reason out of a reset that came instead of an answer.
 ///
-/// A provider without the blob resets with "internal" (it has no code of its own), one that does
-/// not serve it with "permission".
+/// A provider without the bytes resets with "internal" (it has no code of its own), and so does one whose copy is
+/// damaged, because a reset overtakes data; one that does not serve the blob resets with "permission".
 fn before_first_byte(error: &io::Error) -> Option<GetFailure> {
     let code = reset_code(error)?;
     [
         (ERR_PERMISSION, GetFailure::NotServed),
-        (ERR_INTERNAL, GetFailure::NotServed),
+        (ERR_INTERNAL, GetFailure::Missing),
         (ERR_LIMIT, GetFailure::Busy),
     ]
     .into_iter()

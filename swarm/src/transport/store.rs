@@ -48,10 +48,6 @@ pub(crate) enum BlobState {
     Complete { size_bytes: u64 },
 }
 
-/// The ranges of a blob that are not here yet.
-#[derive(Debug, Clone)]
-pub(crate) struct Missing(pub(super) ChunkRanges);
-
 /// A blob that was written and is not tagged yet; dropping it leaves it to collection.
 #[derive(Debug)]
 pub(crate) struct Imported {
@@ -134,11 +130,11 @@ impl BlobStore {
             let size_bytes = match self.store.blobs().status(tag.hash).await? {
                 BlobStatus::Complete { size } => size,
                 BlobStatus::Partial { size } => {
-                    hold = Hold::Partial;
+                    hold = hold.unfinished();
                     size.unwrap_or(0)
                 }
                 BlobStatus::NotFound => {
-                    hold = Hold::Partial;
+                    hold = hold.unfinished();
                     0
                 }
             };
@@ -175,11 +171,11 @@ impl BlobStore {
         }
     }
 
-    /// Returns the ranges of a blob that are not here yet.
-    pub(crate) async fn missing(&self, blob: Blake3Hash) -> Result<Missing, String> {
+    /// Returns the ranges of a blob, in bytes, that are here. The last one may reach beyond its end.
+    pub(crate) async fn here(&self, blob: Blake3Hash) -> Result<Vec<Range<u64>>, String> {
         let observe = self.store.blobs().observe(to_hash(blob));
         let field = observe.await.map_err(text)?;
-        Ok(Missing(ChunkRanges::all() - field.ranges))
+        Ok(byte_ranges(&field.ranges))
     }
 
     /// Reads a stream into a new blob, at most `size_bytes_max` long.
@@ -234,7 +230,7 @@ impl BlobStore {
     /// Repeating it finishes what a kill interrupted.
     pub(crate) async fn release(&self, tag: &Tag) -> Result<usize, String> {
         let blobs = self.ledger().remove(tag);
-        for hold in [Hold::Shared, Hold::Kept, Hold::Partial] {
+        for hold in Hold::ALL {
             let prefix = prefix(hold, tag);
             let delete = self.store.tags().delete_prefix(prefix);
             delete.await.map_err(text)?;
@@ -323,6 +319,15 @@ fn gc(interval: Duration, ledger: Arc<Mutex<Ledger>>, collected_at: Arc<AtomicU6
     }
 }
 
+/// Returns what chunks of 1 KiB stand for.
+pub(super) fn byte_ranges(chunks: &ChunkRanges) -> Vec<Range<u64>> {
+    let bytes = |chunk: u64| chunk.saturating_mul(1024);
+    let ranges = chunks.boundaries().chunks(2);
+    ranges
+        .map(|pair| bytes(pair[0].0)..pair.get(1).map_or(u64::MAX, |end| bytes(end.0)))
+        .collect()
+}
+
 async fn pump(
     mut reader: impl AsyncRead + Send + Unpin,
     size_bytes_max: u64,
@@ -365,22 +370,13 @@ fn name(hold: Hold, tag: &Tag, blob: &Blake3Hash) -> String {
 
 /// What the names of all blobs of a tag begin with; a tag itself never has a `#`.
 fn prefix(hold: Hold, tag: &Tag) -> String {
-    let kind = match hold {
-        Hold::Partial => "partial",
-        Hold::Kept => "kept",
-        Hold::Shared => "shared",
-    };
-    format!("{kind}#{tag}#")
+    format!("{}#{tag}#", hold.name())
 }
 
 fn parse_name(name: &[u8], blob: &Blake3Hash) -> Option<(Hold, Tag)> {
     let mut parts = std::str::from_utf8(name).ok()?.splitn(3, '#');
-    let hold = match parts.next()? {
-        "partial" => Hold::Partial,
-        "kept" => Hold::Kept,
-        "shared" => Hold::Shared,
-        _ => return None,
-    };
+    let kind = parts.next()?;
+    let hold = Hold::ALL.into_iter().find(|hold| hold.name() == kind)?;
     let tag = parts.next()?.parse().ok()?;
     (parts.next()? == blob.to_string()).then_some((hold, tag))
 }
