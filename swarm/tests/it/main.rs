@@ -6,6 +6,7 @@
 )]
 
 mod access;
+mod company;
 mod fetch;
 mod image;
 mod lan;
