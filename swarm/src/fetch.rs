@@ -83,8 +83,6 @@ pub struct Progress {
     pub bytes_total: u64,
     /// Rate over the last seconds.
     pub bytes_per_second: u64,
-    /// Time that the rest takes at this rate; `None` while nothing arrives.
-    pub seconds_left: Option<u64>,
     /// Blobs that are complete.
     pub blobs_done: usize,
     /// Blobs asked for.

@@ -15,6 +15,7 @@ pub mod schedule;
 pub mod status;
 
 mod ledger;
+mod reading;
 mod swarm;
 mod tag;
 mod tracker;

@@ -40,6 +40,7 @@ pub(crate) use store::{BlobState, BlobStore, ImportFailure, Opened};
 
 use crate::config::{Config, RelayMode};
 use crate::ledger::Ledger;
+use crate::reading::Readers;
 
 /// Time that an orderly shutdown of the endpoint may take.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
@@ -104,6 +105,7 @@ pub(crate) struct Transport {
     lan: LanPeers,
     traffic: Arc<Traffic>,
     company: company::Host,
+    readers: Readers,
 }
 
 impl Transport {
@@ -148,12 +150,18 @@ impl Transport {
             lan,
             traffic,
             company,
+            readers: Readers::default(),
         })
     }
 
     /// Returns the store.
     pub(crate) fn store(&self) -> &BlobStore {
         &self.store
+    }
+
+    /// Returns who reads blobs that are not whole.
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
     }
 
     /// Returns the nodes seen on the local network.

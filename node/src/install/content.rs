@@ -1,7 +1,10 @@
 //! An app's bytes: fetched, held with what names them, handed to podman, and let go.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use archy_registry::release::Release;
 use archy_registry::{AppId, Verified};
+use archy_swarm::oci_endpoint::OciEndpoint;
 use archy_swarm::{FetchError, FetchRequest, Swarm, Tag, Wanted};
 
 use super::{Installer, Stop, stop_if_asked, transfer};
@@ -12,8 +15,43 @@ use crate::machine::Machine;
 use crate::problem as explain;
 
 impl Installer {
+    /// Brings an app's images into podman: it unpacks one part while the next still arrives.
+    pub(super) async fn bring(
+        &self,
+        context: &Context,
+        swarm: &Swarm,
+        machine: &dyn Machine,
+        release: &Verified<Release>,
+    ) -> Result<(), Stop> {
+        let is_shown = AtomicBool::new(false);
+        let mut loading = std::pin::pin!(self.load(context, swarm, machine, release, &is_shown));
+        let mut fetching = std::pin::pin!(self.fetch_or_pull(context, swarm, release));
+        let early = tokio::select! {
+            fetched = &mut fetching => {
+                fetched?;
+                None
+            }
+            early = &mut loading => {
+                fetching.await?;
+                Some(early)
+            }
+        };
+        context.enter(JobPhase::Loading, "Unpacking").await;
+        is_shown.store(true, Ordering::Relaxed);
+        match early {
+            Some(Ok(())) => Ok(()),
+            None => loading.await,
+            // Whatever it did not get while bytes were still arriving is here now.
+            Some(Err(Stop::Failed { problem, .. })) => {
+                tracing::info!(app = %release.app(), kind = %problem.kind, "unpacking again, now that all is here");
+                self.load(context, swarm, machine, release, &is_shown).await
+            }
+            Some(Err(Stop::Asked)) => Err(Stop::Asked),
+        }
+    }
+
     /// Fetches from the swarm and the origin; what they lack, from the owner's registries of images.
-    pub(super) async fn fetch_or_pull(
+    async fn fetch_or_pull(
         &self,
         context: &Context,
         swarm: &Swarm,
@@ -115,14 +153,15 @@ impl Installer {
         Ok(())
     }
 
-    pub(super) async fn load(
+    /// Has podman pull every image; says how far it is while that `is_shown`.
+    async fn load(
         &self,
         context: &Context,
         swarm: &Swarm,
         machine: &dyn Machine,
         release: &Verified<Release>,
+        is_shown: &AtomicBool,
     ) -> Result<(), Stop> {
-        context.enter(JobPhase::Loading, "Unpacking").await;
         let slug = &release.manifest.app.id;
         let containers = &release.manifest.containers;
         for (n, container) in containers.iter().enumerate() {
@@ -142,13 +181,14 @@ impl Installer {
             oci.serve(&repository, image.descriptors())
                 .map_err(|error| explain::internal("hand an image to podman", &error))?;
             let reference = oci.reference(&repository, &image.manifest.digest);
-            let loaded = tokio::select! {
-                loaded = machine.load_image(slug, image, &reference) => loaded.map_err(Stop::from),
-                () = context.token().cancelled() => Err(Stop::Asked),
-            };
-            oci.withdraw(&repository);
-            loaded?;
-            context.progress((n + 1) as f64 / containers.len() as f64, None, None);
+            let _offer = Offer { oci, repository };
+            tokio::select! {
+                loaded = machine.load_image(slug, image, &reference) => loaded?,
+                () = context.token().cancelled() => return Err(Stop::Asked),
+            }
+            if is_shown.load(Ordering::Relaxed) {
+                context.progress((n + 1) as f64 / containers.len() as f64, None, None);
+            }
         }
         Ok(())
     }
@@ -163,6 +203,18 @@ impl Installer {
         for tag in tags.filter(|tag| tag.as_str().starts_with(&prefix)) {
             let_go(&swarm, &tag).await;
         }
+    }
+}
+
+/// An image on offer to podman, until it is dropped.
+struct Offer<'a> {
+    oci: &'a OciEndpoint,
+    repository: String,
+}
+
+impl Drop for Offer<'_> {
+    fn drop(&mut self) {
+        self.oci.withdraw(&self.repository);
     }
 }
 

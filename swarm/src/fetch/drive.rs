@@ -133,6 +133,8 @@ impl<'a> Driver<'a> {
     async fn go_on(&mut self, happened: &mut mpsc::Receiver<Event>) -> Result<(), FetchError> {
         let mut lan = self.job.transport.lan().watch();
         let mut met = self.job.transport.met();
+        let mut readers = self.job.transport.readers().changed();
+        self.follow_readers();
         loop {
             self.finish_whole().await?;
             if self.finished.len() == self.parts.len() {
@@ -163,6 +165,7 @@ impl<'a> Driver<'a> {
                 }
                 () = tokio::time::sleep_until((self.began + look).into()) => {}
                 Some(_) = self.tasks.join_next() => {}
+                Ok(()) = readers.changed() => self.follow_readers(),
                 Ok(met) = met.recv() => {
                     let ours = |part: &&Part| met.blobs.contains(&part.blob.blake3);
                     if self.parts.iter().any(ours) {
@@ -220,6 +223,13 @@ impl<'a> Driver<'a> {
             }
             Added::Again(id) if kind == ProviderKind::Lan => self.scheduler.retry(id, now),
             Added::Again(_) | Added::Known => {}
+        }
+    }
+
+    fn follow_readers(&mut self) {
+        for (position, part) in self.parts.iter().enumerate() {
+            let at = self.job.transport.readers().position(&part.blob.blake3);
+            self.scheduler.reads(position, at);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The rate that a person is shown, and how long the rest will take at it.
+//! The rate that a person is shown.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -30,11 +30,6 @@ impl Meter {
     }
 }
 
-/// Returns how long `bytes` take at a rate; `None` at rest.
-pub(super) fn seconds_left(bytes: u64, bytes_per_second: u64) -> Option<u64> {
-    (bytes_per_second > 0).then(|| bytes.div_ceil(bytes_per_second))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -52,7 +47,5 @@ mod tests {
             meter.observe(1000 + (step - 1) * 100, at(step * 500));
         }
         assert_eq!(meter.observe(4900, at(20_000)), 200);
-        assert_eq!(seconds_left(1001, 200), Some(6));
-        assert_eq!(seconds_left(1001, 0), None);
     }
 }

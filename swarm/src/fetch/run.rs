@@ -9,7 +9,7 @@ use archy_registry::release::Endpoint;
 use tokio::sync::watch;
 
 use super::drive::{Board, Driver};
-use super::meter::{Meter, seconds_left};
+use super::meter::Meter;
 use super::{
     BLOB_SIZE_BYTES_MAX, BLOBS_MAX, FetchError, FetchRequest, Fetched, Progress, ProviderProgress,
     ProviderReport, Wanted,
@@ -256,7 +256,6 @@ impl Run {
             bytes_done,
             bytes_total,
             bytes_per_second,
-            seconds_left: seconds_left(bytes_total - bytes_done, bytes_per_second),
             blobs_done: self.blobs.iter().filter(is_whole).count(),
             blobs_total: self.blobs.len(),
             providers: progress_of(&self.board().providers.reports()),

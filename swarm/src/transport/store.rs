@@ -178,6 +178,18 @@ impl BlobStore {
         Ok(byte_ranges(&field.ranges))
     }
 
+    /// Follows which ranges of a blob, in bytes, are here: all of them now, and again whenever more arrived.
+    pub(crate) fn arrivals(
+        &self,
+        blob: Blake3Hash,
+    ) -> impl futures_util::Stream<Item = Vec<Range<u64>>> + Send + use<> {
+        let observe = self.store.blobs().observe(to_hash(blob));
+        futures_util::stream::once(async move { observe.stream().await.ok() })
+            .filter_map(|fields| fields)
+            .flatten()
+            .map(|field| byte_ranges(&field.ranges))
+    }
+
     /// Reads a stream into a new blob, at most `size_bytes_max` long.
     pub(crate) async fn import(
         &self,

@@ -30,7 +30,10 @@ async fn who_fetched_it_before_is_named_to_those_who_come_later() {
     let late = Node::start().await;
     let fetched = fetch(&late).await;
     let peer = &fetched.providers[1];
-    assert_eq!((peer.id, peer.kind), (early.endpoint().id, ProviderKind::Peer));
+    assert_eq!(
+        (peer.id, peer.kind),
+        (early.endpoint().id, ProviderKind::Peer)
+    );
     assert!(peer.bytes >= 64 * 1024, "{fetched:?}");
     assert_eq!(late.read(blob, SIZE as u64).await.unwrap(), data);
 }

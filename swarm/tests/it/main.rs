@@ -13,4 +13,5 @@ mod lan;
 mod layout;
 mod oci;
 mod resume;
+mod streaming;
 mod support;
