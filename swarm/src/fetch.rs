@@ -25,7 +25,7 @@ pub(crate) use run::{Job, run};
 
 /// Most blobs in one request.
 pub const BLOBS_MAX: usize = 4096;
-/// Most providers asked in one fetch.
+/// Most providers asked at the same time in one fetch.
 pub const PROVIDERS_MAX: usize = 32;
 /// Largest blob in bytes (64 GiB).
 pub const BLOB_SIZE_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;

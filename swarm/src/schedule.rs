@@ -596,6 +596,11 @@ impl Scheduler {
         ranges
     }
 
+    /// Tells whether a provider was given up.
+    pub fn is_out(&self, provider: ProviderId) -> bool {
+        self.providers[provider].is_out
+    }
+
     /// Returns the verified bytes that came from a provider.
     pub fn bytes_from(&self, provider: ProviderId) -> u64 {
         self.providers[provider].bytes

@@ -19,6 +19,8 @@ pub(crate) const NAMED_MAX: usize = 20;
 const MEMBERS_MAX: usize = 512;
 /// Length in bytes of what is suggested to one node at a time.
 pub(crate) const BLOCK_BYTES: u64 = 256 * 1024;
+/// Most endpoints remembered in all; beyond it nobody new is until some were forgotten.
+const ALL_MEMBERS_MAX: usize = 4096;
 /// How recently a member must have been heard to count as one who fetches now.
 const FRESH: Duration = Duration::from_secs(60);
 
@@ -67,6 +69,11 @@ impl Tracker {
         joins: bool,
         now: Instant,
     ) -> Company {
+        let mut room = ALL_MEMBERS_MAX.saturating_sub(self.members());
+        if joins && room < blobs.len() {
+            self.forget_old(now);
+            room = ALL_MEMBERS_MAX.saturating_sub(self.members());
+        }
         let mut peers: HashMap<EndpointId, Endpoint> = HashMap::new();
         let mut largest = 0;
         for blob in blobs {
@@ -85,7 +92,8 @@ impl Tracker {
                 endpoint: from.clone(),
                 heard: now,
             };
-            if joins {
+            if joins && (known || room > 0) {
+                room -= usize::from(!known && room > 0);
                 crowd.members.insert(from.id, member);
             }
             let fresh = |member: &&Member| now.duration_since(member.heard) < FRESH;
@@ -107,6 +115,19 @@ impl Tracker {
             peers,
             crowd: largest,
         }
+    }
+
+    fn members(&self) -> usize {
+        self.crowds.values().map(|crowd| crowd.members.len()).sum()
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        for crowd in self.crowds.values_mut() {
+            crowd
+                .members
+                .retain(|_, member| now.duration_since(member.heard) < TTL);
+        }
+        self.crowds.retain(|_, crowd| !crowd.members.is_empty());
     }
 
     /// Forgets what an endpoint said of blobs.
@@ -188,6 +209,15 @@ mod tests {
                 tracker.announce(&[blob], &from, true, now + Duration::from_millis(n.into()));
             assert!(company.peers.len() <= NAMED_MAX && company.crowd <= MEMBERS_MAX);
         }
+        let blobs: Vec<_> = (0..20_u8).map(|n| Blake3Hash::of(&[n])).collect();
+        for n in 0..255 {
+            tracker.announce(&blobs, &endpoint(n), true, now);
+        }
+        assert!(tracker.members() <= ALL_MEMBERS_MAX);
+        // Those who are known are not put out, and there is room again once the flood is forgotten.
+        let later = now + TTL + Duration::from_secs(3);
+        tracker.announce(&blobs, &endpoint(1), true, later);
+        assert_eq!(tracker.members(), blobs.len());
     }
 
     #[test]

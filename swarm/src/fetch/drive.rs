@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::company::{Said, Talk, Talker};
 use super::providers::{Added, Providers};
 use super::run::{Job, Part, Run, store_error};
-use super::{FetchError, ProviderKind};
+use super::{FetchError, PROVIDERS_MAX, ProviderKind};
 use crate::schedule::{Action, Ended, Goal, ProviderId, Request, RequestId, Scheduler, Settings};
 use crate::transport::{self, GetFailure, Link};
 
@@ -217,7 +217,11 @@ impl<'a> Driver<'a> {
             return;
         }
         let now = self.now();
-        match self.board().providers.add(endpoint, kind) {
+        let mut board = self.board();
+        // Those who were given up take nobody's place.
+        let out = (0..board.providers.len()).filter(|id| self.scheduler.is_out(*id));
+        let live_max = PROVIDERS_MAX + out.count();
+        match board.providers.add(endpoint, kind, live_max) {
             Added::New => {
                 self.scheduler.add(kind, now);
             }

@@ -3,13 +3,16 @@
 use archy_registry::id::EndpointId;
 use archy_registry::release::Endpoint;
 
+use super::ProviderKind;
 use super::report::ProviderReport;
-use super::{PROVIDERS_MAX, ProviderKind};
 use crate::schedule::ProviderId;
 use crate::transport::{GetFailure, Link};
 
 /// Distinct failures that are remembered per provider.
 const FAILURES_MAX: usize = 8;
+
+/// Most providers that one fetch ever asks.
+const EVER_MAX: usize = 256;
 
 /// What became of a provider taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +43,11 @@ pub(super) struct Providers {
 }
 
 impl Providers {
-    /// Takes in a provider. A known one gains the addresses that are new.
-    pub(super) fn add(&mut self, endpoint: Endpoint, kind: ProviderKind) -> Added {
+    /// Takes in a provider, unless there are `most`. A known one gains the addresses that are new.
+    pub(super) fn add(&mut self, endpoint: Endpoint, kind: ProviderKind, most: usize) -> Added {
         let known = self.find(&endpoint.id);
         let Some(id) = known else {
-            if self.list.len() >= PROVIDERS_MAX {
+            if self.list.len() >= most.min(EVER_MAX) {
                 return Added::Known;
             }
             self.list.push(Provider {
@@ -75,6 +78,10 @@ impl Providers {
     fn find(&self, endpoint: &EndpointId) -> Option<ProviderId> {
         let mut list = self.list.iter();
         list.position(|provider| provider.endpoint.id == *endpoint)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -11,8 +11,10 @@ use super::{RequestId, Settings};
 
 /// Longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// First pause after an answer that says "busy"; doubles up to sixteen times as long.
-const BUSY_PAUSE: Duration = Duration::from_millis(500);
+/// First pause after an answer that says "busy", and how often it doubles: the few who ask a peer come back soon, all
+/// the world asks an origin.
+const BUSY_PAUSE: Duration = Duration::from_millis(200);
+const BUSY_DOUBLINGS: [u32; 2] = [2, 5];
 
 /// Why a provider is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -112,7 +114,8 @@ impl Provider {
 
     /// Notes that it has too much to do: a pause by chance, so that not all come back at once.
     pub(super) fn busy(&mut self, settings: &Settings, rng: &mut fastrand::Rng, now: Duration) {
-        let pause = BUSY_PAUSE.min(settings.retry) * 2_u32.pow(self.busy_strikes.min(4));
+        let doublings = BUSY_DOUBLINGS[usize::from(self.kind == ProviderKind::Origin)];
+        let pause = BUSY_PAUSE.min(settings.retry) * 2_u32.pow(self.busy_strikes.min(doublings));
         self.busy_strikes += 1;
         self.pause(now + pause.mul_f64(0.5 + rng.f64()));
     }

@@ -13,7 +13,7 @@ use archy_registry::release::Endpoint;
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use iroh::protocol::{AcceptError, ProtocolHandler};
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 
 use super::from_key;
 use crate::ledger::Ledger;
@@ -31,6 +31,8 @@ const ADDRESSES_MAX: usize = 16;
 const RELAY_LEN_MAX: usize = 200;
 /// Most questions of one conversation.
 const QUESTIONS_MAX: u32 = 100_000;
+/// Conversations at the same time; whoever comes when there are so many is sent away.
+const CONVERSATIONS_MAX: usize = 512;
 /// Shortest time that a question takes: nobody asks faster than that for long.
 const QUESTION_TIME: Duration = Duration::from_millis(1);
 /// How long a conversation may be silent.
@@ -82,6 +84,7 @@ pub(super) struct Host {
     tracker: Arc<Mutex<Tracker>>,
     ledger: Arc<Mutex<Ledger>>,
     met: broadcast::Sender<Met>,
+    room: Arc<Semaphore>,
 }
 
 /// Somebody said that it fetches blobs.
@@ -98,6 +101,7 @@ impl Host {
             tracker: Arc::new(Mutex::new(Tracker::new(seed))),
             ledger,
             met,
+            room: Arc::new(Semaphore::new(CONVERSATIONS_MAX)),
         }
     }
 
@@ -173,6 +177,10 @@ impl Host {
 
 impl ProtocolHandler for Host {
     async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
+        let Ok(_room) = self.room.try_acquire() else {
+            connection.close(1_u32.into(), b"busy");
+            return Ok(());
+        };
         if let Err(error) = self.converse(connection.clone()).await {
             tracing::debug!(%error, "a conversation about blobs ended");
         }
