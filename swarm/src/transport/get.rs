@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Items on their way into the store, each at most 16 KiB of data.
 const WRITE_QUEUE: usize = 32;
+/// How far around what is new a provider's bytes are told again; at least a piece of the scheduler.
+const AROUND_BYTES: u64 = 16 * 1024 * 1024;
 /// Verified bytes after which they are reported.
 const PROGRESS_BYTES: u64 = 64 * 1024;
 
@@ -133,7 +135,7 @@ pub(super) async fn part(
     }
 }
 
-/// Follows what a provider says that it has of a blob: ranges in bytes, all at first and then what is new. Ends when
+/// Follows what a provider says that it has of a blob: ranges in bytes, all at first and then what is around the new. Ends when
 /// the provider refuses or the connection breaks.
 pub(super) fn claims(
     store: &Store,
@@ -142,9 +144,21 @@ pub(super) fn claims(
 ) -> impl Stream<Item = Vec<Range<u64>>> + use<> {
     let request = ObserveRequest::new(super::to_hash(blob));
     let fields = store.remote().observe(connection.clone(), request);
-    fields
-        .take_while(Result::is_ok)
-        .filter_map(|field| Some(super::store::byte_ranges(&field.ok()?.ranges)))
+    let mut held = ChunkRanges::empty();
+    let fields = fields.take_while(Result::is_ok);
+    fields.filter_map(move |field| Some(told(&mut held, field.ok()?.ranges)))
+}
+
+/// Adds what is new to what a provider holds, and returns the ranges around it in bytes: news come in parts of
+/// 16 KiB, which only together make a piece.
+fn told(held: &mut ChunkRanges, new: ChunkRanges) -> Vec<Range<u64>> {
+    let around = super::store::byte_ranges(&new).into_iter().map(|range| {
+        let start = range.start.saturating_sub(AROUND_BYTES);
+        ChunkRanges::bytes(start..range.end.saturating_add(AROUND_BYTES))
+    });
+    let around = around.fold(ChunkRanges::empty(), |all, range| all | range);
+    *held |= new;
+    super::store::byte_ranges(&(&*held & &around))
 }
 
 /// Has a provider prove the size of a blob with its last chunk.
@@ -236,5 +250,33 @@ fn decode_failure(error: DecodeError) -> GetFailure {
         DecodeError::Read { .. } | DecodeError::Write { .. } | _ => {
             GetFailure::BrokeOff(error.to_string())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_news_add_up_to_whole_pieces() {
+        const KIB: u64 = 1024;
+        let mut held = ChunkRanges::empty();
+        let mut tell = |bytes: Range<u64>| {
+            let told = told(&mut held, ChunkRanges::bytes(bytes));
+            told.iter()
+                .map(|range| (range.start, range.end))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(tell(0..16 * KIB), [(0, 16 * KIB)]);
+        assert_eq!(
+            tell(32 * KIB..64 * KIB),
+            [(0, 16 * KIB), (32 * KIB, 64 * KIB)]
+        );
+        assert_eq!(tell(16 * KIB..32 * KIB), [(0, 64 * KIB)]);
+        // What is far away is not told again.
+        let far = 100 * 1024 * KIB;
+        assert_eq!(tell(far..far + 16 * KIB), [(far, far + 16 * KIB)]);
+        assert!(tell(0..0).is_empty());
+        assert_eq!(tell(far + 16 * KIB..u64::MAX), [(far, u64::MAX)]);
     }
 }
