@@ -13,11 +13,13 @@ pub mod image;
 pub mod oci_endpoint;
 pub mod status;
 
+mod blob;
 mod ledger;
 mod swarm;
 mod tag;
 mod transport;
 
+pub use blob::BlobReader;
 pub use config::{Config, Discovery, Patience, RelayMode};
 pub use fetch::{Fetch, FetchError, FetchRequest, Fetched, Progress, ProviderKind, Wanted};
 pub use ledger::TagUsage;

@@ -1,6 +1,7 @@
 //! The HTTP side of the endpoint: paths, methods, headers, streaming.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use archy_registry::{Blake3Hash, OciDigest};
@@ -14,7 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 use super::range::{self, Part};
-use super::{Item, Shelf};
+use super::{Item, Shelf, Source};
 use crate::transport::{Opened, Transport};
 
 /// Bytes read from disk at a time.
@@ -108,7 +109,7 @@ async fn answer(
     {
         Ok(response) => response,
         Err(error) => {
-            tracing::warn!(%error, %digest, blob = %item.blake3, "an image blob cannot be read");
+            tracing::warn!(%error, %digest, "an image blob cannot be read");
             refusal(StatusCode::NOT_FOUND, unknown)
         }
     }
@@ -161,11 +162,7 @@ async fn send(
         }
     };
     let length = part.end - part.start;
-    let opened = endpoint
-        .transport
-        .store()
-        .open_range(item.blake3, part.clone())
-        .await?;
+    let opened = open(endpoint, item, &part).await?;
     let body = match opened {
         _ if head => Body::empty(),
         Opened::Bytes(bytes) => Body::from(bytes),
@@ -194,6 +191,19 @@ async fn send(
         );
     }
     Ok(response)
+}
+
+async fn open(endpoint: &Endpoint, item: &Item, part: &Range<u64>) -> io::Result<Opened> {
+    match &item.source {
+        Source::Blob(blake3) => {
+            let store = endpoint.transport.store();
+            store.open_range(*blake3, part.clone()).await
+        }
+        Source::Memory(bytes) => {
+            let at = |place: u64| usize::try_from(place).map_err(io::Error::other);
+            Ok(Opened::Bytes(bytes.slice(at(part.start)?..at(part.end)?)))
+        }
+    }
 }
 
 fn insert(response: &mut Response, name: HeaderName, value: &str) {

@@ -6,6 +6,7 @@
 )]
 
 mod access;
+mod delta;
 mod fetch;
 mod image;
 mod lan;
