@@ -4,6 +4,7 @@ use archy_registry::release::Release;
 use archy_registry::{AppId, Verified};
 use archy_swarm::{FetchError, FetchRequest, Swarm, Tag, Wanted};
 
+use super::layers::Variants;
 use super::{Installer, Stop, stop_if_asked, transfer};
 use crate::api::problem;
 use crate::api::types::{JobPhase, Problem};
@@ -19,7 +20,7 @@ impl Installer {
         swarm: &Swarm,
         release: &Verified<Release>,
     ) -> Result<(), Stop> {
-        let mut problem = match self.fetch(context, swarm, release).await {
+        let mut problem = match self.fetch_whole(context, swarm, release).await {
             Err(Stop::Failed { problem, .. }) if problem.kind == "noProvider" => problem,
             fetched => return fetched,
         };
@@ -36,7 +37,7 @@ impl Installer {
             .await;
         match pulled {
             // All of it is here now, so this asks nobody; it checks that nothing is missing.
-            Ok(()) => self.fetch(context, swarm, release).await,
+            Ok(()) => self.fetch_whole(context, swarm, release).await,
             Err(_) if context.token().is_cancelled() => Err(Stop::Asked),
             Err(reasons) => {
                 problem.details.extend(reasons);
@@ -45,7 +46,7 @@ impl Installer {
         }
     }
 
-    async fn fetch(
+    async fn fetch_whole(
         &self,
         context: &Context,
         swarm: &Swarm,
@@ -54,13 +55,20 @@ impl Installer {
         context
             .enter(JobPhase::Fetching, "Looking for nodes that have the app")
             .await;
-        let images = release.blobs(&self.platform).map(|blob| Wanted {
-            blake3: blob.blake3,
-            size_bytes: blob.size_bytes,
-        });
+        let images = release.blobs(&self.platform).map(Wanted::from);
+        self.fetch(context, swarm, release, images.collect()).await
+    }
+
+    pub(super) async fn fetch(
+        &self,
+        context: &Context,
+        swarm: &Swarm,
+        release: &Verified<Release>,
+        blobs: Vec<Wanted>,
+    ) -> Result<(), Stop> {
         let request = FetchRequest {
             tag: app_tag(release),
-            blobs: images.collect(),
+            blobs,
             origin: release.origin.endpoints.clone(),
             peers: Vec::new(),
             share: true,
@@ -121,6 +129,7 @@ impl Installer {
         swarm: &Swarm,
         machine: &dyn Machine,
         release: &Verified<Release>,
+        variants: &Variants,
     ) -> Result<(), Stop> {
         context.enter(JobPhase::Loading, "Unpacking").await;
         let slug = &release.manifest.app.id;
@@ -139,9 +148,15 @@ impl Installer {
             // A repository per job and container: nobody else can withdraw it meanwhile.
             let repository = format!("{slug}/{}", container.name);
             let oci = swarm.oci();
-            oci.serve(&repository, image.descriptors())
-                .map_err(|error| explain::internal("hand an image to podman", &error))?;
-            let reference = oci.reference(&repository, &image.manifest.digest);
+            let (served, manifest) = match variants.get(&container.name) {
+                Some(variant) => (oci.serve_variant(&repository, variant), variant.digest),
+                None => (
+                    oci.serve(&repository, image.descriptors()),
+                    image.manifest.digest,
+                ),
+            };
+            served.map_err(|error| explain::internal("hand an image to podman", &error))?;
+            let reference = oci.reference(&repository, &manifest);
             let loaded = tokio::select! {
                 loaded = machine.load_image(slug, image, &reference) => loaded.map_err(Stop::from),
                 () = context.token().cancelled() => Err(Stop::Asked),
