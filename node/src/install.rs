@@ -3,6 +3,7 @@
 //! Every refusal ends the job with the check that failed and leaves nothing behind that a retry cannot use.
 
 mod content;
+mod layers;
 mod operate;
 mod transfer;
 

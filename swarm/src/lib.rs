@@ -14,6 +14,7 @@ pub mod oci_endpoint;
 pub mod schedule;
 pub mod status;
 
+mod blob;
 mod ledger;
 mod reading;
 mod swarm;
@@ -21,6 +22,7 @@ mod tag;
 mod tracker;
 mod transport;
 
+pub use blob::BlobReader;
 pub use config::{Config, Discovery, Patience, RelayMode};
 pub use fetch::{Fetch, FetchError, FetchRequest, Fetched, Progress, ProviderKind, Wanted};
 pub use ledger::TagUsage;

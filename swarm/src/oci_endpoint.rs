@@ -16,9 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use archy_registry::release::Descriptor;
 use archy_registry::{Blake3Hash, OciDigest};
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::image::Variant;
 use crate::transport::Transport;
 
 /// Random bytes in the secret path. Written in hexadecimal it stays clear of 64 digits, which
@@ -43,10 +45,17 @@ pub struct OciEndpoint {
     shelf: Arc<Shelf>,
 }
 
+/// Where the bytes of an item are.
+#[derive(Debug, Clone)]
+enum Source {
+    Blob(Blake3Hash),
+    Memory(Bytes),
+}
+
 /// One servable blob.
 #[derive(Debug, Clone)]
 struct Item {
-    blake3: Blake3Hash,
+    source: Source,
     size_bytes: u64,
     media_type: String,
 }
@@ -111,6 +120,40 @@ impl OciEndpoint {
         repository: &str,
         descriptors: impl IntoIterator<Item = &'a Descriptor>,
     ) -> Result<(), RepositoryError> {
+        let items = descriptors.into_iter().map(|descriptor| {
+            let item = Item {
+                source: Source::Blob(descriptor.blake3),
+                size_bytes: descriptor.size_bytes,
+                media_type: descriptor.media_type.clone(),
+            };
+            (descriptor.digest, item)
+        });
+        self.put(repository, items)
+    }
+
+    /// Makes a variant of an image available instead, with its own manifest.
+    ///
+    /// # Errors
+    /// The name is not one that podman accepts.
+    pub fn serve_variant(
+        &self,
+        repository: &str,
+        variant: &Variant,
+    ) -> Result<(), RepositoryError> {
+        let manifest = Item {
+            source: Source::Memory(variant.manifest.clone()),
+            size_bytes: variant.manifest.len() as u64,
+            media_type: variant.media_type.clone(),
+        };
+        self.put(repository, [(variant.digest, manifest)])?;
+        self.serve(repository, &variant.blobs)
+    }
+
+    fn put(
+        &self,
+        repository: &str,
+        items: impl IntoIterator<Item = (OciDigest, Item)>,
+    ) -> Result<(), RepositoryError> {
         if !is_repository(repository) {
             return Err(RepositoryError(repository.chars().take(160).collect()));
         }
@@ -120,14 +163,7 @@ impl OciEndpoint {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let repository = repositories.entry(repository.to_owned()).or_default();
-        for descriptor in descriptors {
-            let item = Item {
-                blake3: descriptor.blake3,
-                size_bytes: descriptor.size_bytes,
-                media_type: descriptor.media_type.clone(),
-            };
-            repository.items.insert(descriptor.digest, item);
-        }
+        repository.items.extend(items);
         Ok(())
     }
 

@@ -12,13 +12,16 @@ use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::blob::BlobReader;
 use crate::config::{Config, Patience};
 use crate::fetch::{BLOB_SIZE_BYTES_MAX, Fetch, FetchError, FetchRequest, Job, Progress};
 use crate::ledger::{Entry, Hold, TagUsage};
 use crate::oci_endpoint::OciEndpoint;
 use crate::status::{FetchStatus, Status};
 use crate::tag::Tag;
-use crate::transport::{BlobState, GetFailure, ImportFailure, ProbeFailure, StartError, Transport};
+use crate::transport::{
+    BlobState, GetFailure, ImportFailure, Opened, ProbeFailure, StartError, Transport,
+};
 
 /// A blob that this node now serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,6 +322,23 @@ impl Swarm {
             });
         }
         Ok(store.read(blake3).await.map_err(StoreError)?)
+    }
+
+    /// Opens a complete blob to read it piece by piece. Its hash is not checked again.
+    ///
+    /// # Errors
+    /// It is not here, or its file cannot be opened.
+    pub async fn open(&self, blake3: Blake3Hash) -> Result<BlobReader, ReadError> {
+        let store = self.inner.transport.store();
+        let state = store.state(blake3).await.map_err(StoreError)?;
+        let BlobState::Complete { size_bytes } = state else {
+            return Err(ReadError::Absent { blake3 });
+        };
+        let opened = store.open_range(blake3, 0..size_bytes).await;
+        match opened.map_err(|error| StoreError(error.to_string()))? {
+            Opened::Bytes(bytes) => Ok(BlobReader::of_bytes(bytes)),
+            Opened::File(file) => Ok(BlobReader::of_file(file.into_std().await)),
+        }
     }
 
     /// Begins to fetch blobs. They are held under the request's tag from the start and until it is

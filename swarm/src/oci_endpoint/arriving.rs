@@ -13,7 +13,6 @@ use n0_future::StreamExt;
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
-use super::Item;
 use crate::reading::Reader;
 use crate::transport::{Opened, Transport};
 
@@ -35,17 +34,17 @@ struct Arriving {
 /// break instead of a short answer.
 pub(super) fn read(
     transport: &Arc<Transport>,
-    item: &Item,
+    blob: Blake3Hash,
     part: Range<u64>,
     withdrawn: CancellationToken,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
     let arriving = Arriving {
         transport: transport.clone(),
-        blob: item.blake3,
+        blob,
         upto: part.start,
-        reader: transport.readers().enter(item.blake3, part.start),
+        reader: transport.readers().enter(blob, part.start),
         left: part,
-        here: Box::pin(transport.store().arrivals(item.blake3)),
+        here: Box::pin(transport.store().arrivals(blob)),
         withdrawn,
     };
     stream::try_unfold(arriving, |mut arriving| async move {

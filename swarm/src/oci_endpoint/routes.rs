@@ -1,6 +1,7 @@
 //! The HTTP side of the endpoint: paths, methods, headers, streaming.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use archy_registry::{Blake3Hash, OciDigest};
@@ -15,7 +16,7 @@ use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 use super::range::{self, Part};
-use super::{Item, Shelf, arriving};
+use super::{Item, Shelf, Source, arriving};
 use crate::transport::{BlobState, Opened, Transport};
 
 /// Bytes read from disk at a time.
@@ -109,7 +110,7 @@ async fn answer(
     {
         Ok(response) => response,
         Err(error) => {
-            tracing::warn!(%error, %digest, blob = %item.blake3, "an image blob cannot be read");
+            tracing::warn!(%error, %digest, "an image blob cannot be read");
             refusal(StatusCode::NOT_FOUND, unknown)
         }
     }
@@ -189,21 +190,28 @@ async fn send(
     Ok(response)
 }
 
-/// Returns a part of a blob, at once or as it arrives.
+/// Returns a part of what is served, at once or as it arrives.
 async fn content(
     endpoint: &Endpoint,
     item: &Item,
-    part: std::ops::Range<u64>,
+    part: Range<u64>,
     withdrawn: CancellationToken,
 ) -> io::Result<Body> {
+    let blob = match &item.source {
+        Source::Blob(blob) => *blob,
+        Source::Memory(bytes) => {
+            let at = |place: u64| usize::try_from(place).map_err(io::Error::other);
+            return Ok(Body::from(bytes.slice(at(part.start)?..at(part.end)?)));
+        }
+    };
     let store = endpoint.transport.store();
-    let state = store.state(item.blake3).await.map_err(io::Error::other)?;
+    let state = store.state(blob).await.map_err(io::Error::other)?;
     if !matches!(state, BlobState::Complete { .. }) {
-        let arriving = arriving::read(&endpoint.transport, item, part, withdrawn);
+        let arriving = arriving::read(&endpoint.transport, blob, part, withdrawn);
         return Ok(Body::from_stream(arriving));
     }
     let length = part.end - part.start;
-    Ok(match store.open_range(item.blake3, part).await? {
+    Ok(match store.open_range(blob, part).await? {
         Opened::Bytes(bytes) => Body::from(bytes),
         Opened::File(file) => {
             Body::from_stream(ReaderStream::with_capacity(file.take(length), READ_BYTES))

@@ -196,14 +196,17 @@ impl BlobStore {
         reader: impl AsyncRead + Send + Unpin,
         size_bytes_max: u64,
     ) -> Result<Imported, ImportFailure> {
-        let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(IMPORT_QUEUE);
+        let (sender, mut chunks) = mpsc::channel::<Bytes>(IMPORT_QUEUE);
         let stream = futures_util::stream::poll_fn(move |cx| chunks.poll_recv(cx));
+        let stream = stream.map(Ok);
         let write = async {
             let progress = self.store.blobs().add_stream(stream).await;
             progress.temp_tag().await
         };
-        let (read, written) = tokio::join!(pump(reader, size_bytes_max, sender), write);
-        let size_bytes = read?;
+        // A source that fails ends the import by dropping it: an error in the stream makes iroh-blobs panic when it comes
+        // while the store reports progress.
+        let read = pump(reader, size_bytes_max, sender);
+        let (size_bytes, written) = tokio::try_join!(read, async { Ok(write.await) })?;
         let guard = written.map_err(|error| ImportFailure::Store(text(error)))?;
         Ok(Imported {
             blake3: from_hash(&guard.hash()),
@@ -343,19 +346,14 @@ pub(super) fn byte_ranges(chunks: &ChunkRanges) -> Vec<Range<u64>> {
 async fn pump(
     mut reader: impl AsyncRead + Send + Unpin,
     size_bytes_max: u64,
-    sender: mpsc::Sender<io::Result<Bytes>>,
+    sender: mpsc::Sender<Bytes>,
 ) -> Result<u64, ImportFailure> {
     let mut size_bytes = 0u64;
     loop {
         let mut chunk = bytes::BytesMut::with_capacity(IMPORT_CHUNK_BYTES);
         while chunk.len() < IMPORT_CHUNK_BYTES {
-            let read = match reader.read_buf(&mut chunk).await {
-                Ok(read) => read,
-                Err(error) => {
-                    sender.send(Err(io::ErrorKind::Other.into())).await.ok();
-                    return Err(ImportFailure::Read(error));
-                }
-            };
+            let read = reader.read_buf(&mut chunk).await;
+            let read = read.map_err(ImportFailure::Read)?;
             if read == 0 {
                 break;
             }
@@ -365,10 +363,9 @@ async fn pump(
         }
         size_bytes += chunk.len() as u64;
         if size_bytes > size_bytes_max {
-            sender.send(Err(io::ErrorKind::Other.into())).await.ok();
             return Err(ImportFailure::TooLarge);
         }
-        if sender.send(Ok(chunk.freeze())).await.is_err() {
+        if sender.send(chunk.freeze()).await.is_err() {
             // The store gave up; its own answer says why.
             return Ok(size_bytes);
         }

@@ -7,6 +7,7 @@
 
 mod access;
 mod company;
+mod delta;
 mod fetch;
 mod image;
 mod lan;
