@@ -62,6 +62,13 @@ pub(crate) async fn make(
             }
         }
     }
+    if !jobs.is_empty() {
+        output.progress(format_args!(
+            "making {} from {}",
+            count(jobs.len(), "delta"),
+            count(earlier.releases().len(), "earlier release")
+        ));
+    }
     let mut patches = Vec::new();
     for job in jobs {
         let limit = smallest(release.images, job.new) * PERCENT_MAX / 100;
