@@ -102,6 +102,14 @@ fn clear() {
             continue;
         }
         run("ip", &["netns", "del", &name]);
+        // Its cable goes with it, but later.
+        let cable = format!("archyb{number}");
+        if std::path::Path::new("/sys/class/net").join(&cable).exists() {
+            Command::new("ip")
+                .args(["link", "del", &cable])
+                .output()
+                .ok();
+        }
     }
     if std::path::Path::new("/sys/class/net").join(BRIDGE).exists() {
         run("ip", &["link", "del", BRIDGE]);
