@@ -92,6 +92,8 @@ pub(crate) struct Ledger {
     tags: BTreeMap<Tag, BTreeMap<Blake3Hash, Entry>>,
     /// Number of tags that share a blob.
     shared: HashMap<Blake3Hash, u32>,
+    /// Whether nothing is served now.
+    is_paused: bool,
 }
 
 impl Ledger {
@@ -121,9 +123,14 @@ impl Ledger {
         blobs
     }
 
-    /// Says whether anyone may have this blob.
+    /// Says whether anyone may have this blob now.
     pub(crate) fn serves(&self, blob: &Blake3Hash) -> bool {
-        self.shared.contains_key(blob)
+        !self.is_paused && self.shared.contains_key(blob)
+    }
+
+    /// Serves nothing for a while, or goes on.
+    pub(crate) fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
     }
 
     /// Returns what a tag says of a blob.

@@ -21,6 +21,7 @@ mod swarm;
 mod tag;
 mod tracker;
 mod transport;
+mod upload;
 
 pub use blob::BlobReader;
 pub use config::{Config, Discovery, Patience, RelayMode};
@@ -30,3 +31,4 @@ pub use status::Status;
 pub use swarm::{ProbeError, ProvideError, Provided, ReadError, StoreError, Swarm};
 pub use tag::{TAG_LEN_MAX, Tag, TagError};
 pub use transport::StartError;
+pub use upload::UploadLimits;

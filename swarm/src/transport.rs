@@ -26,7 +26,7 @@ use iroh::{EndpointAddr, PublicKey, RelayUrl};
 use iroh_blobs::BlobsProtocol;
 use iroh_blobs::Hash;
 use n0_future::Stream;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,6 +41,7 @@ pub(crate) use store::{BlobState, BlobStore, ImportFailure, Opened};
 use crate::config::{Config, RelayMode};
 use crate::ledger::Ledger;
 use crate::reading::Readers;
+use crate::upload::UploadLimits;
 
 /// Time that an orderly shutdown of the endpoint may take.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
@@ -104,6 +105,7 @@ pub(crate) struct Transport {
     store: BlobStore,
     lan: LanPeers,
     traffic: Arc<Traffic>,
+    limits: watch::Sender<UploadLimits>,
     company: company::Host,
     readers: Readers,
 }
@@ -137,7 +139,8 @@ impl Transport {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| bind_error(error.to_string()))?;
         let company = company::Host::new(ledger.clone(), u64::from_le_bytes(seed));
-        let (events, traffic) = access::start(ledger, tasks, cancel);
+        let (limits, limited) = watch::channel(UploadLimits::default());
+        let (events, traffic) = access::start(ledger, limited, tasks, cancel);
         let blobs = BlobsProtocol::new(store.inner(), Some(events));
         let router = Router::builder(endpoint.clone())
             .accept(iroh_blobs::ALPN, blobs)
@@ -149,6 +152,7 @@ impl Transport {
             store,
             lan,
             traffic,
+            limits,
             company,
             readers: Readers::default(),
         })
@@ -172,6 +176,17 @@ impl Transport {
     /// Returns the counters of what was served.
     pub(crate) fn traffic(&self) -> &Traffic {
         &self.traffic
+    }
+
+    /// Keeps to other limits from now on.
+    pub(crate) fn limit_uploads(&self, limits: UploadLimits) {
+        self.store.pause(limits.is_paused);
+        self.limits.send_replace(limits);
+    }
+
+    /// Returns the limits that hold now.
+    pub(crate) fn upload_limits(&self) -> UploadLimits {
+        *self.limits.borrow()
     }
 
     /// Returns this endpoint's id and the ways to reach it now.

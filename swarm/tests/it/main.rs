@@ -16,3 +16,4 @@ mod oci;
 mod resume;
 mod streaming;
 mod support;
+mod uploads;
