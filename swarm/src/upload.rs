@@ -23,8 +23,8 @@ use slots::Slots;
 pub(crate) const REQUESTS_MAX: usize = 256;
 /// Requests no longer than this are answered at once: manifests, proofs, questions about the last piece.
 pub(crate) const SMALL_BYTES: u64 = 64 * 1024;
-/// Longest wait for a turn. Whoever asks gives up soon after.
-const WAIT_MAX: Duration = Duration::from_secs(1);
+/// Longest wait for a turn: whoever asks must not take it for silence.
+const WAIT_MAX: Duration = Duration::from_millis(300);
 /// How often it is looked how fast requests are answered.
 const WINDOW: Duration = Duration::from_secs(2);
 /// A transfer that took less than this in one window keeps nobody waiting.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::REQUESTS_MAX;
 
-/// Slots at the start, and the fewest. Swarms of equal uplinks are fastest with about as many.
-const SLOTS_MIN: usize = 8;
+/// Slots at the start, and the fewest: with more, the buffers of a home's router are too small for each to have a share.
+const SLOTS_MIN: usize = 4;
 /// Part of the rate that a step up must gain to be kept.
 const GAIN_MIN: f64 = 0.05;
 /// Part of the rate that a step down may cost.
@@ -48,7 +48,7 @@ impl Slots {
 
     /// Returns how many more may wait.
     pub(super) fn queue(&self) -> usize {
-        self.open / 4
+        (self.open / 4).max(2)
     }
 
     /// Learns from a window: how many bytes per second went out, and whether anybody waited for a slot.

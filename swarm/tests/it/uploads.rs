@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use archy_swarm::{FetchError, UploadLimits};
+use archy_swarm::{Config, FetchError, Patience, UploadLimits};
 use futures_util::future::join_all;
 use iroh_blobs::Hash;
 use iroh_blobs::get::fsm::{self, AtConnected};
@@ -23,7 +23,9 @@ async fn many_are_served_in_turn() {
     let data = bytes(3_000_000, 1);
     let node = Node::with_blob(&data).await;
     let here = node.endpoint();
-    let fetchers = join_all((0..24).map(|_| Node::start())).await;
+    // Two dozen nodes on one machine are slow for reasons of their own.
+    let patient = |config: &mut Config| config.patience = Patience::default();
+    let fetchers = join_all((0..24).map(|_| Node::start_with(patient))).await;
     let fetches = fetchers.iter().map(|fetcher| {
         let mut request = request(&[&data], &[&here], &[]);
         // Nobody else helps.
