@@ -116,8 +116,9 @@ async fn hear(store: &Store, events: &[Event], now: Timestamp) {
             store.over_quota(&app, Some(&pubkey), now).await.unwrap(),
             None
         );
-        let state = store.key_state(&app.publisher).await.unwrap();
-        let announcement = announcement::verify(event.content.as_bytes(), &state, now).unwrap();
+        let keys = store.key_history(&app.publisher).await.unwrap();
+        let (announcement, _) =
+            announcement::verify_seen(event.content.as_bytes(), &keys, None, now).unwrap();
         let source = Source {
             relay: "wss://relay.example/".to_owned(),
             event_id: hex::encode(event.id),
