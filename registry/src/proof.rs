@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::base58;
 use crate::did::{Did, DidError};
 use crate::id::Blake3Hash;
 use crate::json::{self, JsonError};
@@ -276,11 +277,11 @@ fn check_proof(
             "proofValue must be z and the base58btc form of 64 bytes",
         ))?;
     let signed = join_hashes(document_hash, &proof)?;
-    signer
-        .key()
-        .verify_strict(&signed, &signature)
-        .map_err(|_| ProofError::Signature { signer })?;
-    Ok(signer)
+    if signer.has_signed(&signed, &signature) {
+        Ok(signer)
+    } else {
+        Err(ProofError::Signature { signer })
+    }
 }
 
 /// Returns the latest date that a statement may carry at `now`.
@@ -346,8 +347,7 @@ fn encode_signature(signature: &ed25519_dalek::Signature) -> String {
 
 fn decode_signature(text: &str) -> Option<ed25519_dalek::Signature> {
     let encoded = text.strip_prefix('z').filter(|text| text.len() <= 90)?;
-    let bytes: [u8; 64] = bs58::decode(encoded).into_vec().ok()?.try_into().ok()?;
-    Some(ed25519_dalek::Signature::from_bytes(&bytes))
+    base58::decode(encoded).map(|bytes| ed25519_dalek::Signature::from_bytes(&bytes))
 }
 
 #[cfg(test)]
