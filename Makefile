@@ -71,6 +71,11 @@ bench: deps apps web ## README's figures, measured; written to target/bench
 	cargo run --quiet -p archy-tests --bin bench
 	cargo bench --quiet -p archy-registry --bench registry
 
+.PHONY: bench-swarm
+bench-swarm: deps ## The swarm's figures: simulated, and on shaped links between network namespaces (as root)
+	cargo bench --quiet -p archy-swarm --bench simulation
+	cargo bench --quiet -p archy-swarm --bench swarm
+
 .PHONY: install
 install: web ## Puts archy, archyd and its user unit in place on this machine
 	cargo build --release --bin archy --bin archyd

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use archy_registry::catalog::Draft;
 use archy_registry::key_state::KeyState;
-use archy_registry::{Blake3Hash, Signed, sign};
+use archy_registry::{Blake3Hash, OciDigest, Signed, sign};
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -67,6 +67,14 @@ fn statements(here: &Path) {
     two.icon = serde_json::from_value(asset).expect("an asset");
     two.screenshots.extend(two.icon.clone());
     two.origin.endpoints.extend(origin().endpoints);
+    let tar = json!({"blake3": Blake3Hash::of(b"tar"), "size_bytes": 4096});
+    for from in [8_u8, 9] {
+        let delta = json!({
+            "from": OciDigest::from_sha256([from; 32]), "to": two.images[0].layers[0].diff_id,
+            "blake3": Blake3Hash::of(&[from]), "size_bytes": 100, "tar": tar,
+        });
+        two.deltas.push(serde_json::from_value(delta).expect("a delta"));
+    }
     let two = archy_registry::release::assemble(two).expect("a release");
     let signed = sign(&two, &key, now()).expect("a release can be signed");
     write(here, "release", "seed-two", &without_proof(&signed));

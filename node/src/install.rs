@@ -3,6 +3,7 @@
 //! Every refusal ends the job with the check that failed and leaves nothing behind that a retry cannot use.
 
 mod content;
+mod layers;
 mod operate;
 mod transfer;
 
@@ -159,9 +160,8 @@ impl Installer {
         machine.preflight(&release).await?;
         stop_if_asked(context)?;
 
-        self.fetch_or_pull(context, &swarm, &release).await?;
+        self.bring(context, &swarm, machine, &release).await?;
         self.hold_statement(&swarm, &release).await?;
-        self.load(context, &swarm, machine, &release).await?;
 
         let (report, reported) = reporter();
         let installing = async {

@@ -265,6 +265,7 @@ fn publish(
         images: images.collect::<Result<_, _>>()?,
         icon: None,
         screenshots: Vec::new(),
+        deltas: Vec::new(),
         origin: Origin::default(),
     })?;
     let signed = sign(&release, &key, now)?;

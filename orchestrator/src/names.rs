@@ -74,12 +74,25 @@ pub fn image_repository(app: &Slug, container: &Slug) -> String {
     format!("localhost/archy/{app}/{container}")
 }
 
-/// The image reference that a unit uses: podman finds it without a network and only with exactly this manifest.
-pub fn image(app: &Slug, container: &Slug, manifest: &OciDigest) -> String {
-    format!("{}@{manifest}", image_repository(app, container))
+/// How a unit names an image: by its ID, the digest of its configuration, under which podman finds it without a network
+/// and nothing else.
+///
+/// The manifest's digest would not do: it depends on the form in which the layers came, the image does not.
+pub fn image(config: &OciDigest) -> String {
+    config.to_string()
 }
 
-/// The tag that keeps an image of a release: its digest, so that two releases never share one.
+/// The name that keeps an image of a release: its tag is the digest of the signed manifest, so that two releases never
+/// share one.
+pub fn image_name(app: &Slug, container: &Slug, manifest: &OciDigest) -> String {
+    format!(
+        "{}:{}",
+        image_repository(app, container),
+        image_tag(manifest)
+    )
+}
+
+/// The tag of that name.
 pub fn image_tag(manifest: &OciDigest) -> String {
     manifest.to_hex()
 }

@@ -79,9 +79,9 @@ pub enum LoadError {
     Differs {
         /// The container.
         container: Slug,
-        /// Digest of the manifest that the release names.
+        /// ID of the image that the release names.
         expected: String,
-        /// Digest of the manifest that podman has.
+        /// ID of the image that podman has.
         found: String,
     },
 }
@@ -137,6 +137,9 @@ impl Orchestrator {
     /// Brings a release's image into podman under its local name, from a registry at `reference`
     /// (`127.0.0.1:PORT/…@sha256:…`, plain HTTP). Does nothing when podman has exactly that image.
     ///
+    /// The manifest at `reference` may be another than the release's, with layers in another form: the image is the one
+    /// that the release names because its ID is the digest of the configuration, and that names each layer's content.
+    ///
     /// `progress` gets podman's own words.
     ///
     /// # Errors
@@ -159,7 +162,8 @@ impl Orchestrator {
         }
         let repository = names::image_repository(app, &image.container);
         let tag = names::image_tag(&image.manifest.digest);
-        for name in [reference, &format!("{repository}:{tag}")] {
+        let name = names::image_name(app, &image.container, &image.manifest.digest);
+        for name in [reference, &name] {
             if let Err(error) = self.inner.loading.note(app, name) {
                 tracing::warn!(app = %app, error = &error as &dyn std::error::Error, "a killed node would leave an image behind");
             }
@@ -168,13 +172,13 @@ impl Orchestrator {
         let pulled = podman.image(&id).await.map_err(failed)?;
         let differs = |found: String| LoadError::Differs {
             container: image.container.clone(),
-            expected: image.manifest.digest.to_string(),
+            expected: image.config.digest.to_string(),
             found,
         };
         let pulled = pulled.ok_or_else(|| differs("nothing".to_owned()))?;
-        if !is_exactly(&pulled, &image.manifest.digest, &image.config.digest) {
+        if !is_exactly(&pulled, reference, &image.config.digest) {
             self.drop_name(reference).await;
-            return Err(differs(pulled.digest));
+            return Err(differs(format!("sha256:{}", pulled.id)));
         }
         podman.tag(&id, &repository, &tag).await.map_err(failed)?;
         // The name that it was pulled by holds a secret path.
@@ -192,10 +196,9 @@ impl Orchestrator {
     ///
     /// [`PodmanError`] when podman cannot be asked.
     pub async fn has_image(&self, app: &Slug, image: &Image) -> Result<bool, PodmanError> {
-        let name = names::image(app, &image.container, &image.manifest.digest);
+        let name = names::image_name(app, &image.container, &image.manifest.digest);
         let found = self.inner.podman.image(&name).await?;
-        Ok(found
-            .is_some_and(|found| is_exactly(&found, &image.manifest.digest, &image.config.digest)))
+        Ok(found.is_some_and(|found| found.id == image.config.digest.to_hex()))
     }
 
     /// Takes the images out of podman that came in for an install that never began.
@@ -212,9 +215,8 @@ impl Orchestrator {
     /// Removes an app's names of images, and each image with its last name. One that is in use stays.
     pub(crate) async fn remove_images(&self, app: &Slug, images: &[Image]) {
         for image in images {
-            let repository = names::image_repository(app, &image.container);
-            let tag = names::image_tag(&image.manifest.digest);
-            self.remove_image(app, &format!("{repository}:{tag}")).await;
+            let name = names::image_name(app, &image.container, &image.manifest.digest);
+            self.remove_image(app, &name).await;
         }
     }
 

@@ -177,7 +177,7 @@ pub fn render(
             .iter()
             .find(|image| &image.container == container && image.platform == facts.platform);
         image
-            .map(|image| image.manifest.digest)
+            .map(|image| image.config.digest)
             .ok_or_else(|| RenderError::NoImage {
                 container: container.clone(),
                 platform: format!("{}/{}", facts.platform.os, facts.platform.architecture),

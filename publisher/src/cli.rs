@@ -421,6 +421,9 @@ pub struct PublishArgs {
     /// List the app in other Nostr app stores too (NIP-82)
     #[arg(long)]
     pub nip82: bool,
+    /// Make no deltas, by which updates fetch only what changed since your last three releases
+    #[arg(long)]
+    pub no_deltas: bool,
     /// Publish this release, which waited until others had signed it
     #[arg(long, value_name = "FILE", conflicts_with = "cosigners")]
     pub release: Option<PathBuf>,

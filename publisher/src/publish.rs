@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use archy_nostr::{BunkerUrl, RelayUrl};
 use archy_orchestrator::quadlet;
 use archy_registry::announcement::{self, Announcement};
-use archy_registry::release::{self, Draft, Endpoint, Origin, Platform, Release, ReleaseError};
+use archy_registry::release::{
+    self, Delta, Draft, Endpoint, Origin, Platform, Release, ReleaseError,
+};
 use archy_registry::statement::StatementError;
-use archy_registry::{Did, Signed, Slug, Verified, sign};
+use archy_registry::{AppId, Did, Signed, Slug, Verified, sign};
+use archy_swarm::image::delta::Patch;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -25,6 +28,7 @@ use crate::output::Output;
 use crate::text::{count, size};
 
 pub mod announce;
+mod deltas;
 pub mod kept;
 pub mod ledger;
 pub mod list;
@@ -61,6 +65,8 @@ pub struct Request<'a> {
     pub nostr_signer: Option<&'a BunkerUrl>,
     /// Lists the release in other Nostr app stores too.
     pub nip82: bool,
+    /// Makes deltas from earlier releases.
+    pub deltas: bool,
     /// A release that waited until others had signed it, instead of a new one.
     pub release: Option<&'a Path>,
     /// Files of keys that sign the release beside the publisher's own.
@@ -77,6 +83,7 @@ pub struct Prepared {
     identity: Identity,
     app: App,
     images: Vec<PackedImage>,
+    patches: Vec<Patch>,
     release: Verified<Release>,
     signed: Signed,
     state: PublishState,
@@ -98,6 +105,8 @@ pub struct Published {
     pub platforms: Vec<String>,
     /// Bytes that a machine fetches which has none of them, for the largest platform.
     pub download_size_bytes: u64,
+    /// Deltas from earlier releases.
+    pub deltas: Vec<PublishedDelta>,
     /// Blobs that the node was seen to serve.
     pub blobs_served: usize,
     /// The endpoint that the release names as its origin.
@@ -108,6 +117,20 @@ pub struct Published {
     /// The events for other Nostr app stores, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listed: Option<Listed>,
+}
+
+/// A delta of the release.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublishedDelta {
+    /// The diff ID of the earlier layer.
+    pub from: String,
+    /// The diff ID of the layer that it makes.
+    pub to: String,
+    /// Its length in bytes.
+    pub size_bytes: u64,
+    /// What it is fetched instead of, in bytes.
+    pub layer_size_bytes: u64,
 }
 
 /// Parses, renders, packs, assembles and signs. Sends nothing.
@@ -140,17 +163,38 @@ pub async fn prepare(
     };
 
     let images = pack::all(request, &sources, output).await?;
-    let (release, signed) = match request.release {
-        Some(file) => take_up(file, &identity, &app, &images)?,
+    let node = origin::probe_endpoint(&state.endpoint, request.origin_addresses)?;
+    let this = deltas::AppRelease {
+        app: AppId {
+            publisher: identity.did(),
+            slug: slug.clone(),
+        },
+        images: &images,
+    };
+    let (patches, release, signed) = match request.release {
+        Some(file) => {
+            let cosigned = CosignedRelease::read(file, &identity)?;
+            let wanted = cosigned.release.deltas.clone();
+            let (release, signed) = cosigned.take_up(&identity, &app, &images)?;
+            let patches = deltas::make_again(request, &this, &wanted, &node, output).await?;
+            (patches, release, signed)
+        }
         None => {
+            let patches = if request.deltas {
+                deltas::make(request, &this, &node, output).await
+            } else {
+                Vec::new()
+            };
             let ledger = ledger::Ledger::new(request.identity_dir);
             let seq = if dry_run {
                 ledger.next(&slug, state.highest_seq)?
             } else {
                 ledger.take(&slug, state.highest_seq)?
             };
-            let draft = draft(&identity, &app, &images, seq, Timestamp::now(), origin);
-            sign_release(request, &identity, draft, dry_run)?
+            let mut draft = draft(&identity, &app, &images, seq, Timestamp::now(), origin);
+            draft.deltas = patches.iter().map(|patch| patch.delta.clone()).collect();
+            let (release, signed) = sign_release(request, &identity, draft, dry_run)?;
+            (patches, release, signed)
         }
     };
     output.progress(format_args!(
@@ -165,6 +209,7 @@ pub async fn prepare(
         identity,
         app,
         images,
+        patches,
         release,
         signed,
         state,
@@ -192,7 +237,13 @@ impl Prepared {
             output,
         )
         .await?;
-        let blobs = serve::blobs(&self.images, &self.app, &self.signed, &self.identity);
+        let blobs = serve::blobs(
+            &self.images,
+            &self.patches,
+            &self.app,
+            &self.signed,
+            &self.identity,
+        );
         let total: u64 = blobs.iter().map(serve::Blob::size_bytes).sum();
         output.progress(format_args!(
             "handing {} ({}) to the node",
@@ -267,6 +318,7 @@ impl Prepared {
             release: self.release.hash().to_string(),
             platforms: platforms.iter().map(pack::platform_text).collect(),
             download_size_bytes: platforms.iter().map(download).max().unwrap_or(0),
+            deltas: published_deltas(&self.release),
             blobs_served,
             origin: self
                 .release
@@ -292,6 +344,21 @@ fn announcement(
     let signed = sign(&announcement, &identity.key, now)?;
     let verified = announcement::verify(&signed.bytes, &identity.state, now)?;
     Ok((verified, signed.bytes))
+}
+
+fn published_deltas(release: &Release) -> Vec<PublishedDelta> {
+    let layer_size_bytes = |delta: &Delta| {
+        let layers = release.images.iter().flat_map(|image| &image.layers);
+        let same = layers.filter(|layer| layer.diff_id == Some(delta.to));
+        same.map(|layer| layer.size_bytes).min().unwrap_or(0)
+    };
+    let told = |delta: &Delta| PublishedDelta {
+        from: delta.from.to_string(),
+        to: delta.to.to_string(),
+        size_bytes: delta.size_bytes,
+        layer_size_bytes: layer_size_bytes(delta),
+    };
+    release.deltas.iter().map(told).collect()
 }
 
 fn app_ref(publisher: Did, slug: &Slug) -> AppRef {
@@ -359,39 +426,59 @@ pub(crate) fn sign_release(
     }
 }
 
-/// Reads a release that others have signed too: it must be what would be published now, and be enough signed.
-fn take_up(
-    file: &Path,
-    identity: &Identity,
-    app: &App,
-    images: &[PackedImage],
-) -> Result<(Verified<Release>, Signed), Failure> {
-    let bytes = std::fs::read(file).map_err(|error| Failure::file("read", file, &error))?;
-    let release = release::verify(&bytes, &identity.state, Timestamp::now())?;
-    let expected = Draft {
-        expires: release.expires,
-        ..draft(
-            identity,
-            app,
-            images,
-            release.seq,
-            release.created,
-            release.origin.clone(),
-        )
-    };
-    if release::assemble(expected)? != *release {
-        return Err(Failure::refused(
-            "notThis",
-            format!(
-                "the folder or its images are not those that {} was signed for",
-                file.display()
-            ),
-        )
-        .hint("Restore them, or have a new release signed: archy publish"));
+/// A release that others have signed too.
+struct CosignedRelease<'a> {
+    file: &'a Path,
+    bytes: Vec<u8>,
+    release: Verified<Release>,
+}
+
+impl<'a> CosignedRelease<'a> {
+    /// Reads it; it must be enough signed.
+    fn read(file: &'a Path, identity: &Identity) -> Result<Self, Failure> {
+        let bytes = std::fs::read(file).map_err(|error| Failure::file("read", file, &error))?;
+        let release = release::verify(&bytes, &identity.state, Timestamp::now())?;
+        Ok(Self {
+            file,
+            bytes,
+            release,
+        })
     }
-    let signed = Signed {
-        hash: release.hash(),
-        bytes,
-    };
-    Ok((release, signed))
+
+    /// Takes it for what would be published now, which it must be.
+    fn take_up(
+        self,
+        identity: &Identity,
+        app: &App,
+        images: &[PackedImage],
+    ) -> Result<(Verified<Release>, Signed), Failure> {
+        let release = self.release;
+        let expected = Draft {
+            expires: release.expires,
+            deltas: release.deltas.clone(),
+            ..draft(
+                identity,
+                app,
+                images,
+                release.seq,
+                release.created,
+                release.origin.clone(),
+            )
+        };
+        if release::assemble(expected)? != *release {
+            return Err(Failure::refused(
+                "notThis",
+                format!(
+                    "the folder or its images are not those that {} was signed for",
+                    self.file.display()
+                ),
+            )
+            .hint("Restore them, or have a new release signed: archy publish"));
+        }
+        let signed = Signed {
+            hash: release.hash(),
+            bytes: self.bytes,
+        };
+        Ok((release, signed))
+    }
 }

@@ -12,6 +12,9 @@ use crate::statement::{self, StatementError};
 use crate::verified::Verified;
 
 pub(crate) mod check;
+mod delta;
+
+pub use delta::{DELTAS_MAX, DELTAS_PER_LAYER_MAX, Delta, TAR_SIZE_BYTES_MAX, Tar};
 
 /// The `type` of a release.
 pub const TYPE: &str = "archy/release/v1";
@@ -47,6 +50,9 @@ pub struct Release {
     /// Screenshots in the order to show them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub screenshots: Vec<Asset>,
+    /// Shorter ways to some layers for who has an earlier release; in order of `to`, then `from`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deltas: Vec<Delta>,
     /// Where the publisher itself serves the bytes.
     pub origin: Origin,
 }
@@ -217,12 +223,14 @@ pub struct Draft {
     pub icon: Option<Asset>,
     /// Screenshots in the order to show them.
     pub screenshots: Vec<Asset>,
+    /// Shorter ways to some layers; [`assemble`] puts them in order.
+    pub deltas: Vec<Delta>,
     /// Where the publisher itself serves the bytes.
     pub origin: Origin,
 }
 
 impl Draft {
-    /// Starts a draft that is valid for [`VALIDITY_DEFAULT`] and has neither icon nor screenshots.
+    /// Starts a draft that is valid for [`VALIDITY_DEFAULT`] and has neither icon, screenshots nor deltas.
     pub fn new(
         publisher: Did,
         seq: u64,
@@ -242,6 +250,7 @@ impl Draft {
             images,
             icon: None,
             screenshots: Vec::new(),
+            deltas: Vec::new(),
             origin,
         }
     }
@@ -276,7 +285,8 @@ fn list(problems: &[Problem]) -> String {
 /// # Errors
 ///
 /// [`ReleaseError`] naming what no node would accept.
-pub fn assemble(draft: Draft) -> Result<Release, ReleaseError> {
+pub fn assemble(mut draft: Draft) -> Result<Release, ReleaseError> {
+    draft.deltas.sort_by_key(Delta::order);
     let release = Release {
         r#type: TYPE.to_owned(),
         publisher: draft.publisher,
@@ -287,6 +297,7 @@ pub fn assemble(draft: Draft) -> Result<Release, ReleaseError> {
         images: draft.images,
         icon: draft.icon,
         screenshots: draft.screenshots,
+        deltas: draft.deltas,
         origin: draft.origin,
     };
     check_content(&release, release.created)?;

@@ -90,15 +90,12 @@ pub struct Patience {
     pub connect: Duration,
     /// Time without one verified byte after which a request is given up.
     pub stall: Duration,
-    /// Time over which a provider must reach [`slow_bytes_per_second`](Self::slow_bytes_per_second)
-    /// while another provider is available.
-    pub slow: Duration,
-    /// The rate below which a provider counts as slow.
-    pub slow_bytes_per_second: u64,
     /// First pause before a provider that failed is asked again; doubles with every failure.
     pub retry: Duration,
     /// Failures in a row, without a verified byte in between, after which a provider is given up.
     pub attempts_max: u32,
+    /// How long a fetch waits for somebody who is connected to get what is missing.
+    pub idle: Duration,
     /// How long a fetch waits for providers on the local network to show up when nobody else has
     /// the bytes.
     pub lan: Duration,
@@ -108,11 +105,10 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
-            stall: Duration::from_secs(3),
-            slow: Duration::from_secs(10),
-            slow_bytes_per_second: 64 * 1024,
+            stall: Duration::from_secs(2),
             retry: Duration::from_secs(1),
             attempts_max: 4,
+            idle: Duration::from_secs(10),
             lan: Duration::from_secs(4),
         }
     }

@@ -8,10 +8,14 @@ use std::time::Duration;
 use archy_registry::id::EndpointId;
 use archy_registry::release::Endpoint;
 use bytes::Bytes;
-use iroh::endpoint::{Connection, RecvStream, presets};
+use iroh::endpoint::{Connection, presets};
 use iroh::protocol::{AcceptError, ProtocolHandler, Router};
-use iroh_blobs::protocol::Request;
+use iroh_blobs::api::Store;
+use iroh_blobs::protocol::{GetRequest, Request};
+use iroh_blobs::provider::events::EventSender;
+use iroh_blobs::provider::{StreamPair, handle_observe};
 use iroh_blobs::store::mem::MemStore;
+use tokio::task::JoinSet;
 
 /// What a provider does wrong.
 #[derive(Debug, Clone, Copy)]
@@ -111,11 +115,8 @@ struct Handler {
 }
 
 impl Handler {
-    /// The right answer to a request.
-    async fn answer(&self, receive: &mut RecvStream) -> Option<Vec<u8>> {
-        let (Request::Get(request), _) = Request::read_async(receive).await.ok()? else {
-            return None;
-        };
+    /// The right answer to a request for bytes.
+    async fn answer(&self, request: GetRequest) -> Option<Vec<u8>> {
         let ranges = request.ranges.iter().next()?.clone();
         let export = self.store.export_bao(request.hash, ranges);
         export.bao_to_vec().await.ok()
@@ -129,8 +130,20 @@ impl ProtocolHandler for Handler {
             return Ok(());
         }
         let mut held = Vec::new();
+        // Whatever it does wrong, it claims rightly what it has.
+        let mut observers = JoinSet::new();
         while let Ok((mut send, mut receive)) = connection.accept_bi().await {
-            let Some(mut answer) = self.answer(&mut receive).await else {
+            let request = match Request::read_async(&mut receive).await {
+                Ok((Request::Get(request), _)) => request,
+                Ok((Request::Observe(request), _)) => {
+                    let pair = StreamPair::new(0, receive, send, EventSender::DEFAULT);
+                    let store: Store = self.store.clone().into();
+                    observers.spawn(handle_observe(pair, store, request));
+                    continue;
+                }
+                Ok(_) | Err(_) => continue,
+            };
+            let Some(mut answer) = self.answer(request).await else {
                 continue;
             };
             self.requests.fetch_add(1, Ordering::Relaxed);

@@ -1,12 +1,14 @@
 //! Fetching blobs from whoever has them: the request, its progress and its outcome.
 //!
-//! `sources` decides whom to ask (pure), `run` performs it. A blob comes from one provider at a
-//! time and moves on to the next with only its missing ranges; several blobs are under way at once.
+//! [`schedule`](crate::schedule) decides what to ask of whom (pure), `drive` performs it, `run` is the frame around
+//! both. Ranges of a blob come from many providers at once.
 
-mod pace;
+mod company;
+mod drive;
+mod meter;
+mod providers;
 mod report;
 mod run;
-mod sources;
 
 use archy_registry::Blake3Hash;
 use archy_registry::id::EndpointId;
@@ -15,6 +17,7 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::DropGuard;
 
+pub use crate::schedule::ProviderKind;
 use crate::tag::Tag;
 
 pub use report::{FetchError, ProviderReport};
@@ -22,7 +25,7 @@ pub(crate) use run::{Job, run};
 
 /// Most blobs in one request.
 pub const BLOBS_MAX: usize = 4096;
-/// Most providers asked in one fetch.
+/// Most providers asked at the same time in one fetch.
 pub const PROVIDERS_MAX: usize = 32;
 /// Largest blob in bytes (64 GiB).
 pub const BLOB_SIZE_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
@@ -58,28 +61,6 @@ pub struct FetchRequest {
     pub peers: Vec<Endpoint>,
     /// Whether to serve the blobs to others once they are complete.
     pub share: bool,
-}
-
-/// Why an endpoint is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProviderKind {
-    /// It was found on the local network.
-    Lan,
-    /// The release names it as its origin.
-    Origin,
-    /// It is configured, or the request names it.
-    Peer,
-}
-
-impl std::fmt::Display for ProviderKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Lan => "LAN node",
-            Self::Origin => "origin",
-            Self::Peer => "peer",
-        })
-    }
 }
 
 /// What one provider contributed so far.

@@ -6,12 +6,14 @@
 
 mod archive;
 mod content;
+pub mod delta;
 mod error;
 mod model;
 mod podman;
 mod registry;
 mod scan;
 mod select;
+mod variant;
 
 use std::collections::HashMap;
 use std::io;
@@ -31,6 +33,7 @@ pub use model::{
     UNPACKED_SIZE_BYTES_MAX,
 };
 pub use registry::Login;
+pub use variant::{Variant, VariantError, variant};
 
 /// Where an image comes from.
 #[derive(Debug, Clone)]

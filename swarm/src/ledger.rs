@@ -10,12 +10,58 @@ use crate::tag::Tag;
 /// Why a blob is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Hold {
-    /// It is being fetched; never served.
+    /// It is being fetched, for this node alone.
     Partial,
+    /// It is being fetched, and what is here of it is served.
+    PartialShared,
     /// It is complete and kept for this node alone.
     Kept,
     /// It is complete and served to whoever asks for it by hash.
     Shared,
+}
+
+impl Hold {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Partial, Self::PartialShared, Self::Kept, Self::Shared];
+
+    /// Returns the name under which it is stored.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Partial => "partial",
+            Self::PartialShared => "partial-shared",
+            Self::Kept => "kept",
+            Self::Shared => "shared",
+        }
+    }
+
+    /// Tells whether all of the blob is here.
+    pub(crate) fn is_whole(self) -> bool {
+        matches!(self, Self::Kept | Self::Shared)
+    }
+
+    /// Tells whether others may have it.
+    pub(crate) fn is_shared(self) -> bool {
+        matches!(self, Self::PartialShared | Self::Shared)
+    }
+
+    /// Returns the same of a blob that is not all here.
+    pub(crate) fn unfinished(self) -> Self {
+        if self.is_shared() {
+            Self::PartialShared
+        } else {
+            Self::Partial
+        }
+    }
+
+    /// Returns the same, shared or not.
+    pub(crate) fn sharing(self, share: bool) -> Self {
+        match (self.is_whole(), share) {
+            (true, true) => Self::Shared,
+            (true, false) => Self::Kept,
+            (false, true) => Self::PartialShared,
+            (false, false) => Self::Partial,
+        }
+    }
 }
 
 /// One blob under one tag.
@@ -46,6 +92,8 @@ pub(crate) struct Ledger {
     tags: BTreeMap<Tag, BTreeMap<Blake3Hash, Entry>>,
     /// Number of tags that share a blob.
     shared: HashMap<Blake3Hash, u32>,
+    /// Whether nothing is served now.
+    is_paused: bool,
 }
 
 impl Ledger {
@@ -56,10 +104,10 @@ impl Ledger {
             .entry(tag.clone())
             .or_default()
             .insert(blob, entry);
-        if entry.hold == Hold::Shared {
+        if entry.hold.is_shared() {
             *self.shared.entry(blob).or_default() += 1;
         }
-        if before.is_some_and(|before| before.hold == Hold::Shared) {
+        if before.is_some_and(|before| before.hold.is_shared()) {
             self.unshare(&blob);
         }
     }
@@ -68,16 +116,21 @@ impl Ledger {
     pub(crate) fn remove(&mut self, tag: &Tag) -> BTreeMap<Blake3Hash, Entry> {
         let blobs = self.tags.remove(tag).unwrap_or_default();
         for (blob, entry) in &blobs {
-            if entry.hold == Hold::Shared {
+            if entry.hold.is_shared() {
                 self.unshare(blob);
             }
         }
         blobs
     }
 
-    /// Says whether anyone may have this blob.
+    /// Says whether anyone may have this blob now.
     pub(crate) fn serves(&self, blob: &Blake3Hash) -> bool {
-        self.shared.contains_key(blob)
+        !self.is_paused && self.shared.contains_key(blob)
+    }
+
+    /// Serves nothing for a while, or goes on.
+    pub(crate) fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
     }
 
     /// Returns what a tag says of a blob.
@@ -91,6 +144,13 @@ impl Ledger {
             .get(tag)
             .map(|blobs| blobs.iter().map(|(blob, entry)| (*blob, *entry)).collect())
             .unwrap_or_default()
+    }
+
+    /// Returns the length in bytes of a blob that is held.
+    pub(crate) fn size(&self, blob: &Blake3Hash) -> Option<u64> {
+        let mut tags = self.tags.values();
+        tags.find_map(|blobs| blobs.get(blob))
+            .map(|entry| entry.size_bytes)
     }
 
     /// Lists every held blob once, with its size.
@@ -112,8 +172,8 @@ impl Ledger {
                 size_bytes: blobs
                     .values()
                     .fold(0, |sum: u64, entry| sum.saturating_add(entry.size_bytes)),
-                complete: blobs.values().all(|entry| entry.hold != Hold::Partial),
-                shared: blobs.values().any(|entry| entry.hold == Hold::Shared),
+                complete: blobs.values().all(|entry| entry.hold.is_whole()),
+                shared: blobs.values().any(|entry| entry.hold.is_shared()),
             })
             .collect()
     }
@@ -135,7 +195,7 @@ mod tests {
     use super::*;
 
     fn hold() -> impl Strategy<Value = Hold> {
-        prop_oneof![Just(Hold::Partial), Just(Hold::Kept), Just(Hold::Shared)]
+        proptest::sample::select(&Hold::ALL[..])
     }
 
     #[derive(Debug, Clone)]
@@ -172,7 +232,7 @@ mod tests {
                     }
                 }
                 for b in 0..4u8 {
-                    let expected = model.iter().any(|((_, other), hold)| *other == b && *hold == Hold::Shared);
+                    let expected = model.iter().any(|((_, other), hold)| *other == b && hold.is_shared());
                     prop_assert_eq!(ledger.serves(&blob(b)), expected);
                 }
             }

@@ -11,13 +11,19 @@ pub mod faults;
 pub mod fetch;
 pub mod image;
 pub mod oci_endpoint;
+pub mod schedule;
 pub mod status;
 
+mod blob;
 mod ledger;
+mod reading;
 mod swarm;
 mod tag;
+mod tracker;
 mod transport;
+mod upload;
 
+pub use blob::BlobReader;
 pub use config::{Config, Discovery, Patience, RelayMode};
 pub use fetch::{Fetch, FetchError, FetchRequest, Fetched, Progress, ProviderKind, Wanted};
 pub use ledger::TagUsage;
@@ -25,3 +31,4 @@ pub use status::Status;
 pub use swarm::{ProbeError, ProvideError, Provided, ReadError, StoreError, Swarm};
 pub use tag::{TAG_LEN_MAX, Tag, TagError};
 pub use transport::StartError;
+pub use upload::UploadLimits;

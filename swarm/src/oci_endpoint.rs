@@ -2,8 +2,10 @@
 //!
 //! Speaks the pull half of the OCI Distribution Specification 1.1 (`spec.md#pull`) for exactly the
 //! blobs that were registered, by digest only, below a secret path that changes with every start.
-//! Anything else is 404. Bytes come from the blob store; podman checks their SHA-256 itself.
+//! Anything else is 404. Bytes come from the blob store, of blobs that are still being fetched while they arrive;
+//! podman checks their SHA-256 itself.
 
+mod arriving;
 mod range;
 mod routes;
 
@@ -14,9 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use archy_registry::release::Descriptor;
 use archy_registry::{Blake3Hash, OciDigest};
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::image::Variant;
 use crate::transport::Transport;
 
 /// Random bytes in the secret path. Written in hexadecimal it stays clear of 64 digits, which
@@ -41,10 +45,17 @@ pub struct OciEndpoint {
     shelf: Arc<Shelf>,
 }
 
+/// Where the bytes of an item are.
+#[derive(Debug, Clone)]
+enum Source {
+    Blob(Blake3Hash),
+    Memory(Bytes),
+}
+
 /// One servable blob.
 #[derive(Debug, Clone)]
 struct Item {
-    blake3: Blake3Hash,
+    source: Source,
     size_bytes: u64,
     media_type: String,
 }
@@ -52,17 +63,24 @@ struct Item {
 /// What is served, by repository and digest.
 #[derive(Debug, Default)]
 struct Shelf {
-    repositories: Mutex<HashMap<String, HashMap<OciDigest, Item>>>,
+    repositories: Mutex<HashMap<String, Repository>>,
+}
+
+/// What is served under one name.
+#[derive(Debug, Default)]
+struct Repository {
+    items: HashMap<OciDigest, Item>,
+    /// Ends answers that wait for bytes.
+    withdrawn: CancellationToken,
 }
 
 impl Shelf {
-    fn find(&self, repository: &str, digest: &OciDigest) -> Option<Item> {
-        self.repositories
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(repository)?
-            .get(digest)
-            .cloned()
+    fn find(&self, repository: &str, digest: &OciDigest) -> Option<(Item, CancellationToken)> {
+        let repositories = self.repositories.lock();
+        let repositories = repositories.unwrap_or_else(PoisonError::into_inner);
+        let repository = repositories.get(repository)?;
+        let item = repository.items.get(digest)?.clone();
+        Some((item, repository.withdrawn.clone()))
     }
 }
 
@@ -93,7 +111,7 @@ impl OciEndpoint {
     }
 
     /// Makes an image's manifest, config and layers available under a repository name. Repeating
-    /// adds to what is there.
+    /// adds to what is there. Blobs that are not here yet are waited for: fetch them, or withdraw the repository.
     ///
     /// # Errors
     /// The name is not one that podman accepts.
@@ -101,6 +119,40 @@ impl OciEndpoint {
         &self,
         repository: &str,
         descriptors: impl IntoIterator<Item = &'a Descriptor>,
+    ) -> Result<(), RepositoryError> {
+        let items = descriptors.into_iter().map(|descriptor| {
+            let item = Item {
+                source: Source::Blob(descriptor.blake3),
+                size_bytes: descriptor.size_bytes,
+                media_type: descriptor.media_type.clone(),
+            };
+            (descriptor.digest, item)
+        });
+        self.put(repository, items)
+    }
+
+    /// Makes a variant of an image available instead, with its own manifest.
+    ///
+    /// # Errors
+    /// The name is not one that podman accepts.
+    pub fn serve_variant(
+        &self,
+        repository: &str,
+        variant: &Variant,
+    ) -> Result<(), RepositoryError> {
+        let manifest = Item {
+            source: Source::Memory(variant.manifest.clone()),
+            size_bytes: variant.manifest.len() as u64,
+            media_type: variant.media_type.clone(),
+        };
+        self.put(repository, [(variant.digest, manifest)])?;
+        self.serve(repository, &variant.blobs)
+    }
+
+    fn put(
+        &self,
+        repository: &str,
+        items: impl IntoIterator<Item = (OciDigest, Item)>,
     ) -> Result<(), RepositoryError> {
         if !is_repository(repository) {
             return Err(RepositoryError(repository.chars().take(160).collect()));
@@ -110,25 +162,20 @@ impl OciEndpoint {
             .repositories
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let items = repositories.entry(repository.to_owned()).or_default();
-        for descriptor in descriptors {
-            let item = Item {
-                blake3: descriptor.blake3,
-                size_bytes: descriptor.size_bytes,
-                media_type: descriptor.media_type.clone(),
-            };
-            items.insert(descriptor.digest, item);
-        }
+        let repository = repositories.entry(repository.to_owned()).or_default();
+        repository.items.extend(items);
         Ok(())
     }
 
-    /// Stops to serve a repository.
+    /// Stops to serve a repository; answers that wait for bytes break off.
     pub fn withdraw(&self, repository: &str) {
-        self.shelf
-            .repositories
-            .lock()
+        let repositories = self.shelf.repositories.lock();
+        let gone = repositories
             .unwrap_or_else(PoisonError::into_inner)
             .remove(repository);
+        if let Some(gone) = gone {
+            gone.withdrawn.cancel();
+        }
     }
 
     /// Returns the name by which podman pulls an image from here, without TLS.

@@ -12,13 +12,17 @@ use tokio::sync::{OwnedMutexGuard, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::blob::BlobReader;
 use crate::config::{Config, Patience};
 use crate::fetch::{BLOB_SIZE_BYTES_MAX, Fetch, FetchError, FetchRequest, Job, Progress};
 use crate::ledger::{Entry, Hold, TagUsage};
 use crate::oci_endpoint::OciEndpoint;
 use crate::status::{FetchStatus, Status};
 use crate::tag::Tag;
-use crate::transport::{BlobState, GetFailure, ImportFailure, ProbeFailure, StartError, Transport};
+use crate::transport::{
+    BlobState, GetFailure, ImportFailure, Opened, ProbeFailure, StartError, Transport,
+};
+use crate::upload::UploadLimits;
 
 /// A blob that this node now serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,20 +260,24 @@ impl Swarm {
         Ok(Some(Provided { blake3, size_bytes }))
     }
 
-    /// Serves the complete blobs of a tag to others, or stops to. They stay here either way.
+    /// Serves the blobs of a tag to others, of those that are being fetched what is here, or stops to. They stay
+    /// here either way.
     ///
     /// # Errors
     /// The blob store failed.
     pub async fn share(&self, tag: &Tag, share: bool) -> Result<(), StoreError> {
         let store = self.inner.transport.store();
-        let hold = if share { Hold::Shared } else { Hold::Kept };
         for (blob, entry) in store.blobs(tag) {
-            if entry.hold != Hold::Partial {
-                let entry = Entry { hold, ..entry };
-                store.hold(tag, blob, entry).await.map_err(StoreError)?;
-            }
+            let hold = entry.hold.sharing(share);
+            let entry = Entry { hold, ..entry };
+            store.hold(tag, blob, entry).await.map_err(StoreError)?;
         }
         store.sync().await.map_err(StoreError)
+    }
+
+    /// Keeps to other limits when it serves, from the next request on.
+    pub fn limit_uploads(&self, limits: UploadLimits) {
+        self.inner.transport.limit_uploads(limits);
     }
 
     /// Forgets a tag, unfinished blobs included. Blobs that no other tag holds are no longer served
@@ -320,6 +328,23 @@ impl Swarm {
             });
         }
         Ok(store.read(blake3).await.map_err(StoreError)?)
+    }
+
+    /// Opens a complete blob to read it piece by piece. Its hash is not checked again.
+    ///
+    /// # Errors
+    /// It is not here, or its file cannot be opened.
+    pub async fn open(&self, blake3: Blake3Hash) -> Result<BlobReader, ReadError> {
+        let store = self.inner.transport.store();
+        let state = store.state(blake3).await.map_err(StoreError)?;
+        let BlobState::Complete { size_bytes } = state else {
+            return Err(ReadError::Absent { blake3 });
+        };
+        let opened = store.open_range(blake3, 0..size_bytes).await;
+        match opened.map_err(|error| StoreError(error.to_string()))? {
+            Opened::Bytes(bytes) => Ok(BlobReader::of_bytes(bytes)),
+            Opened::File(file) => Ok(BlobReader::of_file(file.into_std().await)),
+        }
     }
 
     /// Begins to fetch blobs. They are held under the request's tag from the start and until it is
@@ -378,7 +403,9 @@ impl Swarm {
                 endpoint,
                 reason: error.0,
             },
-            ProbeFailure::Get(GetFailure::NotServed) => ProbeError::NotServed { endpoint, blake3 },
+            ProbeFailure::Get(GetFailure::NotServed | GetFailure::Missing) => {
+                ProbeError::NotServed { endpoint, blake3 }
+            }
             ProbeFailure::Get(failure) => ProbeError::Unproven {
                 endpoint,
                 blake3,
@@ -413,6 +440,7 @@ impl Swarm {
                     progress: progress.borrow().clone(),
                 })
                 .collect(),
+            upload_limits: transport.upload_limits(),
             requests_active: transport.traffic().active(),
             requests_refused: transport.traffic().refused(),
             bytes_served: transport.traffic().bytes_served(),
@@ -456,12 +484,19 @@ pub(crate) struct BlobLocks {
 }
 
 impl BlobLocks {
+    /// Waits until nobody else fetches the blob.
     pub(crate) async fn lock(&self, blob: Blake3Hash) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
-            locks.entry(blob).or_default().clone()
-        };
-        lock.lock_owned().await
+        self.of(blob).lock_owned().await
+    }
+
+    /// Takes the blob if nobody else fetches it.
+    pub(crate) fn try_lock(&self, blob: Blake3Hash) -> Option<OwnedMutexGuard<()>> {
+        self.of(blob).try_lock_owned().ok()
+    }
+
+    fn of(&self, blob: Blake3Hash) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        locks.entry(blob).or_default().clone()
     }
 }

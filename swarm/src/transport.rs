@@ -4,6 +4,7 @@
 //! between an endpoint and the store, and says precisely how a provider failed.
 
 mod access;
+mod company;
 mod get;
 mod key;
 mod lan;
@@ -11,6 +12,7 @@ mod store;
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,16 +25,23 @@ use iroh::protocol::Router;
 use iroh::{EndpointAddr, PublicKey, RelayUrl};
 use iroh_blobs::BlobsProtocol;
 use iroh_blobs::Hash;
+use n0_future::Stream;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use access::Traffic;
-pub(crate) use get::GetFailure;
+pub(crate) use company::{
+    Answer, BLOBS_MAX as COMPANY_BLOBS_MAX, CompanyError, Conversation, Met, Question,
+};
+pub(crate) use get::{GetFailure, Part};
 pub(crate) use lan::LanPeers;
-pub(crate) use store::{BlobState, BlobStore, ImportFailure, Missing, Opened};
+pub(crate) use store::{BlobState, BlobStore, ImportFailure, Opened};
 
 use crate::config::{Config, RelayMode};
 use crate::ledger::Ledger;
+use crate::reading::Readers;
+use crate::upload::UploadLimits;
 
 /// Time that an orderly shutdown of the endpoint may take.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
@@ -96,6 +105,9 @@ pub(crate) struct Transport {
     store: BlobStore,
     lan: LanPeers,
     traffic: Arc<Traffic>,
+    limits: watch::Sender<UploadLimits>,
+    company: company::Host,
+    readers: Readers,
 }
 
 impl Transport {
@@ -124,10 +136,15 @@ impl Transport {
             .await
             .map_err(|error| bind_error(format!("{error:#}")))?;
         let lan = LanPeers::start(&endpoint, config.discovery.mdns, tasks, cancel);
-        let (events, traffic) = access::start(ledger, tasks, cancel);
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|error| bind_error(error.to_string()))?;
+        let company = company::Host::new(ledger.clone(), u64::from_le_bytes(seed));
+        let (limits, limited) = watch::channel(UploadLimits::default());
+        let (events, traffic) = access::start(ledger, limited, tasks, cancel);
         let blobs = BlobsProtocol::new(store.inner(), Some(events));
         let router = Router::builder(endpoint.clone())
             .accept(iroh_blobs::ALPN, blobs)
+            .accept(company::ALPN, company.clone())
             .spawn();
         Ok(Self {
             endpoint,
@@ -135,12 +152,20 @@ impl Transport {
             store,
             lan,
             traffic,
+            limits,
+            company,
+            readers: Readers::default(),
         })
     }
 
     /// Returns the store.
     pub(crate) fn store(&self) -> &BlobStore {
         &self.store
+    }
+
+    /// Returns who reads blobs that are not whole.
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
     }
 
     /// Returns the nodes seen on the local network.
@@ -151,6 +176,17 @@ impl Transport {
     /// Returns the counters of what was served.
     pub(crate) fn traffic(&self) -> &Traffic {
         &self.traffic
+    }
+
+    /// Keeps to other limits from now on.
+    pub(crate) fn limit_uploads(&self, limits: UploadLimits) {
+        self.store.pause(limits.is_paused);
+        self.limits.send_replace(limits);
+    }
+
+    /// Returns the limits that hold now.
+    pub(crate) fn upload_limits(&self) -> UploadLimits {
+        *self.limits.borrow()
     }
 
     /// Returns this endpoint's id and the ways to reach it now.
@@ -164,27 +200,45 @@ impl Transport {
         to: &Endpoint,
         within: Duration,
     ) -> Result<Link, ConnectError> {
-        connect(&self.endpoint, to, within).await
+        let connection = connect(&self.endpoint, to, iroh_blobs::ALPN, within).await?;
+        Ok(Link(connection))
     }
 
-    /// Fetches the missing ranges of one blob into the store; `on_bytes` counts verified bytes.
+    /// Begins to talk with another endpoint about who else fetches what.
+    pub(crate) async fn converse(
+        &self,
+        with: &Endpoint,
+        within: Duration,
+    ) -> Result<Conversation, CompanyError> {
+        let connection = connect(&self.endpoint, with, company::ALPN, within).await;
+        let connection = connection.map_err(|error| CompanyError::Broken(error.0))?;
+        Conversation::open(connection).await
+    }
+
+    /// Returns who announces itself to this node from now on.
+    pub(crate) fn met(&self) -> broadcast::Receiver<Met> {
+        self.company.met()
+    }
+
+    /// Fetches a part of a blob into the store; `on_progress` gets the end of what is verified so far. When
+    /// `stop` is cancelled, what arrived by then is stored and nothing more is read.
     pub(crate) async fn get(
         &self,
         link: &Link,
-        blob: Blake3Hash,
-        size_bytes: u64,
-        missing: Missing,
-        on_bytes: impl Fn(u64) + Send,
+        part: &Part,
+        stop: &CancellationToken,
+        on_progress: impl Fn(u64) + Send,
     ) -> Result<(), GetFailure> {
-        get::ranges(
-            self.store.inner(),
-            &link.0,
-            to_hash(blob),
-            size_bytes,
-            missing.0,
-            on_bytes,
-        )
-        .await
+        get::part(self.store.inner(), &link.0, part, stop, on_progress).await
+    }
+
+    /// Follows what a provider says that it has of a blob: ranges in bytes, all at first and then what is new.
+    pub(crate) fn claims(
+        &self,
+        link: &Link,
+        blob: Blake3Hash,
+    ) -> impl Stream<Item = Vec<Range<u64>>> + use<> {
+        get::claims(self.store.inner(), &link.0, blob)
     }
 
     /// Asks an endpoint to prove that it serves the end of a blob; returns the blob's size.
@@ -236,26 +290,27 @@ async fn probe(
     blob: Blake3Hash,
     within: Duration,
 ) -> Result<u64, ProbeFailure> {
-    let link = connect(endpoint, to, within)
+    let connection = connect(endpoint, to, iroh_blobs::ALPN, within)
         .await
         .map_err(ProbeFailure::Connect)?;
-    let proof = get::verified_size(&link.0, to_hash(blob));
+    let proof = get::verified_size(&connection, to_hash(blob));
     let outcome = match tokio::time::timeout(within, proof).await {
         Ok(outcome) => outcome,
         Err(_) => Err(GetFailure::Stalled { within }),
     };
-    link.0.close(0u32.into(), b"done");
+    connection.close(0u32.into(), b"done");
     outcome.map_err(ProbeFailure::Get)
 }
 
 async fn connect(
     endpoint: &iroh::Endpoint,
     to: &Endpoint,
+    protocol: &[u8],
     within: Duration,
-) -> Result<Link, ConnectError> {
+) -> Result<Connection, ConnectError> {
     let addr = to_addr(to).map_err(ConnectError)?;
-    match tokio::time::timeout(within, endpoint.connect(addr, iroh_blobs::ALPN)).await {
-        Ok(Ok(connection)) => Ok(Link(connection)),
+    match tokio::time::timeout(within, endpoint.connect(addr, protocol)).await {
+        Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(ConnectError(format!("{error:#}"))),
         Err(_) => Err(ConnectError(format!(
             "no answer within {:.1} s",

@@ -1,9 +1,13 @@
 //! An app's bytes: fetched, held with what names them, handed to podman, and let go.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use archy_registry::release::Release;
 use archy_registry::{AppId, Verified};
+use archy_swarm::oci_endpoint::OciEndpoint;
 use archy_swarm::{FetchError, FetchRequest, Swarm, Tag, Wanted};
 
+use super::layers::Variants;
 use super::{Installer, Stop, stop_if_asked, transfer};
 use crate::api::problem;
 use crate::api::types::{JobPhase, Problem};
@@ -12,14 +16,50 @@ use crate::machine::Machine;
 use crate::problem as explain;
 
 impl Installer {
+    /// Brings an app's images into podman as they are signed: it unpacks one part while the next still arrives.
+    pub(super) async fn bring_whole(
+        &self,
+        context: &Context,
+        swarm: &Swarm,
+        machine: &dyn Machine,
+        release: &Verified<Release>,
+    ) -> Result<(), Stop> {
+        let (is_shown, signed) = (AtomicBool::new(false), Variants::new());
+        let load = || self.load(context, swarm, machine, release, &signed, &is_shown);
+        let mut loading = std::pin::pin!(load());
+        let mut fetching = std::pin::pin!(self.fetch_or_pull(context, swarm, release));
+        let early = tokio::select! {
+            fetched = &mut fetching => {
+                fetched?;
+                None
+            }
+            early = &mut loading => {
+                fetching.await?;
+                Some(early)
+            }
+        };
+        context.enter(JobPhase::Loading, "Unpacking").await;
+        is_shown.store(true, Ordering::Relaxed);
+        match early {
+            Some(Ok(())) => Ok(()),
+            None => loading.await,
+            // Whatever it did not get while bytes were still arriving is here now.
+            Some(Err(Stop::Failed { problem, .. })) => {
+                tracing::info!(app = %release.app(), kind = %problem.kind, "unpacking again, now that all is here");
+                load().await
+            }
+            Some(Err(Stop::Asked)) => Err(Stop::Asked),
+        }
+    }
+
     /// Fetches from the swarm and the origin; what they lack, from the owner's registries of images.
-    pub(super) async fn fetch_or_pull(
+    async fn fetch_or_pull(
         &self,
         context: &Context,
         swarm: &Swarm,
         release: &Verified<Release>,
     ) -> Result<(), Stop> {
-        let mut problem = match self.fetch(context, swarm, release).await {
+        let mut problem = match self.fetch_whole(context, swarm, release).await {
             Err(Stop::Failed { problem, .. }) if problem.kind == "noProvider" => problem,
             fetched => return fetched,
         };
@@ -36,7 +76,7 @@ impl Installer {
             .await;
         match pulled {
             // All of it is here now, so this asks nobody; it checks that nothing is missing.
-            Ok(()) => self.fetch(context, swarm, release).await,
+            Ok(()) => self.fetch_whole(context, swarm, release).await,
             Err(_) if context.token().is_cancelled() => Err(Stop::Asked),
             Err(reasons) => {
                 problem.details.extend(reasons);
@@ -45,7 +85,7 @@ impl Installer {
         }
     }
 
-    async fn fetch(
+    async fn fetch_whole(
         &self,
         context: &Context,
         swarm: &Swarm,
@@ -54,13 +94,20 @@ impl Installer {
         context
             .enter(JobPhase::Fetching, "Looking for nodes that have the app")
             .await;
-        let images = release.blobs(&self.platform).map(|blob| Wanted {
-            blake3: blob.blake3,
-            size_bytes: blob.size_bytes,
-        });
+        let images = release.blobs(&self.platform).map(Wanted::from);
+        self.fetch(context, swarm, release, images.collect()).await
+    }
+
+    pub(super) async fn fetch(
+        &self,
+        context: &Context,
+        swarm: &Swarm,
+        release: &Verified<Release>,
+        blobs: Vec<Wanted>,
+    ) -> Result<(), Stop> {
         let request = FetchRequest {
             tag: app_tag(release),
-            blobs: images.collect(),
+            blobs,
             origin: release.origin.endpoints.clone(),
             peers: Vec::new(),
             share: true,
@@ -115,14 +162,16 @@ impl Installer {
         Ok(())
     }
 
+    /// Has podman pull every image, or its variant; says how far it is while that `is_shown`.
     pub(super) async fn load(
         &self,
         context: &Context,
         swarm: &Swarm,
         machine: &dyn Machine,
         release: &Verified<Release>,
+        variants: &Variants,
+        is_shown: &AtomicBool,
     ) -> Result<(), Stop> {
-        context.enter(JobPhase::Loading, "Unpacking").await;
         let slug = &release.manifest.app.id;
         let containers = &release.manifest.containers;
         for (n, container) in containers.iter().enumerate() {
@@ -139,16 +188,23 @@ impl Installer {
             // A repository per job and container: nobody else can withdraw it meanwhile.
             let repository = format!("{slug}/{}", container.name);
             let oci = swarm.oci();
-            oci.serve(&repository, image.descriptors())
-                .map_err(|error| explain::internal("hand an image to podman", &error))?;
-            let reference = oci.reference(&repository, &image.manifest.digest);
-            let loaded = tokio::select! {
-                loaded = machine.load_image(slug, image, &reference) => loaded.map_err(Stop::from),
-                () = context.token().cancelled() => Err(Stop::Asked),
+            let (served, manifest) = match variants.get(&container.name) {
+                Some(variant) => (oci.serve_variant(&repository, variant), variant.digest),
+                None => (
+                    oci.serve(&repository, image.descriptors()),
+                    image.manifest.digest,
+                ),
             };
-            oci.withdraw(&repository);
-            loaded?;
-            context.progress((n + 1) as f64 / containers.len() as f64, None, None);
+            served.map_err(|error| explain::internal("hand an image to podman", &error))?;
+            let reference = oci.reference(&repository, &manifest);
+            let _offer = Offer { oci, repository };
+            tokio::select! {
+                loaded = machine.load_image(slug, image, &reference) => loaded?,
+                () = context.token().cancelled() => return Err(Stop::Asked),
+            }
+            if is_shown.load(Ordering::Relaxed) {
+                context.progress((n + 1) as f64 / containers.len() as f64, None, None);
+            }
         }
         Ok(())
     }
@@ -163,6 +219,18 @@ impl Installer {
         for tag in tags.filter(|tag| tag.as_str().starts_with(&prefix)) {
             let_go(&swarm, &tag).await;
         }
+    }
+}
+
+/// An image on offer to podman, until it is dropped.
+struct Offer<'a> {
+    oci: &'a OciEndpoint,
+    repository: String,
+}
+
+impl Drop for Offer<'_> {
+    fn drop(&mut self) {
+        self.oci.withdraw(&self.repository);
     }
 }
 

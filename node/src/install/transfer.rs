@@ -1,6 +1,7 @@
 //! A fetch's progress in words.
 
 use archy_swarm::fetch::ProviderProgress;
+use archy_swarm::image::delta::Plan;
 use archy_swarm::{Fetched, Progress, ProviderKind};
 
 use crate::api::types::{ProviderShare, Transfer};
@@ -71,8 +72,17 @@ pub(super) fn summarise(fetched: &Fetched) -> (String, Transfer) {
     (message, transfer)
 }
 
+/// Says how much a plan fetches.
+pub(super) fn needs(plan: &Plan) -> String {
+    format!(
+        "Needs {} of {}",
+        megabytes(plan.bytes_needed),
+        megabytes(plan.bytes_of_all)
+    )
+}
+
 /// Decimal megabytes, with one digit below ten.
-fn megabytes(bytes: u64) -> String {
+pub(super) fn megabytes(bytes: u64) -> String {
     let megabytes = bytes as f64 / 1e6;
     if megabytes < 10.0 {
         format!("{megabytes:.1} MB")

@@ -7,7 +7,7 @@ use archy_nostr::{Draft as EventDraft, NostrKey, PublishOptions, RelayUrl, Subje
 use archy_registry::announcement::Announcement;
 use archy_registry::key_state::{KeyState, chain};
 use archy_registry::release::{
-    self, Asset, Descriptor, Draft, Endpoint, Image, Origin, Platform, Release,
+    self, Asset, Delta, Descriptor, Draft, Endpoint, Image, Origin, Platform, Release,
 };
 use archy_registry::{Blake3Hash, Did, OciDigest, SigningKey, Verified, manifest, sign};
 use archy_swarm::{Config as SwarmConfig, Discovery, Swarm};
@@ -17,6 +17,7 @@ use archyd::daemon::Daemon;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
@@ -80,12 +81,54 @@ impl Publisher {
         self.key.did()
     }
 
-    /// Provides an image of one layer, the icon and the release, and signs it.
+    /// Provides an image of one plain layer, the icon and the release, and signs it.
     pub(crate) async fn release(
         &self,
         slug: &str,
         seq: u64,
         layer: &[u8],
+        signer: &SigningKey,
+    ) -> Signed {
+        let layer = self.layer(layer).await;
+        self.release_of(slug, seq, layer, Vec::new(), signer).await
+    }
+
+    /// Provides a plain layer.
+    pub(crate) async fn layer(&self, tar: &[u8]) -> Descriptor {
+        let blob = self
+            .blob("application/vnd.oci.image.layer.v1.tar", tar)
+            .await;
+        Descriptor {
+            diff_id: Some(blob.digest),
+            ..blob
+        }
+    }
+
+    /// Provides a layer as one Zstandard frame of its bytes as they are (RFC 8878 §3.1.1).
+    pub(crate) async fn zstd_layer(&self, tar: &[u8]) -> Descriptor {
+        let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 0x58];
+        let count = tar.len().div_ceil(100_000);
+        for (number, block) in (1..).zip(tar.chunks(100_000)) {
+            let header = (block.len() << 3) | usize::from(number == count);
+            frame.extend_from_slice(&header.to_le_bytes()[..3]);
+            frame.extend_from_slice(block);
+        }
+        let blob = self
+            .blob("application/vnd.oci.image.layer.v1.tar+zstd", &frame)
+            .await;
+        Descriptor {
+            diff_id: Some(sha256(tar)),
+            ..blob
+        }
+    }
+
+    /// Provides an image of a layer that is provided, the icon and the release, and signs it.
+    pub(crate) async fn release_of(
+        &self,
+        slug: &str,
+        seq: u64,
+        layer: Descriptor,
+        deltas: Vec<Delta>,
         signer: &SigningKey,
     ) -> Signed {
         let manifest = manifest::parse(&format!(
@@ -95,25 +138,36 @@ impl Publisher {
         ));
         let manifest = manifest.unwrap_or_else(|error| panic!("{error}")).manifest;
         let container = manifest.containers[0].name.clone();
-        let config =
-            br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let config = json!({
+            "os": "linux",
+            "architecture": Platform::host().architecture,
+            "config": {"Labels": {"release": format!("{slug} {seq}")}},
+            "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
+        });
+        let config = self
+            .blob(
+                "application/vnd.oci.image.config.v1+json",
+                config.to_string().as_bytes(),
+            )
+            .await;
+        let described = |blob: &Descriptor| json!({"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size_bytes});
+        let image_manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": described(&config),
+            "layers": [described(&layer)],
+        });
         let image = Image {
             container,
             platform: Platform::host(),
             manifest: self
                 .blob(
                     "application/vnd.oci.image.manifest.v1+json",
-                    format!("{{\"layer\":\"{slug} {seq}\"}}").as_bytes(),
-                    false,
+                    image_manifest.to_string().as_bytes(),
                 )
                 .await,
-            config: self
-                .blob("application/vnd.oci.image.config.v1+json", config, false)
-                .await,
-            layers: vec![
-                self.blob("application/vnd.oci.image.layer.v1.tar", layer, true)
-                    .await,
-            ],
+            config,
+            layers: vec![layer],
         };
         self.provide(ICON).await;
         let origin = Origin {
@@ -127,6 +181,7 @@ impl Publisher {
             vec![image],
             origin,
         );
+        draft.deltas = deltas;
         draft.icon = Some(Asset {
             blake3: Blake3Hash::of(ICON),
             size_bytes: ICON.len() as u64,
@@ -191,6 +246,23 @@ impl Publisher {
         layer: &[u8],
     ) -> Signed {
         let signed = self.release(slug, seq, layer, &self.key).await;
+        self.announce_release(relay, slug, &signed).await;
+        signed
+    }
+
+    /// Publishes an app with a layer that is provided, and deltas to it.
+    pub(crate) async fn publish_of(
+        &self,
+        relay: &Relay,
+        slug: &str,
+        layer: Descriptor,
+        deltas: Vec<Delta>,
+    ) {
+        let signed = self.release_of(slug, 1, layer, deltas, &self.key).await;
+        self.announce_release(relay, slug, &signed).await;
+    }
+
+    async fn announce_release(&self, relay: &Relay, slug: &str, signed: &Signed) {
         let verified: Verified<Release> = release::verify(
             &signed.bytes,
             &KeyState::implicit(self.did()),
@@ -199,7 +271,6 @@ impl Publisher {
         .unwrap();
         let announcement = Announcement::of(&verified, signed.bytes.len() as u64, Timestamp::now());
         self.announce(relay, slug, &announcement, &self.key).await;
-        signed
     }
 
     /// Publishes key states, the newest last, each signed by one key.
@@ -230,29 +301,27 @@ impl Publisher {
         self.swarm.endpoint()
     }
 
-    async fn provide(&self, bytes: &[u8]) {
+    pub(crate) async fn provide(&self, bytes: &[u8]) {
         self.swarm
             .provide(&"test".parse().unwrap(), bytes, None)
             .await
             .unwrap();
     }
 
-    async fn blob(&self, media_type: &str, bytes: &[u8], layer: bool) -> Descriptor {
+    async fn blob(&self, media_type: &str, bytes: &[u8]) -> Descriptor {
         self.provide(bytes).await;
-        let digest = sha256(bytes);
         Descriptor {
             media_type: media_type.to_owned(),
-            digest,
+            digest: sha256(bytes),
             size_bytes: bytes.len() as u64,
             blake3: Blake3Hash::of(bytes),
-            diff_id: layer.then_some(digest),
+            diff_id: None,
         }
     }
 }
 
-/// Any 32 bytes do: nothing in these tests computes a SHA-256 of its own.
-fn sha256(bytes: &[u8]) -> OciDigest {
-    OciDigest::from_sha256(*Blake3Hash::of(&[bytes, b"sha256"].concat()).as_bytes())
+pub(crate) fn sha256(bytes: &[u8]) -> OciDigest {
+    OciDigest::from_sha256(Sha256::digest(bytes).into())
 }
 
 fn swarm_config(dir: &Path) -> SwarmConfig {

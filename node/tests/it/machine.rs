@@ -11,8 +11,11 @@ use archyd::api::types::{InstanceState, JobPhase, LogLine, Problem, Right, Right
 use archyd::machine::{Installed, Machine, MachineError, Observed, Progress};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::bed::sha256;
 
 /// What the machine does when it is asked to install.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -108,14 +111,18 @@ impl Machine for Fake {
             let path = format!("/v2/{secret}/{repository}/manifests/{digest}");
             let answer = crate::http::Request::get(&path).send(host).await;
             assert_eq!(answer.status, 200, "{path}");
-            for layer in &image.layers {
-                let path = format!("/v2/{secret}/{repository}/blobs/{}", layer.digest);
+            assert_eq!(sha256(&answer.body).to_string(), digest);
+            let manifest: Value = serde_json::from_slice(&answer.body).unwrap();
+            let config = image.config.digest.to_string();
+            assert_eq!(manifest["config"]["digest"], config, "the image's ID");
+            for layer in manifest["layers"].as_array().unwrap() {
+                let digest = layer["digest"].as_str().unwrap();
+                let path = format!("/v2/{secret}/{repository}/blobs/{digest}");
                 let answer = crate::http::Request::get(&path).send(host).await;
-                assert_eq!(answer.body.len() as u64, layer.size_bytes);
-                self.loaded
-                    .lock()
-                    .unwrap()
-                    .push((layer.digest.to_string(), answer.body));
+                assert_eq!(sha256(&answer.body).to_string(), digest);
+                assert_eq!(answer.body.len() as u64, layer["size"]);
+                let loaded = (digest.to_owned(), answer.body);
+                self.loaded.lock().unwrap().push(loaded);
             }
             let came_in = (app.clone(), image.manifest.digest.to_string());
             self.images.lock().unwrap().push(came_in);

@@ -9,6 +9,7 @@ mod backend;
 mod bed;
 mod cli;
 mod contract;
+mod deltas;
 mod guard;
 mod http;
 mod journey;

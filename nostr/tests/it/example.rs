@@ -7,7 +7,7 @@ use archy_registry::id::EndpointId;
 use archy_registry::key_state::{self, KeyHistory, KeyState, chain};
 use archy_registry::manifest;
 use archy_registry::release::{
-    self, Descriptor, Draft, Endpoint, Image, Origin, Platform, Release,
+    self, Delta, Descriptor, Draft, Endpoint, Image, Origin, Platform, Release, Tar,
 };
 use archy_registry::{Blake3Hash, Did, OciDigest, Signed, SigningKey, Verified, sign};
 use jiff::Timestamp;
@@ -141,6 +141,35 @@ pub(crate) fn release(architectures: &[&str]) -> (Verified<Release>, Signed) {
     let signed = sign(&release::assemble(draft).unwrap(), &key, now()).unwrap();
     let verified = release::verify(&signed.bytes, &key_state().0, now()).unwrap();
     (verified, signed)
+}
+
+/// The release after it: its layer can be made of the one before.
+pub(crate) fn release_with_delta() -> Signed {
+    let key = SigningKey::from_seed(&PUBLISHER_SEED);
+    let before = release(&["amd64"]).0.into_inner();
+    let image = image("amd64", 0x20);
+    let from = before.images[0].layers[0].diff_id.unwrap();
+    let to = image.layers[0].diff_id.unwrap();
+    let mut draft = Draft::new(
+        key.did(),
+        4,
+        now(),
+        before.manifest,
+        vec![image],
+        before.origin,
+    );
+    draft.manifest.app.version = "1.2.1".to_owned();
+    draft.deltas = vec![Delta {
+        from,
+        to,
+        blake3: Blake3Hash::of(b"patch"),
+        size_bytes: 120,
+        tar: Tar {
+            blake3: Blake3Hash::of(b"tar"),
+            size_bytes: 4096,
+        },
+    }];
+    sign(&release::assemble(draft).unwrap(), &key, now()).unwrap()
 }
 
 /// A catalog of an operator with the seed `06…` that lists it, and the key state that it needs.

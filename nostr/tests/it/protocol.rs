@@ -139,13 +139,17 @@ fn statements(page: &mut Page) {
     let (_, signed) = example::release(&["amd64"]);
     page.statement(&signed);
 
+    page.say("## Release with a delta");
+    page.say("The next one, whose layer can be made of the one before.");
+    page.statement(&example::release_with_delta());
+
     page.say("## Announcement");
-    page.say("Of that release.");
+    page.say("Of the first of these releases.");
     let (_, signed) = example::announcement();
     page.statement(&signed);
 
     page.say("## Catalog");
-    page.say("It holds the key state and the release of above, byte for byte.");
+    page.say("It holds the key state and the first release of above, byte for byte.");
     page.statement(&example::catalog());
 }
 

@@ -39,6 +39,7 @@ generated_secrets: [{{name: password, kind: hex16}}]
         images: Vec::new(),
         icon: None,
         screenshots: Vec::new(),
+        deltas: Vec::new(),
         origin: Origin::default(),
     };
     let json = serde_json::json!({

@@ -72,7 +72,7 @@ pub(super) fn render_manifest(
     };
     let mut units = BTreeMap::new();
     for (index, container) in manifest.containers.iter().enumerate() {
-        let image = names::image(app, &container.name, &image(&container.name)?);
+        let image = names::image(&image(&container.name)?);
         let unit = context.container(container, index, &image)?;
         units.insert(names::container_file(app, &container.name), unit);
     }

@@ -46,6 +46,7 @@ pub(crate) fn verified(manifest: Manifest) -> Verified<Release> {
         manifest,
         icon: None,
         screenshots: Vec::new(),
+        deltas: Vec::new(),
         origin: Origin::default(),
     })
     .unwrap();

@@ -111,6 +111,7 @@ async fn own_releases(
             passphrases: &context.passphrases,
             nostr_signer: None,
             nip82: false,
+            deltas: false,
             release: None,
             cosigners: &arguments.cosign.cosigners,
             podman_socket: context.environment.podman_socket()?,

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::cli::PublishArgs;
 use crate::failure::Failure;
-use crate::publish::{Published, Request, prepare};
+use crate::publish::{Published, PublishedDelta, Request, prepare};
 use crate::text::{count, size};
 
 pub(super) async fn run(context: &Context<'_>, arguments: &PublishArgs) -> Result<(), Failure> {
@@ -27,6 +27,7 @@ pub(super) async fn run(context: &Context<'_>, arguments: &PublishArgs) -> Resul
         passphrases: &context.passphrases,
         nostr_signer: nostr_signer.as_ref(),
         nip82: arguments.nip82,
+        deltas: !arguments.no_deltas,
         release: arguments.release.as_deref(),
         cosigners: &arguments.cosign.cosigners,
         podman_socket: context.environment.podman_socket()?,
@@ -68,6 +69,17 @@ fn words(published: &Published) -> String {
         published.platforms.join(", "),
         size(published.download_size_bytes)
     );
+    let saves_most =
+        |delta: &&PublishedDelta| delta.layer_size_bytes.saturating_sub(delta.size_bytes);
+    let what = match published.deltas.iter().max_by_key(saves_most) {
+        None => what,
+        Some(delta) => format!(
+            "{what}\nupdates  {}, such as {} instead of {}",
+            count(published.deltas.len(), "delta"),
+            size(delta.size_bytes),
+            size(delta.layer_size_bytes)
+        ),
+    };
     match &published.announced {
         Some(announced) => {
             let listed = match &published.listed {

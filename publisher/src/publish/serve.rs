@@ -6,6 +6,7 @@ use std::path::Path;
 use archy_registry::release::{Descriptor, Endpoint, Release};
 use archy_registry::{Blake3Hash, Signed, Verified};
 use archy_swarm::image::Packed;
+use archy_swarm::image::delta::Patch;
 use archy_swarm::{Config, Discovery, Swarm};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,8 @@ use crate::node::Node;
 pub enum Blob<'a> {
     /// A part of an image.
     Image(&'a Packed, &'a Descriptor),
+    /// A delta from an earlier release.
+    Delta(&'a Patch),
     /// A picture or a signed statement.
     Small(Blake3Hash, &'a [u8]),
 }
@@ -29,6 +32,7 @@ impl Blob<'_> {
     pub fn blake3(&self) -> Blake3Hash {
         match self {
             Self::Image(_, descriptor) => descriptor.blake3,
+            Self::Delta(patch) => patch.delta.blake3,
             Self::Small(blake3, _) => *blake3,
         }
     }
@@ -37,14 +41,16 @@ impl Blob<'_> {
     pub fn size_bytes(&self) -> u64 {
         match self {
             Self::Image(_, descriptor) => descriptor.size_bytes,
+            Self::Delta(patch) => patch.delta.size_bytes,
             Self::Small(_, bytes) => bytes.len() as u64,
         }
     }
 }
 
-/// Lists every blob of a release once: images, pictures, key state, and the release itself last.
+/// Lists every blob of a release once: images, deltas, pictures, key state, and the release itself last.
 pub fn blobs<'a>(
     images: &'a [PackedImage],
+    patches: &'a [Patch],
     app: &'a App,
     release: &'a Signed,
     identity: &'a Identity,
@@ -64,6 +70,7 @@ pub fn blobs<'a>(
     ];
     let mut seen = BTreeSet::new();
     images
+        .chain(patches.iter().map(Blob::Delta))
         .chain(assets)
         .chain(statements)
         .filter(|blob| seen.insert(blob.blake3()))
@@ -90,6 +97,12 @@ pub async fn hand_over(node: &Node, blobs: &[Blob<'_>], tag: &str) -> Result<(),
                         "image",
                         format!("cannot read {} again: {error}", descriptor.digest),
                     )
+                })?;
+                node.put_blob(blake3, size_bytes, tag, bytes).await?;
+            }
+            Blob::Delta(patch) => {
+                let bytes = patch.open().await.map_err(|error| {
+                    Failure::failed("delta", format!("cannot read a delta again: {error}"))
                 })?;
                 node.put_blob(blake3, size_bytes, tag, bytes).await?;
             }

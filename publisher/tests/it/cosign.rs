@@ -19,7 +19,7 @@ async fn key(person: &Person, file: &str) -> String {
 }
 
 /// What `--json` says of a command that puts a statement aside; returns the file.
-async fn waits(person: &Person, arguments: &[&str]) -> String {
+pub(crate) async fn waits(person: &Person, arguments: &[&str]) -> String {
     let (code, kind, words) = fails(person, arguments).await;
     assert_eq!((code, kind.as_str()), (3, "cosign"), "{words}");
     let (_, file) = words.split_once("waits in ").unwrap();
@@ -28,7 +28,7 @@ async fn waits(person: &Person, arguments: &[&str]) -> String {
 }
 
 /// Makes `person`'s releases take two of three keys: its own, `b.key` and `c.key`.
-async fn shares(person: &Person) -> Value {
+pub(crate) async fn shares(person: &Person) -> Value {
     let (b, c) = (key(person, "b.key").await, key(person, "c.key").await);
     let (b_next, c_next) = (key(person, "b2.key").await, key(person, "c2.key").await);
     let commit = ["identity", "rotate", "--commit", &b, "--commit", &c];

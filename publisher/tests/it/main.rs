@@ -7,6 +7,7 @@
 
 mod catalog;
 mod cosign;
+mod deltas;
 mod identity;
 mod image;
 mod node;

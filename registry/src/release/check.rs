@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::json::INTEGER_MAX;
 use crate::text;
 
-use super::{Asset, Descriptor, Image, Origin, Release};
+use super::{Asset, Descriptor, Image, Origin, Release, delta};
 
 /// OCI architectures that a release may name (GOARCH values that podman runs on).
 const ARCHITECTURES: [&str; 8] = [
@@ -43,6 +43,7 @@ pub(crate) type Fault = (String, String);
 /// Checks everything but statement and manifest.
 pub(super) fn check(release: &Release) -> Result<(), Fault> {
     images(release)?;
+    delta::check(release)?;
     if let Some(icon) = &release.icon {
         asset(icon).map_err(|complaint| ("icon".to_owned(), complaint))?;
     }
@@ -199,6 +200,6 @@ pub(crate) fn origin(origin: &Origin) -> Result<(), Fault> {
     Ok(())
 }
 
-fn fault(field: impl Into<String>, complaint: String) -> Result<(), Fault> {
+pub(super) fn fault(field: impl Into<String>, complaint: String) -> Result<(), Fault> {
     Err((field.into(), complaint))
 }

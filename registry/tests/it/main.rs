@@ -4,6 +4,7 @@
 mod catalog;
 mod common;
 mod corpus;
+mod deltas;
 mod ed25519;
 mod key_history;
 mod key_properties;

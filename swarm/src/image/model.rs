@@ -193,6 +193,18 @@ pub(super) fn compression(media_type: &str) -> Option<Compression> {
     }
 }
 
+/// Returns the media type of a layer in a manifest of this type; `None` where it has none.
+pub(super) fn layer_type(manifest_type: &str, compression: Compression) -> Option<&'static str> {
+    match (manifest_type, compression) {
+        (OCI_MANIFEST, Compression::None) => Some(OCI_LAYER),
+        (OCI_MANIFEST, Compression::Gzip) => Some(OCI_LAYER_GZIP),
+        (OCI_MANIFEST, Compression::Zstd) => Some(OCI_LAYER_ZSTD),
+        (DOCKER_MANIFEST, Compression::None) => Some(DOCKER_LAYER),
+        (DOCKER_MANIFEST, Compression::Gzip) => Some(DOCKER_LAYER_GZIP),
+        _ => None,
+    }
+}
+
 pub(super) fn check_size(
     blob: &Descriptor,
     what: &'static str,

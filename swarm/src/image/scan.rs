@@ -1,7 +1,7 @@
 //! Hashes a blob, and what it unpacks to, in one pass over its bytes.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use archy_registry::{Blake3Hash, OciDigest};
 use sha2::{Digest, Sha256};
@@ -67,7 +67,7 @@ pub(super) async fn scan(span: Span, unpack: Option<Compression>) -> Result<Scan
         .map_err(|error| PackError::io("read", path, error))
 }
 
-fn scan_reader(reader: impl Read, unpack: Option<Compression>) -> io::Result<Scanned> {
+fn scan_reader(reader: impl Read + Send, unpack: Option<Compression>) -> io::Result<Scanned> {
     let mut tee = Tee {
         reader,
         digest: Sha256::new(),
@@ -76,16 +76,8 @@ fn scan_reader(reader: impl Read, unpack: Option<Compression>) -> io::Result<Sca
         failed: None,
     };
     let mut buffered = BufReader::with_capacity(READ_BYTES, &mut tee);
-    let diff_id = match unpack {
-        None => None,
-        Some(Compression::None) => Some(digest_of(&mut buffered)),
-        Some(Compression::Gzip) => Some(digest_of(flate2::bufread::MultiGzDecoder::new(
-            &mut buffered,
-        ))),
-        Some(Compression::Zstd) => {
-            Some(zstd::stream::read::Decoder::with_buffer(&mut buffered).and_then(digest_of))
-        }
-    };
+    let diff_id =
+        unpack.map(|compression| self::unpack(&mut buffered, compression).and_then(digest_of));
     // A decoder may stop before the end; the blob's own hashes cover all of it.
     io::copy(&mut buffered, &mut io::sink())?;
     if let Some(error) = tee.failed {
@@ -96,6 +88,18 @@ fn scan_reader(reader: impl Read, unpack: Option<Compression>) -> io::Result<Sca
         digest: OciDigest::from_sha256(tee.digest.finalize().into()),
         size_bytes: tee.size_bytes,
         diff_id: diff_id.map(|outcome| outcome.map_err(|error| error.to_string())),
+    })
+}
+
+/// Unpacks a layer's blob while it is read.
+pub(super) fn unpack<'a>(
+    blob: impl BufRead + Send + 'a,
+    compression: Compression,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
+    Ok(match compression {
+        Compression::None => Box::new(blob),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(blob)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(blob)?),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The HTTP side of the endpoint: paths, methods, headers, streaming.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use archy_registry::{Blake3Hash, OciDigest};
@@ -12,10 +13,11 @@ use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, H
 use http::{HeaderMap, Method, StatusCode, Uri};
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
+use tokio_util::sync::CancellationToken;
 
 use super::range::{self, Part};
-use super::{Item, Shelf};
-use crate::transport::{Opened, Transport};
+use super::{Item, Shelf, Source, arriving};
+use crate::transport::{BlobState, Opened, Transport};
 
 /// Bytes read from disk at a time.
 const READ_BYTES: usize = 256 * 1024;
@@ -92,7 +94,7 @@ async fn answer(
     if Blake3Hash::of(secret.as_bytes()) != endpoint.secret {
         return refusal(StatusCode::NOT_FOUND, unknown);
     }
-    let Some(item) = endpoint.shelf.find(repository, &digest) else {
+    let Some((item, withdrawn)) = endpoint.shelf.find(repository, &digest) else {
         return refusal(StatusCode::NOT_FOUND, unknown);
     };
     let range = headers.get(RANGE).and_then(|range| range.to_str().ok());
@@ -102,13 +104,13 @@ async fn answer(
         &digest,
         manifest,
         range,
-        method == Method::HEAD,
+        (method == Method::GET).then_some(withdrawn),
     )
     .await
     {
         Ok(response) => response,
         Err(error) => {
-            tracing::warn!(%error, %digest, blob = %item.blake3, "an image blob cannot be read");
+            tracing::warn!(%error, %digest, "an image blob cannot be read");
             refusal(StatusCode::NOT_FOUND, unknown)
         }
     }
@@ -144,7 +146,7 @@ async fn send(
     digest: &OciDigest,
     manifest: bool,
     range: Option<&str>,
-    head: bool,
+    body: Option<CancellationToken>,
 ) -> io::Result<Response> {
     let size_bytes = item.size_bytes;
     let (status, part) = match range::parse(range, size_bytes) {
@@ -161,17 +163,9 @@ async fn send(
         }
     };
     let length = part.end - part.start;
-    let opened = endpoint
-        .transport
-        .store()
-        .open_range(item.blake3, part.clone())
-        .await?;
-    let body = match opened {
-        _ if head => Body::empty(),
-        Opened::Bytes(bytes) => Body::from(bytes),
-        Opened::File(file) => {
-            Body::from_stream(ReaderStream::with_capacity(file.take(length), READ_BYTES))
-        }
+    let body = match body {
+        None => Body::empty(),
+        Some(withdrawn) => content(endpoint, item, part.clone(), withdrawn).await?,
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -194,6 +188,35 @@ async fn send(
         );
     }
     Ok(response)
+}
+
+/// Returns a part of what is served, at once or as it arrives.
+async fn content(
+    endpoint: &Endpoint,
+    item: &Item,
+    part: Range<u64>,
+    withdrawn: CancellationToken,
+) -> io::Result<Body> {
+    let blob = match &item.source {
+        Source::Blob(blob) => *blob,
+        Source::Memory(bytes) => {
+            let at = |place: u64| usize::try_from(place).map_err(io::Error::other);
+            return Ok(Body::from(bytes.slice(at(part.start)?..at(part.end)?)));
+        }
+    };
+    let store = endpoint.transport.store();
+    let state = store.state(blob).await.map_err(io::Error::other)?;
+    if !matches!(state, BlobState::Complete { .. }) {
+        let arriving = arriving::read(&endpoint.transport, blob, part, withdrawn);
+        return Ok(Body::from_stream(arriving));
+    }
+    let length = part.end - part.start;
+    Ok(match store.open_range(blob, part).await? {
+        Opened::Bytes(bytes) => Body::from(bytes),
+        Opened::File(file) => {
+            Body::from_stream(ReaderStream::with_capacity(file.take(length), READ_BYTES))
+        }
+    })
 }
 
 fn insert(response: &mut Response, name: HeaderName, value: &str) {

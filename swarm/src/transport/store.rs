@@ -48,10 +48,6 @@ pub(crate) enum BlobState {
     Complete { size_bytes: u64 },
 }
 
-/// The ranges of a blob that are not here yet.
-#[derive(Debug, Clone)]
-pub(crate) struct Missing(pub(super) ChunkRanges);
-
 /// A blob that was written and is not tagged yet; dropping it leaves it to collection.
 #[derive(Debug)]
 pub(crate) struct Imported {
@@ -134,11 +130,11 @@ impl BlobStore {
             let size_bytes = match self.store.blobs().status(tag.hash).await? {
                 BlobStatus::Complete { size } => size,
                 BlobStatus::Partial { size } => {
-                    hold = Hold::Partial;
+                    hold = hold.unfinished();
                     size.unwrap_or(0)
                 }
                 BlobStatus::NotFound => {
-                    hold = Hold::Partial;
+                    hold = hold.unfinished();
                     0
                 }
             };
@@ -175,11 +171,23 @@ impl BlobStore {
         }
     }
 
-    /// Returns the ranges of a blob that are not here yet.
-    pub(crate) async fn missing(&self, blob: Blake3Hash) -> Result<Missing, String> {
+    /// Returns the ranges of a blob, in bytes, that are here. The last one may reach beyond its end.
+    pub(crate) async fn here(&self, blob: Blake3Hash) -> Result<Vec<Range<u64>>, String> {
         let observe = self.store.blobs().observe(to_hash(blob));
         let field = observe.await.map_err(text)?;
-        Ok(Missing(ChunkRanges::all() - field.ranges))
+        Ok(byte_ranges(&field.ranges))
+    }
+
+    /// Follows which ranges of a blob, in bytes, are here: all of them now, and again whenever more arrived.
+    pub(crate) fn arrivals(
+        &self,
+        blob: Blake3Hash,
+    ) -> impl futures_util::Stream<Item = Vec<Range<u64>>> + Send + use<> {
+        let observe = self.store.blobs().observe(to_hash(blob));
+        futures_util::stream::once(async move { observe.stream().await.ok() })
+            .filter_map(|fields| fields)
+            .flatten()
+            .map(|field| byte_ranges(&field.ranges))
     }
 
     /// Reads a stream into a new blob, at most `size_bytes_max` long.
@@ -188,14 +196,17 @@ impl BlobStore {
         reader: impl AsyncRead + Send + Unpin,
         size_bytes_max: u64,
     ) -> Result<Imported, ImportFailure> {
-        let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(IMPORT_QUEUE);
+        let (sender, mut chunks) = mpsc::channel::<Bytes>(IMPORT_QUEUE);
         let stream = futures_util::stream::poll_fn(move |cx| chunks.poll_recv(cx));
+        let stream = stream.map(Ok);
         let write = async {
             let progress = self.store.blobs().add_stream(stream).await;
             progress.temp_tag().await
         };
-        let (read, written) = tokio::join!(pump(reader, size_bytes_max, sender), write);
-        let size_bytes = read?;
+        // A source that fails ends the import by dropping it: an error in the stream makes iroh-blobs panic when it comes
+        // while the store reports progress.
+        let read = pump(reader, size_bytes_max, sender);
+        let (size_bytes, written) = tokio::try_join!(read, async { Ok(write.await) })?;
         let guard = written.map_err(|error| ImportFailure::Store(text(error)))?;
         Ok(Imported {
             blake3: from_hash(&guard.hash()),
@@ -234,7 +245,7 @@ impl BlobStore {
     /// Repeating it finishes what a kill interrupted.
     pub(crate) async fn release(&self, tag: &Tag) -> Result<usize, String> {
         let blobs = self.ledger().remove(tag);
-        for hold in [Hold::Shared, Hold::Kept, Hold::Partial] {
+        for hold in Hold::ALL {
             let prefix = prefix(hold, tag);
             let delete = self.store.tags().delete_prefix(prefix);
             delete.await.map_err(text)?;
@@ -264,6 +275,11 @@ impl BlobStore {
     /// Says whether anyone may have this blob.
     pub(crate) fn serves(&self, blob: &Blake3Hash) -> bool {
         self.ledger().serves(blob)
+    }
+
+    /// Serves nothing for a while, or goes on.
+    pub(super) fn pause(&self, is_paused: bool) {
+        self.ledger().pause(is_paused);
     }
 
     /// Reads a whole blob, checking its hash again.
@@ -323,22 +339,26 @@ fn gc(interval: Duration, ledger: Arc<Mutex<Ledger>>, collected_at: Arc<AtomicU6
     }
 }
 
+/// Returns what chunks of 1 KiB stand for.
+pub(super) fn byte_ranges(chunks: &ChunkRanges) -> Vec<Range<u64>> {
+    let bytes = |chunk: u64| chunk.saturating_mul(1024);
+    let ranges = chunks.boundaries().chunks(2);
+    ranges
+        .map(|pair| bytes(pair[0].0)..pair.get(1).map_or(u64::MAX, |end| bytes(end.0)))
+        .collect()
+}
+
 async fn pump(
     mut reader: impl AsyncRead + Send + Unpin,
     size_bytes_max: u64,
-    sender: mpsc::Sender<io::Result<Bytes>>,
+    sender: mpsc::Sender<Bytes>,
 ) -> Result<u64, ImportFailure> {
     let mut size_bytes = 0u64;
     loop {
         let mut chunk = bytes::BytesMut::with_capacity(IMPORT_CHUNK_BYTES);
         while chunk.len() < IMPORT_CHUNK_BYTES {
-            let read = match reader.read_buf(&mut chunk).await {
-                Ok(read) => read,
-                Err(error) => {
-                    sender.send(Err(io::ErrorKind::Other.into())).await.ok();
-                    return Err(ImportFailure::Read(error));
-                }
-            };
+            let read = reader.read_buf(&mut chunk).await;
+            let read = read.map_err(ImportFailure::Read)?;
             if read == 0 {
                 break;
             }
@@ -348,10 +368,9 @@ async fn pump(
         }
         size_bytes += chunk.len() as u64;
         if size_bytes > size_bytes_max {
-            sender.send(Err(io::ErrorKind::Other.into())).await.ok();
             return Err(ImportFailure::TooLarge);
         }
-        if sender.send(Ok(chunk.freeze())).await.is_err() {
+        if sender.send(chunk.freeze()).await.is_err() {
             // The store gave up; its own answer says why.
             return Ok(size_bytes);
         }
@@ -365,22 +384,13 @@ fn name(hold: Hold, tag: &Tag, blob: &Blake3Hash) -> String {
 
 /// What the names of all blobs of a tag begin with; a tag itself never has a `#`.
 fn prefix(hold: Hold, tag: &Tag) -> String {
-    let kind = match hold {
-        Hold::Partial => "partial",
-        Hold::Kept => "kept",
-        Hold::Shared => "shared",
-    };
-    format!("{kind}#{tag}#")
+    format!("{}#{tag}#", hold.name())
 }
 
 fn parse_name(name: &[u8], blob: &Blake3Hash) -> Option<(Hold, Tag)> {
     let mut parts = std::str::from_utf8(name).ok()?.splitn(3, '#');
-    let hold = match parts.next()? {
-        "partial" => Hold::Partial,
-        "kept" => Hold::Kept,
-        "shared" => Hold::Shared,
-        _ => return None,
-    };
+    let kind = parts.next()?;
+    let hold = Hold::ALL.into_iter().find(|hold| hold.name() == kind)?;
     let tag = parts.next()?.parse().ok()?;
     (parts.next()? == blob.to_string()).then_some((hold, tag))
 }

@@ -6,10 +6,14 @@
 )]
 
 mod access;
+mod company;
+mod delta;
 mod fetch;
 mod image;
 mod lan;
 mod layout;
 mod oci;
 mod resume;
+mod streaming;
 mod support;
+mod uploads;

@@ -73,7 +73,7 @@ async fn a_killed_fetch_goes_on_where_it_was() {
     .await;
     let usage = node.tags();
     assert_eq!(usage.len(), 1, "the tag survived");
-    assert!(!usage[0].complete && !usage[0].shared);
+    assert!(!usage[0].complete && usage[0].shared);
     let began = std::time::Instant::now();
     let mut tick = tokio::time::interval(Duration::from_millis(20));
     while began.elapsed() < Duration::from_millis(200) {

@@ -50,6 +50,7 @@ pub(crate) fn config(dir: &Path) -> Config {
             connect: Duration::from_secs(2),
             stall: Duration::from_millis(400),
             retry: Duration::from_millis(20),
+            idle: Duration::from_millis(300),
             ..Patience::default()
         },
         ..Config::new(dir)

@@ -169,14 +169,17 @@ pub struct Version {
     pub version: String,
 }
 
-/// Tells whether an image is exactly the one that a release names: its manifest and its configuration.
-pub fn is_exactly(image: &Image, manifest: &OciDigest, config: &OciDigest) -> bool {
-    let manifest = manifest.to_string();
+/// Tells whether an image is exactly the one that was pulled: by the manifest's digest in `reference`, and by the
+/// configuration, whose digest is its ID.
+pub fn is_exactly(image: &Image, reference: &str, config: &OciDigest) -> bool {
+    let Some((_, manifest)) = reference.rsplit_once('@') else {
+        return false;
+    };
     let by_digest = image.digest == manifest
         || image
             .repo_digests
             .iter()
             .flatten()
-            .any(|name| name.rsplit('@').next() == Some(manifest.as_str()));
+            .any(|name| name.rsplit('@').next() == Some(manifest));
     by_digest && image.id == config.to_hex()
 }

@@ -1,0 +1,222 @@
+//! Gets an app's images with the fewest bytes: layers that are here in another form are used as they are, others are made
+//! of an earlier layer and the publisher's delta, and only the rest is fetched whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
+
+use archy_registry::release::{Image, Release};
+use archy_registry::{OciDigest, Slug, Verified};
+use archy_swarm::image::delta::{self, BuildError, Form, Here, Path, Plan, VerifiedForm};
+use archy_swarm::image::{self, DOCUMENT_SIZE_BYTES_MAX, Variant};
+use archy_swarm::{Swarm, Wanted};
+
+use super::content::app_tag;
+use super::{Installer, Stop, stop_if_asked, transfer};
+use crate::api::types::{JobPhase, Problem};
+use crate::jobs::Context;
+use crate::machine::Machine;
+use crate::problem as explain;
+
+/// What a tar takes on the disk until it is unpacked, as a multiple of its size: in the blob store, in podman's temporary
+/// file, and unpacked.
+const TAR_FACTOR: u64 = 3;
+
+/// What podman is given instead of signed images, by container.
+pub(super) type Variants = BTreeMap<Slug, Variant>;
+
+impl Installer {
+    /// Brings every image of a release into podman, in one form or another.
+    pub(super) async fn bring(
+        &self,
+        context: &Context,
+        swarm: &Swarm,
+        machine: &dyn Machine,
+        release: &Verified<Release>,
+    ) -> Result<(), Stop> {
+        let plan = self.plan(swarm, machine, release).await?;
+        if !plan.changes_forms() {
+            return self.bring_whole(context, swarm, machine, release).await;
+        }
+        let needs = format!("{}; looking for nodes that have it", transfer::needs(&plan));
+        context.enter(JobPhase::Fetching, needs).await;
+        match self.fetch(context, swarm, release, plan.blobs()).await {
+            // Nobody has the deltas; the layers may still be had.
+            Err(Stop::Failed { problem, .. }) if problem.kind == "noProvider" => {}
+            fetched => {
+                fetched?;
+                if let Some(variants) = self.made(context, swarm, release, &plan).await? {
+                    context.enter(JobPhase::Loading, "Unpacking").await;
+                    let is_shown = AtomicBool::new(true);
+                    let load = self.load(context, swarm, machine, release, &variants, &is_shown);
+                    return load.await;
+                }
+            }
+        }
+        self.bring_whole(context, swarm, machine, release).await
+    }
+
+    /// Plans with what is here of the release and of installed apps.
+    async fn plan(
+        &self,
+        swarm: &Swarm,
+        machine: &dyn Machine,
+        release: &Verified<Release>,
+    ) -> Result<Plan, Problem> {
+        let here = self.here(swarm, machine, release).await?;
+        let plan = delta::plan(self.images(release), &release.deltas, &here);
+        let room = machine.disk_free_bytes().unwrap_or(u64::MAX);
+        if plan.tar_bytes().saturating_mul(TAR_FACTOR) <= room {
+            return Ok(plan);
+        }
+        tracing::info!(app = %release.app(), "there is too little room to use deltas");
+        Ok(delta::plan(self.images(release), &[], &Here::default()))
+    }
+
+    fn images<'a>(&'a self, release: &'a Release) -> impl Iterator<Item = &'a Image> {
+        let images = release.images.iter();
+        images.filter(|image| image.platform == self.platform)
+    }
+
+    async fn here(
+        &self,
+        swarm: &Swarm,
+        machine: &dyn Machine,
+        release: &Verified<Release>,
+    ) -> Result<Here, Problem> {
+        let mut here = Here::default();
+        for blob in release.blobs(&self.platform) {
+            if has(swarm, blob.blake3).await? {
+                here.add_blob(blob.blake3);
+            }
+        }
+        let layers = release
+            .blobs(&self.platform)
+            .filter_map(|blob| blob.diff_id);
+        let mut useful: BTreeSet<OciDigest> = layers.collect();
+        for delta in &release.deltas {
+            if useful.contains(&delta.to) && has(swarm, delta.blake3).await? {
+                here.add_blob(delta.blake3);
+            }
+        }
+        useful.extend(release.deltas.iter().map(|delta| delta.from));
+        add_forms(&mut here, swarm, release, &useful).await?;
+        let installed: Vec<_> = {
+            let observed = machine.observed();
+            let observed = observed.borrow();
+            observed.apps.iter().map(|app| app.release).collect()
+        };
+        for hash in installed {
+            // What cannot be read any more is no reason to fail: its layers are fetched whole.
+            if let Ok(Some(earlier)) = self.store.release_as_admitted(&hash).await {
+                add_forms(&mut here, swarm, &earlier, &useful).await?;
+            }
+        }
+        Ok(here)
+    }
+
+    /// Carries out what a plan leaves to do once its blobs are here; `None` when the images have to be fetched whole.
+    async fn made(
+        &self,
+        context: &Context,
+        swarm: &Swarm,
+        release: &Verified<Release>,
+        plan: &Plan,
+    ) -> Result<Option<Variants>, Stop> {
+        let tag = app_tag(release);
+        let mut forms = Vec::new();
+        let mut whole = Vec::new();
+        for step in &plan.steps {
+            stop_if_asked(context)?;
+            if matches!(step.path, Path::Delta { .. }) {
+                let words = format!(
+                    "Making {} of an update",
+                    transfer::megabytes(step.layer.size_bytes)
+                );
+                context.progress(1.0, Some(words), None);
+            }
+            match delta::build(swarm, &tag, step).await {
+                Ok(form) => forms.extend(form),
+                Err(error) => {
+                    tell(release, &error);
+                    whole.push(Wanted::from(&step.layer));
+                }
+            }
+        }
+        if !whole.is_empty() {
+            let words = "A delta does not fit; fetching the whole layer";
+            context.enter(JobPhase::Fetching, words).await;
+            match self.fetch(context, swarm, release, whole).await {
+                Err(Stop::Failed { problem, .. }) if problem.kind == "noProvider" => {
+                    return Ok(None);
+                }
+                fetched => fetched?,
+            }
+        }
+        Ok(self.variants(swarm, release, &forms).await)
+    }
+
+    /// Replaces the layers of each image that are here in another form.
+    async fn variants(
+        &self,
+        swarm: &Swarm,
+        release: &Verified<Release>,
+        forms: &[VerifiedForm],
+    ) -> Option<Variants> {
+        let mut variants = Variants::new();
+        for image in self.images(release) {
+            let read = |blob| swarm.read(blob, DOCUMENT_SIZE_BYTES_MAX);
+            let manifest = read(image.manifest.blake3).await.ok()?;
+            let config = read(image.config.blake3).await.ok()?;
+            match image::variant(image, &manifest, &config, forms) {
+                Ok(variant) => {
+                    variants.extend(variant.map(|variant| (image.container.clone(), variant)));
+                }
+                Err(error) => {
+                    tracing::warn!(app = %release.app(), container = %image.container, %error, "cannot use deltas");
+                    return None;
+                }
+            }
+        }
+        Some(variants)
+    }
+}
+
+/// Adds the forms in which useful layers of a release are here.
+async fn add_forms(
+    here: &mut Here,
+    swarm: &Swarm,
+    release: &Release,
+    useful: &BTreeSet<OciDigest>,
+) -> Result<(), Problem> {
+    let layers = release.images.iter().flat_map(|image| &image.layers);
+    let tars = release
+        .deltas
+        .iter()
+        .map(|delta| Form::of_tar(delta.to, &delta.tar));
+    for form in layers.filter_map(Form::of_layer).chain(tars) {
+        if useful.contains(&form.diff_id) && has(swarm, form.blake3).await? {
+            here.add_form(form);
+        }
+    }
+    Ok(())
+}
+
+async fn has(swarm: &Swarm, blob: archy_registry::Blake3Hash) -> Result<bool, Problem> {
+    let has = swarm.has(blob).await;
+    has.map_err(|error| explain::internal("look for a blob", &error))
+}
+
+fn tell(release: &Verified<Release>, error: &BuildError) {
+    let (app, details) = (release.app(), explain::causes(error));
+    match error {
+        BuildError::Delta { .. } => {
+            tracing::warn!(%app, publisher.did = %release.publisher, ?details, "a delta that the publisher signed is bad; the whole layer is fetched");
+        }
+        BuildError::Form { .. }
+        | BuildError::Read(_)
+        | BuildError::Disk { .. }
+        | BuildError::Store(_) => {
+            tracing::warn!(%app, ?details, "a layer cannot be made of an earlier one; it is fetched whole");
+        }
+    }
+}

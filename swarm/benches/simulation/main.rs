@@ -1,0 +1,249 @@
+//! The scheduler in simulated swarms of 10 to 10 000 nodes: how long until the last one has the file, and how many
+//! copies the origin sends, against the fluid bound max(F/u_s, F/d_min, N·F/(u_s+Σu_i)).
+//!
+//! Every run follows from its seed. Prints tables, writes the plots of `docs/src/operator` with `--docs`, and
+//! the figures to `target/bench/simulation.json`. `--small` leaves the 10 000 out.
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark is a program of its own that prints and may stop at the first fault"
+)]
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+mod plot;
+mod world;
+
+use plot::{Plot, Series};
+use world::{Link, Manners, Member, Outcome, Scene, World};
+
+const MIB: u64 = 1024 * 1024;
+/// Uplink of a home in bytes per second.
+const UP: f64 = 4e6;
+/// Simulated time after which a run is given up.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// One figure.
+#[derive(Debug, Serialize)]
+struct Figure {
+    name: String,
+    value: f64,
+    unit: &'static str,
+    bound: Option<&'static str>,
+}
+
+fn member() -> Member {
+    Member {
+        link: Link {
+            up: UP,
+            down: f64::INFINITY,
+        },
+        manners: Manners::Honest,
+        joins: Duration::ZERO,
+        leaves: None,
+        is_seed: false,
+    }
+}
+
+fn scene(members: Vec<Member>, seed: u64) -> Scene {
+    Scene {
+        size_bytes: 64 * MIB,
+        piece_bytes: 64 * 1024,
+        origin: member(),
+        members,
+        seed,
+    }
+}
+
+/// The fluid bound, of those who stay and are not seeds, in seconds.
+fn bound(scene: &Scene) -> f64 {
+    let size = scene.size_bytes as f64;
+    let wants = |member: &&Member| !member.is_seed && member.leaves.is_none();
+    let wanting = scene.members.iter().filter(wants).count() as f64;
+    let slowest = scene
+        .members
+        .iter()
+        .filter(wants)
+        .map(|member| member.link.down);
+    let slowest = slowest.fold(f64::INFINITY, f64::min);
+    let useful = |member: &&Member| member.manners == Manners::Honest;
+    let ups: f64 = scene
+        .members
+        .iter()
+        .filter(useful)
+        .map(|member| member.link.up)
+        .sum();
+    let seeds: f64 = scene
+        .members
+        .iter()
+        .filter(|member| member.is_seed && member.manners == Manners::Honest)
+        .map(|member| member.link.up)
+        .sum();
+    let source = scene.origin.link.up;
+    let joins = scene
+        .members
+        .iter()
+        .filter(wants)
+        .map(|member| member.joins);
+    (size / (source + seeds))
+        .max(size / slowest)
+        .max(wanting * size / (source + ups))
+        .max(joins.max().unwrap_or_default().as_secs_f64())
+}
+
+struct Run {
+    outcome: Outcome,
+    bound: f64,
+}
+
+impl Run {
+    fn ratio(&self) -> f64 {
+        self.outcome.last.as_secs_f64() / self.bound
+    }
+}
+
+fn run(name: &str, scene: Scene) -> Run {
+    let (began, bound, nodes) = (Instant::now(), bound(&scene), scene.members.len());
+    let outcome = World::new(scene).run(PATIENCE);
+    let mut took: Vec<f64> = outcome.took.iter().map(Duration::as_secs_f64).collect();
+    took.sort_by(f64::total_cmp);
+    let middle = took.get(took.len() / 2).copied().unwrap_or(f64::NAN);
+    let run = Run { outcome, bound };
+    println!(
+        "{name:<26}{nodes:>6} nodes  last {:>7.2} s  median {middle:>7.2} s  bound {bound:>7.2} s  ratio {:>5.3}  \
+         origin {:>6.3} copies  twice {:>6.3} %  unfinished {}  ({:.1} s)",
+        run.outcome.last.as_secs_f64(),
+        run.ratio(),
+        run.outcome.origin_copies,
+        run.outcome.wasted * 100.0,
+        run.outcome.unfinished,
+        began.elapsed().as_secs_f64()
+    );
+    run
+}
+
+fn main() {
+    let small = std::env::args().any(|word| word == "--small");
+    let mut sizes = vec![3, 10, 30, 100, 300, 1000];
+    if !small {
+        sizes.push(10_000);
+    }
+    let (mut times, mut copies, mut bounds) = (Vec::new(), Vec::new(), Vec::new());
+    let mut figures = Vec::new();
+    println!(
+        "Everybody starts empty at once; equal uplinks of {} MB/s, 64 MiB.",
+        UP / 1e6
+    );
+    for nodes in sizes {
+        let run = run("flash crowd", scene(vec![member(); nodes], nodes as u64));
+        times.push((nodes as f64, run.outcome.last.as_secs_f64()));
+        bounds.push((nodes as f64, run.bound));
+        copies.push((nodes as f64, run.outcome.origin_copies));
+        if nodes >= 1000 {
+            figures.push(Figure {
+                name: format!("sim{nodes}_bound_ratio"),
+                value: run.ratio(),
+                unit: "",
+                bound: Some("<= 1.3"),
+            });
+        }
+    }
+    println!();
+    for (name, members) in crowds() {
+        run(name, scene(members, 7));
+    }
+    let mut dying = scene(vec![member(); 100], 7);
+    dying.origin.leaves = Some(Duration::from_secs(19));
+    run("origin gone after 19 s", dying);
+
+    if std::env::args().any(|word| word == "--docs") {
+        let docs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/src/operator");
+        let time = Plot {
+            title: "Time until the last node has 64 MiB (uplinks 4 MB/s)",
+            x: "nodes that start empty at once",
+            y: "seconds",
+            series: &[
+                Series {
+                    name: "archy, simulated",
+                    points: &times,
+                },
+                Series {
+                    name: "fluid bound",
+                    points: &bounds,
+                },
+            ],
+        };
+        std::fs::write(docs.join("swarm-time.svg"), time.svg()).unwrap();
+        let upload = Plot {
+            title: "Copies that the origin sends",
+            x: "nodes that start empty at once",
+            y: "copies of the file",
+            series: &[Series {
+                name: "archy, simulated",
+                points: &copies,
+            }],
+        };
+        std::fs::write(docs.join("swarm-origin.svg"), upload.svg()).unwrap();
+    }
+    let dir = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
+        PathBuf::from,
+    );
+    std::fs::create_dir_all(dir.join("bench")).unwrap();
+    let json = serde_json::to_string_pretty(&figures).unwrap() + "\n";
+    std::fs::write(dir.join("bench/simulation.json"), json).unwrap();
+}
+
+/// Crowds of a hundred that are not as one would wish.
+fn crowds() -> Vec<(&'static str, Vec<Member>)> {
+    let crowd = |change: &dyn Fn(usize, &mut Member)| {
+        let mut members = vec![member(); 100];
+        for (n, member) in members.iter_mut().enumerate() {
+            change(n, member);
+        }
+        members
+    };
+    vec![
+        (
+            "unequal links",
+            crowd(&|n, member| {
+                member.link = Link {
+                    up: [0.5e6, 1e6, 4e6, 12e6][n % 4],
+                    down: [6e6, 12e6, 30e6, 120e6][n % 4],
+                };
+            }),
+        ),
+        (
+            "a tenth lies",
+            crowd(&|n, member| {
+                if n % 10 == 0 {
+                    (member.manners, member.is_seed) = (Manners::Liar, true);
+                }
+            }),
+        ),
+        (
+            "a tenth is silent",
+            crowd(&|n, member| {
+                if n % 10 == 0 {
+                    (member.manners, member.is_seed) = (Manners::Silent, true);
+                }
+            }),
+        ),
+        (
+            "a third comes and goes",
+            crowd(&|n, member| {
+                if n % 3 == 0 {
+                    member.joins = Duration::from_millis(n as u64 * 50);
+                    member.leaves = Some(Duration::from_millis(n as u64 * 50 + 6000));
+                }
+            }),
+        ),
+        (
+            "one after the other",
+            crowd(&|n, member| member.joins = Duration::from_millis(n as u64 * 300)),
+        ),
+    ]
+}

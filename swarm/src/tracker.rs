@@ -1,0 +1,239 @@
+//! Who fetches which blob, as they say themselves: what a node tells those who ask it for company. Pure.
+//!
+//! Every node is a tracker for the blobs that it serves; the origin's is the one that everybody asks. What is said
+//! here is a hint: whoever is named must prove what it has.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use archy_registry::Blake3Hash;
+use archy_registry::id::EndpointId;
+use archy_registry::release::Endpoint;
+
+/// How long an announcement is believed.
+pub(crate) const TTL: Duration = Duration::from_secs(10 * 60);
+/// Most endpoints named in one answer.
+pub(crate) const NAMED_MAX: usize = 20;
+/// Most endpoints remembered per blob; beyond it the one that was heard longest ago is forgotten.
+const MEMBERS_MAX: usize = 512;
+/// Length in bytes of what is suggested to one node at a time.
+pub(crate) const BLOCK_BYTES: u64 = 256 * 1024;
+/// Most endpoints remembered in all; beyond it nobody new is until some were forgotten.
+const ALL_MEMBERS_MAX: usize = 4096;
+/// How recently a member must have been heard to count as one who fetches now.
+const FRESH: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+struct Member {
+    endpoint: Endpoint,
+    heard: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Crowd {
+    members: HashMap<EndpointId, Member>,
+    /// The block that is suggested next.
+    cursor: u64,
+}
+
+/// The crowds around the blobs that this node serves.
+#[derive(Debug)]
+pub(crate) struct Tracker {
+    crowds: HashMap<Blake3Hash, Crowd>,
+    rng: fastrand::Rng,
+}
+
+/// The answer to an announcement.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Company {
+    /// Others who fetch or have it, by chance.
+    pub(crate) peers: Vec<Endpoint>,
+    /// How many fetch it now, the asker included.
+    pub(crate) crowd: usize,
+}
+
+impl Tracker {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            crowds: HashMap::new(),
+            rng: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// Names others who fetch or have blobs; with `joins`, notes that the asker will serve what it gets of them.
+    pub(crate) fn announce(
+        &mut self,
+        blobs: &[Blake3Hash],
+        from: &Endpoint,
+        joins: bool,
+        now: Instant,
+    ) -> Company {
+        let mut room = ALL_MEMBERS_MAX.saturating_sub(self.members());
+        if joins && room < blobs.len() {
+            self.forget_old(now);
+            room = ALL_MEMBERS_MAX.saturating_sub(self.members());
+        }
+        let mut peers: HashMap<EndpointId, Endpoint> = HashMap::new();
+        let mut largest = 0;
+        for blob in blobs {
+            let crowd = self.crowds.entry(*blob).or_default();
+            crowd
+                .members
+                .retain(|_, member| now.duration_since(member.heard) < TTL);
+            let known = crowd.members.contains_key(&from.id);
+            if joins && !known && crowd.members.len() >= MEMBERS_MAX {
+                let oldest = crowd.members.iter().min_by_key(|(_, member)| member.heard);
+                if let Some(oldest) = oldest.map(|(id, _)| *id) {
+                    crowd.members.remove(&oldest);
+                }
+            }
+            let member = Member {
+                endpoint: from.clone(),
+                heard: now,
+            };
+            if joins && (known || room > 0) {
+                room -= usize::from(!known && room > 0);
+                crowd.members.insert(from.id, member);
+            }
+            let fresh = |member: &&Member| now.duration_since(member.heard) < FRESH;
+            let asks = usize::from(!crowd.members.contains_key(&from.id));
+            largest = largest.max(crowd.members.values().filter(fresh).count() + asks);
+            let others = crowd
+                .members
+                .values()
+                .filter(|member| member.endpoint.id != from.id);
+            peers.extend(others.map(|member| (member.endpoint.id, member.endpoint.clone())));
+        }
+        self.crowds.retain(|_, crowd| !crowd.members.is_empty());
+        let mut peers: Vec<Endpoint> = peers.into_values().collect();
+        // The order of a map is chance, but not ours.
+        peers.sort_by_key(|peer| peer.id);
+        self.rng.shuffle(&mut peers);
+        peers.truncate(NAMED_MAX);
+        Company {
+            peers,
+            crowd: largest,
+        }
+    }
+
+    fn members(&self) -> usize {
+        self.crowds.values().map(|crowd| crowd.members.len()).sum()
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        for crowd in self.crowds.values_mut() {
+            crowd
+                .members
+                .retain(|_, member| now.duration_since(member.heard) < TTL);
+        }
+        self.crowds.retain(|_, crowd| !crowd.members.is_empty());
+    }
+
+    /// Forgets what an endpoint said of blobs.
+    pub(crate) fn leave(&mut self, blobs: &[Blake3Hash], id: &EndpointId) {
+        for blob in blobs {
+            if let Some(crowd) = self.crowds.get_mut(blob) {
+                crowd.members.remove(id);
+            }
+        }
+        self.crowds.retain(|_, crowd| !crowd.members.is_empty());
+    }
+
+    /// Proposes the next block of a blob, in turns: as long as nobody is asked twice for the same bytes, every one
+    /// that is sent is new to the crowd.
+    pub(crate) fn suggest(&mut self, blob: &Blake3Hash, size_bytes: u64) -> Option<Range<u64>> {
+        let crowd = self.crowds.get_mut(blob)?;
+        let blocks = size_bytes.div_ceil(BLOCK_BYTES).max(1);
+        let block = crowd.cursor % blocks;
+        crowd.cursor = crowd.cursor.wrapping_add(1);
+        Some(block * BLOCK_BYTES..((block + 1) * BLOCK_BYTES).min(size_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(n: u8) -> Endpoint {
+        Endpoint {
+            id: EndpointId::from_bytes([n; 32]),
+            addresses: Vec::new(),
+            relays: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn those_who_fetch_the_same_learn_of_each_other_and_are_forgotten() {
+        let mut tracker = Tracker::new(1);
+        let (now, a, b) = (Instant::now(), Blake3Hash::of(b"a"), Blake3Hash::of(b"b"));
+        let alone = tracker.announce(&[a, b], &endpoint(1), true, now);
+        assert_eq!((alone.peers.len(), alone.crowd), (0, 1));
+        let second = tracker.announce(&[b], &endpoint(2), true, now);
+        assert_eq!((second.peers, second.crowd), (vec![endpoint(1)], 2));
+        let guest = tracker.announce(&[b], &endpoint(9), false, now);
+        assert_eq!((guest.peers.len(), guest.crowd), (2, 3));
+        let other = tracker.announce(&[a], &endpoint(3), true, now);
+        assert_eq!(other.peers, [endpoint(1)]);
+        tracker.leave(&[a, b], &endpoint(1).id);
+        assert!(
+            tracker
+                .announce(&[a], &endpoint(3), true, now)
+                .peers
+                .is_empty()
+        );
+        let later = now + FRESH;
+        let stale = tracker.announce(&[b], &endpoint(4), true, later);
+        assert_eq!((stale.peers, stale.crowd), (vec![endpoint(2)], 1));
+        assert!(
+            tracker
+                .announce(&[b], &endpoint(5), true, now + TTL)
+                .peers
+                .len()
+                < 2
+        );
+    }
+
+    #[test]
+    fn a_flood_of_members_is_bounded_and_answers_are_short() {
+        let mut tracker = Tracker::new(1);
+        let (now, blob) = (Instant::now(), Blake3Hash::of(b"a"));
+        for n in 0..2000_u32 {
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&n.to_le_bytes());
+            let from = Endpoint {
+                id: EndpointId::from_bytes(id),
+                ..endpoint(0)
+            };
+            let company =
+                tracker.announce(&[blob], &from, true, now + Duration::from_millis(n.into()));
+            assert!(company.peers.len() <= NAMED_MAX && company.crowd <= MEMBERS_MAX);
+        }
+        let blobs: Vec<_> = (0..20_u8).map(|n| Blake3Hash::of(&[n])).collect();
+        for n in 0..255 {
+            tracker.announce(&blobs, &endpoint(n), true, now);
+        }
+        assert!(tracker.members() <= ALL_MEMBERS_MAX);
+        // Those who are known are not put out, and there is room again once the flood is forgotten.
+        let later = now + TTL + Duration::from_secs(3);
+        tracker.announce(&blobs, &endpoint(1), true, later);
+        assert_eq!(tracker.members(), blobs.len());
+    }
+
+    #[test]
+    fn every_block_is_suggested_once_before_any_is_again() {
+        let mut tracker = Tracker::new(1);
+        let blob = Blake3Hash::of(b"a");
+        assert_eq!(tracker.suggest(&blob, 10), None, "nobody fetches it");
+        tracker.announce(&[blob], &endpoint(1), true, Instant::now());
+        let size = 3 * BLOCK_BYTES + 5;
+        let mut blocks: Vec<_> = (0..4)
+            .map(|_| tracker.suggest(&blob, size).unwrap())
+            .collect();
+        blocks.sort_by_key(|block| block.start);
+        assert_eq!(blocks[3], 3 * BLOCK_BYTES..size);
+        blocks.dedup();
+        assert_eq!(blocks.len(), 4);
+        assert_eq!(tracker.suggest(&blob, size).unwrap().start, 0);
+    }
+}
