@@ -105,8 +105,10 @@ async fn no_image_stays_of_an_install_that_was_not_done() {
         (Mood::Slow, "cancelled"),
         (Mood::NeverHealthy, "failed"),
     ];
-    for (attempt, (mood, state)) in (1..).zip(cases) {
+    for (mood, state) in cases {
         *node.machine.mood.lock().unwrap() = mood;
+        let loaded = || node.machine.loaded.lock().unwrap().len();
+        let before = loaded();
         let job = node.begin(json!({"app": notes})).await;
         if state == "cancelled" {
             node.machine.begun.notified().await;
@@ -114,7 +116,8 @@ async fn no_image_stays_of_an_install_that_was_not_done() {
         }
         let ended = node.ended(&job).await;
         assert_eq!(ended["state"], state, "{mood:?}: {ended}");
-        assert_eq!(node.machine.loaded.lock().unwrap().len(), attempt);
+        // What fails while bytes still arrive is tried again when all are here.
+        assert!(loaded() > before, "{mood:?}");
         assert_eq!(*node.machine.images.lock().unwrap(), [], "{mood:?}");
     }
     node.daemon.stop().await;
