@@ -52,6 +52,7 @@ fn main() {
     }
     let dir = target().join("bench-swarm");
     std::fs::create_dir_all(&dir).unwrap();
+    let dir = dir.canonicalize().unwrap();
     let mut figures = Vec::new();
     for (name, scene) in scenes::ALL {
         if !arguments.is_empty() && !arguments.iter().any(|wanted| wanted == name) {

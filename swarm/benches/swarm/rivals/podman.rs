@@ -10,12 +10,15 @@ use super::run;
 #[derive(Debug)]
 pub(crate) struct Store {
     dir: tempfile::TempDir,
+    /// Podman wants a short path for what it keeps while it runs.
+    run: tempfile::TempDir,
 }
 
 impl Store {
     pub(crate) fn new(dir: &Path) -> Self {
         let dir = tempfile::tempdir_in(dir).unwrap();
-        Self { dir }
+        let run = tempfile::tempdir().unwrap();
+        Self { dir, run }
     }
 
     /// Pulls an image and returns how long that took.
@@ -32,14 +35,13 @@ impl Store {
             Some(namespace) => super::inside(namespace, "podman"),
             None => Command::new("podman"),
         };
-        let path = |name: &str| self.dir.path().join(name);
         command
             .arg("--root")
-            .arg(path("root"))
+            .arg(self.dir.path().join("root"))
             .arg("--runroot")
-            .arg(path("run"))
+            .arg(self.run.path().join("run"))
             .arg("--tmpdir")
-            .arg(path("tmp"))
+            .arg(self.run.path().join("tmp"))
             .args(["--storage-driver", "overlay"])
             .env("TMPDIR", self.dir.path());
         command
