@@ -31,7 +31,7 @@ use crate::policy::{Policies, PolicyError};
 use crate::registries::{self, Registries};
 use crate::slot::Slot;
 use crate::voice::Voice;
-use crate::{scores, wellbeing};
+use crate::{scores, storage, wellbeing};
 
 pub(crate) use parts::host_config;
 use stage::Stage;
@@ -254,6 +254,7 @@ impl Daemon {
         });
         let stop = work.token();
         work.spawn("registries", async move { registries.run(&stop).await });
+        work.spawn("storage", storage::keep(node.clone(), work.token()));
         let (fetcher, stop) = (Arc::clone(&follow), work.token());
         work.spawn("fetch", async move { fetcher.fetch_missing(&stop).await });
         work.spawn(

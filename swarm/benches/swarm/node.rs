@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use archy_registry::Blake3Hash;
 use archy_registry::release::Endpoint;
 use archy_swarm::faults::{BadPeer, Fault};
-use archy_swarm::{Config, Discovery, FetchRequest, Patience, ProviderKind, Swarm, Tag, Wanted};
+use archy_swarm::{
+    Class, Config, Discovery, FetchRequest, Patience, ProviderKind, Role, Swarm, Tag, Wanted,
+};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -140,7 +142,12 @@ async fn fetch(
 ) -> Reply {
     let request = FetchRequest {
         tag: tag(),
-        blobs: vec![Wanted { blake3, size_bytes }],
+        class: Class::Cache,
+        blobs: vec![Wanted {
+            blake3,
+            size_bytes,
+            role: Role::Other,
+        }],
         origin,
         peers,
         share: true,

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use archy_registry::Blake3Hash;
 use iroh_blobs::Hash;
 use iroh_blobs::protocol::GetManyRequest;
 use iroh_blobs::provider::events::{
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::from_hash;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, today};
 
 /// Requests answered at the same time over all connections; more are told to come back later.
 pub(crate) const REQUESTS_MAX: usize = 256;
@@ -197,29 +198,45 @@ impl Gate {
         updates: impl Stream<Item = Result<RequestUpdate, E>> + Send + 'static,
         transfers: &mut Transfers,
     ) {
-        let traffic = self.traffic.clone();
+        let (traffic, ledger) = (self.traffic.clone(), self.ledger.clone());
         *transfers.connections.entry(connection).or_default() += 1;
         transfers.tasks.spawn(async move {
             let mut updates = std::pin::pin!(updates);
+            let mut sent = None;
             while let Some(Ok(update)) = updates.next().await {
                 match update {
-                    RequestUpdate::Completed(done) => {
+                    RequestUpdate::Completed(ref done) => {
                         traffic
                             .bytes_served
                             .fetch_add(done.stats.payload_bytes_sent, Ordering::Relaxed);
                     }
-                    RequestUpdate::Aborted(done) => {
+                    RequestUpdate::Aborted(ref done) => {
                         traffic
                             .bytes_served
                             .fetch_add(done.stats.payload_bytes_sent, Ordering::Relaxed);
                     }
-                    RequestUpdate::Started(_) | RequestUpdate::Progress(_) => {}
+                    RequestUpdate::Started(ref started) => sent = Some(from_hash(&started.hash)),
+                    RequestUpdate::Progress(_) => {}
                 }
+                note_upload(&ledger, sent, &update);
             }
             connection
         });
         self.traffic
             .active
             .store(transfers.tasks.len(), Ordering::Relaxed);
+    }
+}
+
+/// Notes what a request that ended has sent of a blob.
+fn note_upload(ledger: &Mutex<Ledger>, sent: Option<Blake3Hash>, update: &RequestUpdate) {
+    let stats = match update {
+        RequestUpdate::Completed(done) => &done.stats,
+        RequestUpdate::Aborted(done) => &done.stats,
+        RequestUpdate::Started(_) | RequestUpdate::Progress(_) => return,
+    };
+    if let Some(blob) = sent {
+        let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.note_upload(&blob, stats.payload_bytes_sent, today());
     }
 }

@@ -14,5 +14,6 @@ mod lan;
 mod layout;
 mod oci;
 mod resume;
+mod storage;
 mod streaming;
 mod support;
