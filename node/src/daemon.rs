@@ -179,6 +179,7 @@ impl Daemon {
             components,
             judge: judge.clone(),
             voice: Voice::new(&paths.keys_dir()),
+            fsck: storage::Fscks::default(),
         };
         for part in ["apps", "follower", "jobs", scores::PART, "swarm"] {
             node.components.set(part, State::Starting);
@@ -255,6 +256,7 @@ impl Daemon {
         let stop = work.token();
         work.spawn("registries", async move { registries.run(&stop).await });
         work.spawn("storage", storage::keep(node.clone(), work.token()));
+        work.spawn("fsck", storage::check(node.clone(), work.token()));
         let (fetcher, stop) = (Arc::clone(&follow), work.token());
         work.spawn("fetch", async move { fetcher.fetch_missing(&stop).await });
         work.spawn(

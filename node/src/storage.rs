@@ -1,4 +1,7 @@
 //! Tells the blob store what each set of blobs is kept for: what is installed stays, what was installed before goes last.
+//! Has it checked when the owner asks.
+
+mod fsck;
 
 use std::collections::BTreeSet;
 
@@ -9,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 use crate::install::app_tag;
 use crate::machine::Observed;
 use crate::node::Node;
+
+pub use fsck::Fscks;
+pub(crate) use fsck::check;
 
 /// Keeps what tags are kept for in step with what is installed, until stopped.
 pub(crate) async fn keep(node: Node, stop: CancellationToken) {

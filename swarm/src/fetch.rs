@@ -42,6 +42,13 @@ pub struct Wanted {
     pub role: Role,
 }
 
+impl Wanted {
+    /// Returns its role unless it is not known.
+    pub(crate) fn known_role(&self) -> Option<Role> {
+        (self.role != Role::Other).then_some(self.role)
+    }
+}
+
 impl From<&Descriptor> for Wanted {
     fn from(descriptor: &Descriptor) -> Self {
         Self {

@@ -207,7 +207,7 @@ impl Run {
             // What is whole stays so until it is known better.
             let known = store.with_ledger(|ledger| ledger.entry(&request.tag, &blob.blake3));
             let hold = known.map_or(hold, |known| known.hold.sharing(request.share));
-            let role = Some(blob.role);
+            let role = blob.known_role();
             let entry = store.entry(&request.tag, &blob.blake3, hold, role, blob.size_bytes);
             (blob.blake3, entry)
         });
@@ -226,13 +226,17 @@ impl Run {
                 part.have_bytes.store(have_bytes, Ordering::Relaxed);
             }
             let Wanted {
-                blake3,
-                size_bytes,
-                role,
+                blake3, size_bytes, ..
             } = part.blob;
             let known = store.with_ledger(|ledger| ledger.entry(&request.tag, &blake3));
             if known.is_some_and(|known| known.hold.is_whole()) {
-                let entry = store.entry(&request.tag, &blake3, hold, Some(role), size_bytes);
+                let entry = store.entry(
+                    &request.tag,
+                    &blake3,
+                    hold,
+                    part.blob.known_role(),
+                    size_bytes,
+                );
                 unfinished.push((blake3, entry));
             }
             missing.push(position);
@@ -265,7 +269,7 @@ impl Run {
             &request.tag,
             &blob.blake3,
             hold,
-            Some(blob.role),
+            blob.known_role(),
             size_bytes,
         );
         let known = store.with_ledger(|ledger| ledger.entry(&request.tag, &blob.blake3));
