@@ -253,6 +253,8 @@ pub(crate) struct Ledger {
     /// Rows whose last use is newer than on disk.
     used: HashSet<(Tag, Blake3Hash)>,
     uploads: Uploads,
+    /// Whether nothing is served now.
+    is_paused: bool,
 }
 
 impl Ledger {
@@ -313,10 +315,16 @@ impl Ledger {
         self.damaged.iter().copied().collect()
     }
 
-    /// Says whether anyone may have this blob.
+    /// Serves nothing for a while, or goes on.
+    pub(crate) fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+    }
+
+    /// Says whether anyone may have this blob now.
     pub(crate) fn serves(&self, blob: &Blake3Hash) -> bool {
         let count = self.blobs.get(blob);
-        count.is_some_and(|count| count.shared > 0) && !self.damaged.contains(blob)
+        let is_shared = count.is_some_and(|count| count.shared > 0);
+        is_shared && !self.is_paused && !self.damaged.contains(blob)
     }
 
     /// Returns what a tag says of a blob.
@@ -457,6 +465,9 @@ impl Ledger {
     ///
     /// They count for one tag: the one that is kept for the best reason.
     pub(crate) fn note_upload(&mut self, blob: &Blake3Hash, bytes: u64, day: u32) {
+        if bytes == 0 {
+            return;
+        }
         let holders = self.holders(blob).into_iter();
         let sharing = holders.filter(|(_, _, entry)| entry.hold.is_shared());
         if let Some((tag, ..)) = sharing.min_by_key(|(_, class, _)| *class) {

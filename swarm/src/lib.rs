@@ -22,6 +22,7 @@ mod swarm;
 mod tag;
 mod tracker;
 mod transport;
+mod upload;
 
 pub use blob::BlobReader;
 pub use config::{Config, Discovery, Patience, RelayMode, RoomLimits};
@@ -32,3 +33,4 @@ pub use storage::Full;
 pub use swarm::{ProbeError, ProvideError, Provided, ReadError, StoreError, Swarm};
 pub use tag::{TAG_LEN_MAX, Tag, TagError};
 pub use transport::StartError;
+pub use upload::UploadLimits;

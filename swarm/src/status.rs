@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::fetch::Progress;
 use crate::tag::Tag;
+use crate::upload::UploadLimits;
 
 /// The state of a swarm node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -17,6 +18,8 @@ pub struct Status {
     pub lan_peers: Vec<Endpoint>,
     /// Fetches under way.
     pub fetches: Vec<FetchStatus>,
+    /// What it may give away.
+    pub upload_limits: UploadLimits,
     /// Requests of other nodes being answered.
     pub requests_active: usize,
     /// Requests refused since start: not shared, or too many at once.

@@ -20,7 +20,7 @@ use crate::config::{FREE_BYTES_MAX, FREE_SHARE, QUOTA_BYTES_MAX, QUOTA_SHARE, Ro
 use crate::ledger::{Class, Ledger};
 use crate::tag::Tag;
 use crate::transport::BlobStore;
-use plan::{Eviction, InUse, Need, Reason};
+use plan::{Eviction, InUse, Need};
 
 /// Of the quota, in percent, above which the next fetch makes room.
 pub const HIGH_WATER_PERCENT: u64 = 90;
@@ -540,18 +540,6 @@ fn classes(ledger: &Ledger) -> Vec<ClassUsage> {
             usage
         })
         .collect()
-}
-
-/// Says why something may go, for the log and for tests.
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unfinished => "unfinished",
-            Self::Shortcut => "delta or variant",
-            Self::Cache => "cache",
-            Self::Previous => "previous version",
-        })
-    }
 }
 
 fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {

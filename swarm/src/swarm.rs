@@ -23,6 +23,7 @@ use crate::tag::Tag;
 use crate::transport::{
     BlobState, GetFailure, ImportFailure, Opened, ProbeFailure, StartError, Transport,
 };
+use crate::upload::UploadLimits;
 
 /// A blob that this node now serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -365,6 +366,11 @@ impl Swarm {
         self.inner.transport.store().kill_collector().await;
     }
 
+    /// Keeps to other limits when it serves, from the next request on.
+    pub fn limit_uploads(&self, limits: UploadLimits) {
+        self.inner.transport.limit_uploads(limits);
+    }
+
     /// Forgets a tag, unfinished blobs included. Blobs that no other tag holds are no longer served
     /// and their space is freed within the collection interval. Returns the number of blobs let go.
     /// Stop the fetches of the tag first: they would hold what they finish.
@@ -525,6 +531,7 @@ impl Swarm {
                     progress: progress.borrow().clone(),
                 })
                 .collect(),
+            upload_limits: transport.upload_limits(),
             requests_active: transport.traffic().active(),
             requests_refused: transport.traffic().refused(),
             bytes_served: transport.traffic().bytes_served(),

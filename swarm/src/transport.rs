@@ -27,7 +27,7 @@ use iroh_blobs::Hash;
 use iroh_blobs::provider::events::EventSender;
 use iroh_blobs::provider::handle_connection;
 use n0_future::{Stream, StreamExt};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,6 +43,7 @@ use crate::config::{Config, RelayMode};
 use crate::ledger::Ledger;
 use crate::reading::Readers;
 use crate::storage::Account;
+use crate::upload::UploadLimits;
 
 /// Time that an orderly shutdown of the endpoint may take.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(5);
@@ -106,6 +107,7 @@ pub(crate) struct Transport {
     store: Arc<BlobStore>,
     lan: LanPeers,
     traffic: Arc<Traffic>,
+    limits: watch::Sender<UploadLimits>,
     company: company::Host,
     readers: Readers,
 }
@@ -141,7 +143,8 @@ impl Transport {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| bind_error(error.to_string()))?;
         let company = company::Host::new(ledger.clone(), u64::from_le_bytes(seed));
-        let (events, traffic) = access::start(ledger, tasks, cancel);
+        let (limits, limited) = watch::channel(UploadLimits::default());
+        let (events, traffic) = access::start(ledger, limited, tasks, cancel);
         let blobs = Server {
             store: store.clone(),
             events,
@@ -156,6 +159,7 @@ impl Transport {
             store,
             lan,
             traffic,
+            limits,
             company,
             readers: Readers::default(),
         })
@@ -179,6 +183,17 @@ impl Transport {
     /// Returns the counters of what was served.
     pub(crate) fn traffic(&self) -> &Traffic {
         &self.traffic
+    }
+
+    /// Keeps to other limits from now on.
+    pub(crate) fn limit_uploads(&self, limits: UploadLimits) {
+        self.store.pause(limits.is_paused);
+        self.limits.send_replace(limits);
+    }
+
+    /// Returns the limits that hold now.
+    pub(crate) fn upload_limits(&self) -> UploadLimits {
+        *self.limits.borrow()
     }
 
     /// Returns this endpoint's id and the ways to reach it now.

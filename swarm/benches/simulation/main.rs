@@ -131,6 +131,9 @@ fn main() {
     if !small {
         sizes.push(10_000);
     }
+    if std::env::args().any(|word| word == "--tiny") {
+        sizes = vec![10];
+    }
     let (mut times, mut copies, mut bounds) = (Vec::new(), Vec::new(), Vec::new());
     let mut figures = Vec::new();
     println!(
@@ -152,6 +155,17 @@ fn main() {
         }
     }
     println!();
+    // What the benchmark on shaped links plays, at the payload that a link carries.
+    for (name, nodes, mbit, mib) in [("as flash8", 8, 32.0, 64), ("as flash16", 16, 16.0, 32)] {
+        let mut member = member();
+        member.link.up = mbit * 125_000.0 * 0.93;
+        let scene = Scene {
+            size_bytes: mib * MIB,
+            origin: member,
+            ..scene(vec![member; nodes], 7)
+        };
+        run(name, scene);
+    }
     for (name, members) in crowds() {
         run(name, scene(members, 7));
     }

@@ -15,7 +15,7 @@ use archy_swarm::schedule::{
 /// Time that a message takes from one node to another.
 pub(crate) const LATENCY: Duration = Duration::from_millis(20);
 /// Requests that a node serves at a time, and that wait for their turn.
-const SLOTS: usize = 8;
+const SLOTS: usize = 4;
 const QUEUE: usize = 2;
 /// Nodes that the tracker names to one who joins; as many come to know it.
 const NAMED: usize = 10;

@@ -38,6 +38,15 @@ fn file(dir: &Path, size_bytes: u64) -> PathBuf {
     file
 }
 
+/// Prints what each provider did, for a closer look.
+fn show_providers<'a>(all: impl IntoIterator<Item = &'a Fetched>) {
+    if std::env::var_os("ARCHY_BENCH_PROVIDERS").is_some() {
+        for fetched in all {
+            println!("{:#?}", fetched.providers);
+        }
+    }
+}
+
 fn seconds(fetched: &Fetched) -> f64 {
     fetched.took.as_secs_f64()
 }
@@ -80,6 +89,7 @@ fn seeders(dir: &Path) -> Vec<Figure> {
         let peers: Vec<&Endpoint> = endpoints[1..].iter().collect();
         let fetched = node.fetch((blob, size), &[&endpoints[0]], &peers);
         let sent: u64 = nodes.iter_mut().map(Node::served).sum();
+        show_providers([&fetched]);
         let summed = rates.iter().sum::<u64>() as f64 * 125_000.0;
         let reached = size as f64 / seconds(&fetched) / summed;
         let twice = (sent as f64 - size as f64) / size as f64;
@@ -142,11 +152,7 @@ fn crowd(dir: &Path, nodes: usize, mbit: u64, size: u64) -> Crowd {
     let mut times: Vec<f64> = done.iter().map(|(_, fetched)| seconds(fetched)).collect();
     times.sort_by(f64::total_cmp);
     println!("{nodes} nodes: {times:.1?} s");
-    if std::env::var_os("ARCHY_BENCH_PROVIDERS").is_some() {
-        for (_, fetched) in &done {
-            println!("{:#?}", fetched.providers);
-        }
-    }
+    show_providers(done.iter().map(|(_, fetched)| fetched));
     Crowd {
         last: done.iter().map(|(_, fetched)| fetched.took).max().unwrap(),
         origin_copies: origin.served() as f64 / size as f64,

@@ -177,6 +177,8 @@ async fn write(
     change: Change,
 ) -> Result<(), BookError> {
     match change {
+        // A tag is there while it holds something.
+        Change::Hold { blobs, .. } if blobs.is_empty() => {}
         Change::Hold { tag, class, blobs } => {
             hold(connection, &tag, class, &blobs).await?;
             let mut ledger = lock(ledger);
@@ -228,9 +230,6 @@ async fn hold(
     class: Class,
     blobs: &[(Blake3Hash, Entry)],
 ) -> Result<(), BookError> {
-    if blobs.is_empty() {
-        return Ok(());
-    }
     let mut transaction = connection.begin_with(BEGIN_WRITE).await?;
     let query = sqlx::query("INSERT OR IGNORE INTO tags (tag, class) VALUES (?, ?)");
     let query = query.bind(tag.as_str()).bind(class.name());

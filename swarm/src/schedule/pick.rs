@@ -277,6 +277,10 @@ impl Scheduler {
                 actions.push(self.ask(id, picked, true, now));
                 continue;
             }
+            // An origin that is spared has other things to do than to chop up what peers bring.
+            if self.could_bring(id) {
+                continue;
+            }
             let Some((of, blob, pieces)) = self.slowest_end(id) else {
                 continue;
             };
@@ -288,6 +292,13 @@ impl Scheduler {
             }
             actions.push(self.ask(id, (blob, pieces), false, now));
         }
+    }
+
+    /// Tells whether a provider has something that nobody is asked for.
+    fn could_bring(&self, id: ProviderId) -> bool {
+        let everything = 0..u32::try_from(self.holders.len()).unwrap_or(u32::MAX);
+        let mut wanted = self.wanted.common(&self.providers[id].has, everything);
+        wanted.next().is_some()
     }
 
     /// Returns a request that is silent, and what of it this provider could bring.

@@ -59,7 +59,7 @@ pub(super) struct Provider {
     /// Time from a request to its first verified bytes, averaged.
     pub(super) first_byte: Duration,
     pub(super) in_flight: Vec<RequestId>,
-    /// Failures since the last verified byte.
+    /// Failures since the last verified byte or the last answer.
     pub(super) strikes: u32,
     pub(super) busy_strikes: u32,
     pub(super) not_before: Duration,
@@ -117,6 +117,8 @@ impl Provider {
         let doublings = BUSY_DOUBLINGS[usize::from(self.kind == ProviderKind::Origin)];
         let pause = BUSY_PAUSE.min(settings.retry) * 2_u32.pow(self.busy_strikes.min(doublings));
         self.busy_strikes += 1;
+        // Whoever says so is alive.
+        self.strikes = 0;
         self.pause(now + pause.mul_f64(0.5 + rng.f64()));
     }
 

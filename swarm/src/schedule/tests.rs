@@ -253,6 +253,17 @@ fn fast_peers_spare_the_origin() {
 }
 
 #[test]
+fn an_origin_that_is_spared_does_not_chop_up_what_peers_bring() {
+    let mut serves = vec![honest(ProviderKind::Origin, 4 * MIB)];
+    serves.extend([4, 3, 3, 2, 2, 1, 1].map(|mib| honest(ProviderKind::Peer, mib * MIB)));
+    let run = play(&[96 * MIB], &serves, 5);
+    let asked = run.asked.iter().map(|request| &request.bytes);
+    let asked: u64 = asked.map(|bytes| bytes.end - bytes.start).sum();
+    // At the end the slow are helped.
+    assert!(asked < 105 * MIB, "{} MiB were asked for", asked / MIB);
+}
+
+#[test]
 fn nobody_left_is_said_and_a_busy_one_is_waited_for() {
     let dead = Serves {
         manners: Manners::Dead,

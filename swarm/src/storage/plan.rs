@@ -33,7 +33,7 @@ pub(crate) struct Eviction {
 
 /// Why something goes; what is listed first goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Reason {
+enum Reason {
     /// Its fetch failed or was broken off.
     Unfinished,
     /// It only saves fetching or making something else.
@@ -54,7 +54,7 @@ struct Unit<'a> {
 }
 
 /// Returns why a row may go, on its own or with its tag; `None` when it must stay.
-pub(crate) fn reason(class: Class, entry: &Entry) -> Option<Reason> {
+fn reason(class: Class, entry: &Entry) -> Option<Reason> {
     if !class.may_go() {
         return None;
     }

@@ -1,33 +1,35 @@
-//! Decides which requests of other nodes are answered, and counts what was sent.
+//! Answers requests of other nodes: those for what is shared, as far as there is room, and counts what was sent.
 //!
 //! Knowing a hash is not enough: a blob is served only while some tag shares it. Writing into the
-//! store from outside, and requests that name blobs indirectly, are refused.
+//! store from outside, and requests that name several blobs or name them indirectly, are refused.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use archy_registry::Blake3Hash;
 use iroh_blobs::Hash;
-use iroh_blobs::protocol::GetManyRequest;
+use iroh_blobs::protocol::GetRequest;
 use iroh_blobs::provider::events::{
     AbortReason, ConnectMode, EventMask, EventResult, EventSender, ObserveMode, ProviderMessage,
     RequestMode, RequestUpdate, ThrottleMode,
 };
 use n0_future::{Stream, StreamExt};
-use tokio::task::JoinSet;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{self, AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::from_hash;
+use super::store::byte_ranges;
 use crate::ledger::{Ledger, today};
+use crate::upload::{Asked, PeerKey, RequestNo, UploadLimits, Uploads, Verdict};
 
-/// Requests answered at the same time over all connections; more are told to come back later.
-pub(crate) const REQUESTS_MAX: usize = 256;
-/// Of these, for one connection; an honest node makes four.
-pub(crate) const REQUESTS_PER_CONNECTION_MAX: usize = 32;
-/// Requests waiting for a decision.
-const DECISIONS_QUEUE: usize = 64;
+/// Requests of one connection that wait or are answered; an honest node makes four.
+const REQUESTS_PER_CONNECTION_MAX: usize = 32;
+/// Requests that nobody has looked at yet.
+const QUESTIONS: usize = 64;
 
 /// What was served since start.
 #[derive(Debug, Default)]
@@ -57,102 +59,145 @@ impl Traffic {
 /// Starts the task that answers the store's questions.
 pub(super) fn start(
     ledger: Arc<Mutex<Ledger>>,
+    mut limits: watch::Receiver<UploadLimits>,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) -> (EventSender, Arc<Traffic>) {
     let mask = EventMask {
-        connected: ConnectMode::None,
+        connected: ConnectMode::Notify,
         get: RequestMode::InterceptLog,
-        get_many: RequestMode::InterceptLog,
+        get_many: RequestMode::Disabled,
         push: RequestMode::Disabled,
         observe: ObserveMode::Intercept,
         throttle: ThrottleMode::None,
     };
-    let (sender, mut questions) = EventSender::channel(DECISIONS_QUEUE, mask);
+    let (sender, mut questions) = EventSender::channel(QUESTIONS, mask);
     let traffic = Arc::new(Traffic::default());
-    let gate = Gate {
+    let uploads = Uploads::new(*limits.borrow_and_update(), Duration::ZERO);
+    let mut gate = Gate {
         ledger,
         traffic: traffic.clone(),
+        began: Instant::now(),
+        uploads,
+        requests_ever: 0,
+        connections: HashMap::new(),
+        requests: HashMap::new(),
+        tasks: JoinSet::new(),
+        numbers: HashMap::new(),
     };
     let cancel = cancel.clone();
     tasks.spawn(async move {
-        let mut transfers = Transfers::default();
         loop {
+            let look = gate.uploads.next_look();
+            let look = look.map_or(Duration::MAX, |at| at.saturating_sub(gate.now()));
             tokio::select! {
                 () = cancel.cancelled() => break,
                 question = questions.recv() => match question {
-                    Some(question) => gate.answer(question, &mut transfers).await,
+                    Some(question) => gate.take_in(question).await,
                     None => break,
                 },
-                Some(ended) = transfers.tasks.join_next() => {
-                    if let Ok(connection) = ended {
-                        transfers.end(connection);
-                    }
-                    gate.traffic.active.store(transfers.tasks.len(), Ordering::Relaxed);
+                Some(ended) = gate.tasks.join_next_with_id() => {
+                    let task = ended.map_or_else(|error| error.id(), |(task, ())| task);
+                    gate.ended(task);
                 }
+                Ok(()) = limits.changed() => {
+                    let now = gate.now();
+                    gate.uploads.limit(*limits.borrow_and_update(), now);
+                }
+                () = tokio::time::sleep(look), if look < Duration::MAX => {}
             }
+            gate.decide();
         }
     });
     (sender, traffic)
 }
 
-/// Requests being answered.
-#[derive(Default)]
-struct Transfers {
-    /// One task per request; it returns the number of its connection.
-    tasks: JoinSet<u64>,
-    connections: HashMap<u64, usize>,
+/// A connection on which requests may come.
+struct Connected {
+    peer: PeerKey,
+    requests: usize,
 }
 
-impl Transfers {
-    fn has_room(&self, connection: u64) -> bool {
-        let of_connection = self.connections.get(&connection).copied().unwrap_or(0);
-        self.tasks.len() < REQUESTS_MAX && of_connection < REQUESTS_PER_CONNECTION_MAX
-    }
-
-    fn end(&mut self, connection: u64) {
-        if let Some(count) = self.connections.get_mut(&connection) {
-            *count -= 1;
-            if *count == 0 {
-                self.connections.remove(&connection);
-            }
-        }
-    }
+/// A request that waits for its turn or is being answered.
+struct Attended {
+    connection: u64,
+    /// Tells the task what to answer.
+    turn: Option<oneshot::Sender<EventResult>>,
+    task: AbortHandle,
+    blob: Blake3Hash,
+    /// Bytes that were sent of it.
+    sent: Arc<AtomicU64>,
 }
 
 struct Gate {
     ledger: Arc<Mutex<Ledger>>,
     traffic: Arc<Traffic>,
+    began: Instant,
+    uploads: Uploads,
+    requests_ever: RequestNo,
+    connections: HashMap<u64, Connected>,
+    requests: HashMap<RequestNo, Attended>,
+    /// One for each request.
+    tasks: JoinSet<()>,
+    numbers: HashMap<task::Id, RequestNo>,
 }
 
 impl Gate {
-    async fn answer(&self, question: ProviderMessage, transfers: &mut Transfers) {
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    async fn take_in(&mut self, question: ProviderMessage) {
         match question {
-            ProviderMessage::GetRequestReceived(message) => {
-                let request = &message.inner.request;
-                let allowed = request.ranges.is_blob() && self.serves([&request.hash]);
-                let connection = message.inner.connection_id;
-                let verdict = self.verdict(allowed, transfers.has_room(connection));
-                if verdict.is_ok() {
-                    self.count(connection, message.rx.into_stream(), transfers);
-                }
-                message.tx.send(verdict).await.ok();
+            ProviderMessage::ClientConnectedNotify(message) => {
+                let Some(endpoint) = message.inner.endpoint_id else {
+                    return;
+                };
+                let peer = *endpoint.as_bytes();
+                let connected = Connected { peer, requests: 0 };
+                self.connections
+                    .insert(message.inner.connection_id, connected);
             }
-            ProviderMessage::GetManyRequestReceived(message) => {
-                let GetManyRequest { hashes, .. } = &message.inner.request;
+            ProviderMessage::ConnectionClosed(message) => {
+                self.connections.remove(&message.inner.connection_id);
+            }
+            ProviderMessage::GetRequestReceived(message) => {
                 let connection = message.inner.connection_id;
-                let room = transfers.has_room(connection);
-                let verdict = self.verdict(self.serves(hashes), room);
-                if verdict.is_ok() {
-                    self.count(connection, message.rx.into_stream(), transfers);
+                let blob = from_hash(&message.inner.request.hash);
+                match self.admit(&message.inner.request, connection) {
+                    Ok(asked) => {
+                        let (turn, answer) = oneshot::channel();
+                        let sent = Arc::new(AtomicU64::new(0));
+                        let (tx, updates) = (message.tx, message.rx.into_stream());
+                        let follow = follow(updates, sent.clone(), self.traffic.clone());
+                        let task = self.tasks.spawn(async move {
+                            let verdict = answer.await.unwrap_or(Err(AbortReason::RateLimited));
+                            // Whoever went away meanwhile has ended the updates too.
+                            tx.send(verdict).await.ok();
+                            if verdict.is_ok() {
+                                follow.await;
+                            }
+                        });
+                        self.attend(asked, connection, blob, turn, task, sent);
+                    }
+                    Err(reason) => {
+                        self.refused();
+                        message.tx.send(Err(reason)).await.ok();
+                    }
                 }
-                message.tx.send(verdict).await.ok();
             }
             ProviderMessage::ObserveRequestReceived(message) => {
-                let allowed = self.serves([&message.inner.request.hash]);
-                let room = transfers.has_room(message.inner.connection_id);
-                let verdict = self.verdict(allowed, room);
+                let verdict = if self.serves(&message.inner.request.hash) {
+                    Ok(())
+                } else {
+                    self.refused();
+                    Err(AbortReason::Permission)
+                };
                 message.tx.send(verdict).await.ok();
+            }
+            // These kinds are switched off, or do not wait for an answer.
+            ProviderMessage::GetManyRequestReceived(message) => {
+                message.tx.send(Err(AbortReason::Permission)).await.ok();
             }
             ProviderMessage::PushRequestReceived(message) => {
                 message.tx.send(Err(AbortReason::Permission)).await.ok();
@@ -163,80 +208,143 @@ impl Gate {
             ProviderMessage::Throttle(message) => {
                 message.tx.send(Ok(())).await.ok();
             }
-            ProviderMessage::ClientConnectedNotify(_)
-            | ProviderMessage::ConnectionClosed(_)
-            | ProviderMessage::GetRequestReceivedNotify(_)
+            ProviderMessage::GetRequestReceivedNotify(_)
             | ProviderMessage::GetManyRequestReceivedNotify(_)
             | ProviderMessage::PushRequestReceivedNotify(_)
             | ProviderMessage::ObserveRequestReceivedNotify(_) => {}
         }
     }
 
-    fn serves<'a>(&self, hashes: impl IntoIterator<Item = &'a Hash>) -> bool {
-        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        hashes
-            .into_iter()
-            .all(|hash| ledger.serves(&from_hash(hash)))
-    }
-
-    fn verdict(&self, allowed: bool, room: bool) -> EventResult {
-        let verdict = match (allowed, room) {
-            (true, true) => Ok(()),
-            (true, false) => Err(AbortReason::RateLimited),
-            (false, _) => Err(AbortReason::Permission),
-        };
-        if verdict.is_err() {
-            self.traffic.refused.fetch_add(1, Ordering::Relaxed);
+    /// Says how much a request asks for, if it may be answered at all.
+    fn admit(&mut self, request: &GetRequest, connection: u64) -> Result<Asked, AbortReason> {
+        if !request.ranges.is_blob() || !self.serves(&request.hash) {
+            return Err(AbortReason::Permission);
         }
-        verdict
+        let connected = self.connections.get_mut(&connection);
+        let connected = connected
+            .filter(|connected| connected.requests < REQUESTS_PER_CONNECTION_MAX)
+            .ok_or(AbortReason::RateLimited)?;
+        connected.requests += 1;
+        let peer = connected.peer;
+        let size_bytes = self.ledger().size(&from_hash(&request.hash)).unwrap_or(0);
+        let ranges = byte_ranges(&request.ranges[0]);
+        let lengths = ranges
+            .iter()
+            .map(|range| range.end.min(size_bytes).saturating_sub(range.start));
+        Ok(Asked {
+            peer,
+            bytes: lengths.sum(),
+            is_exempt: false,
+        })
     }
 
-    /// Follows one transfer to its end.
-    fn count<E: Send>(
-        &self,
+    fn attend(
+        &mut self,
+        asked: Asked,
         connection: u64,
-        updates: impl Stream<Item = Result<RequestUpdate, E>> + Send + 'static,
-        transfers: &mut Transfers,
+        blob: Blake3Hash,
+        turn: oneshot::Sender<EventResult>,
+        task: AbortHandle,
+        sent: Arc<AtomicU64>,
     ) {
-        let (traffic, ledger) = (self.traffic.clone(), self.ledger.clone());
-        *transfers.connections.entry(connection).or_default() += 1;
-        transfers.tasks.spawn(async move {
-            let mut updates = std::pin::pin!(updates);
-            let mut sent = None;
-            while let Some(Ok(update)) = updates.next().await {
-                match update {
-                    RequestUpdate::Completed(ref done) => {
-                        traffic
-                            .bytes_served
-                            .fetch_add(done.stats.payload_bytes_sent, Ordering::Relaxed);
-                    }
-                    RequestUpdate::Aborted(ref done) => {
-                        traffic
-                            .bytes_served
-                            .fetch_add(done.stats.payload_bytes_sent, Ordering::Relaxed);
-                    }
-                    RequestUpdate::Started(ref started) => sent = Some(from_hash(&started.hash)),
-                    RequestUpdate::Progress(_) => {}
+        let number = self.requests_ever;
+        self.requests_ever += 1;
+        self.uploads.ask(number, asked, self.began.elapsed());
+        self.numbers.insert(task.id(), number);
+        let attended = Attended {
+            connection,
+            turn: Some(turn),
+            task,
+            blob,
+            sent,
+        };
+        self.requests.insert(number, attended);
+    }
+
+    /// Carries out what can be decided now.
+    fn decide(&mut self) {
+        for (number, request) in &self.requests {
+            let sent = request.sent.load(Ordering::Relaxed);
+            self.uploads.sent(*number, sent);
+        }
+        for (number, verdict) in self.uploads.poll(self.now()) {
+            let Some(request) = self.requests.get_mut(&number) else {
+                continue;
+            };
+            let turn = request.turn.take();
+            let answer = match verdict {
+                Verdict::Serve => Ok(()),
+                Verdict::Refuse => {
+                    self.traffic.refused.fetch_add(1, Ordering::Relaxed);
+                    Err(AbortReason::RateLimited)
                 }
-                note_upload(&ledger, sent, &update);
-            }
-            connection
-        });
-        self.traffic
-            .active
-            .store(transfers.tasks.len(), Ordering::Relaxed);
+                Verdict::BreakOff => {
+                    // A transfer ends when nobody listens to its progress.
+                    request.task.abort();
+                    continue;
+                }
+            };
+            // A task that is gone is noticed when it is joined.
+            turn.and_then(|turn| turn.send(answer).ok());
+        }
+        let active = self.uploads.active();
+        self.traffic.active.store(active, Ordering::Relaxed);
+    }
+
+    fn ended(&mut self, task: task::Id) {
+        let number = self.numbers.remove(&task);
+        let Some((number, request)) = number.and_then(|number| self.requests.remove_entry(&number))
+        else {
+            return;
+        };
+        if let Some(connected) = self.connections.get_mut(&request.connection) {
+            connected.requests -= 1;
+        }
+        let sent = request.sent.load(Ordering::Relaxed);
+        self.ledger().note_upload(&request.blob, sent, today());
+        self.uploads.sent(number, sent);
+        self.uploads.ended(number, self.now());
+    }
+
+    fn refused(&self) {
+        self.traffic.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn serves(&self, hash: &Hash) -> bool {
+        self.ledger().serves(&from_hash(hash))
+    }
+
+    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Notes what a request that ended has sent of a blob.
-fn note_upload(ledger: &Mutex<Ledger>, sent: Option<Blake3Hash>, update: &RequestUpdate) {
-    let stats = match update {
-        RequestUpdate::Completed(done) => &done.stats,
-        RequestUpdate::Aborted(done) => &done.stats,
-        RequestUpdate::Started(_) | RequestUpdate::Progress(_) => return,
-    };
-    if let Some(blob) = sent {
-        let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        ledger.note_upload(&blob, stats.payload_bytes_sent, today());
+/// Follows one transfer to its end.
+async fn follow<E: Send>(
+    updates: impl Stream<Item = Result<RequestUpdate, E>> + Send + 'static,
+    sent: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
+) {
+    let mut updates = std::pin::pin!(updates);
+    let mut began_at = None;
+    while let Some(Ok(update)) = updates.next().await {
+        match update {
+            RequestUpdate::Started(_) => {}
+            RequestUpdate::Progress(progress) => {
+                let began_at = *began_at.get_or_insert(progress.end_offset);
+                sent.store(progress.end_offset - began_at, Ordering::Relaxed);
+            }
+            RequestUpdate::Completed(done) => {
+                note(done.stats.payload_bytes_sent, &sent, &traffic);
+            }
+            RequestUpdate::Aborted(done) => {
+                note(done.stats.payload_bytes_sent, &sent, &traffic);
+            }
+        }
     }
+}
+
+fn note(bytes: u64, sent: &AtomicU64, traffic: &Traffic) {
+    sent.store(bytes, Ordering::Relaxed);
+    traffic.bytes_served.fetch_add(bytes, Ordering::Relaxed);
 }

@@ -662,6 +662,11 @@ impl BlobStore {
         self.ledger().serves(blob)
     }
 
+    /// Serves nothing for a while, or goes on.
+    pub(super) fn pause(&self, is_paused: bool) {
+        self.ledger().pause(is_paused);
+    }
+
     /// Reads a whole blob, checking its hash again.
     pub(crate) async fn read(&self, blob: Blake3Hash) -> Result<Bytes, String> {
         let store = self.store().await?;

@@ -17,3 +17,4 @@ mod resume;
 mod storage;
 mod streaming;
 mod support;
+mod uploads;

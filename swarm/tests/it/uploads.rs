@@ -1,0 +1,93 @@
+//! What a node gives away: to many in turn, within its owner's limits, and not to those who only hold a place.
+
+use std::num::NonZeroU64;
+
+use archy_swarm::{Config, FetchError, Patience, UploadLimits};
+use futures_util::future::join_all;
+use iroh_blobs::Hash;
+use iroh_blobs::get::fsm::{self, AtConnected};
+use iroh_blobs::protocol::GetRequest;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::stranger;
+use crate::support::{Node, bytes, request, wanted};
+
+const PAUSED: UploadLimits = UploadLimits {
+    is_paused: true,
+    bytes_per_second: None,
+    peer_bytes_per_second: None,
+};
+
+#[tokio::test]
+async fn many_are_served_in_turn() {
+    let data = bytes(3_000_000, 1);
+    let node = Node::with_blob(&data).await;
+    let here = node.endpoint();
+    // Two dozen nodes on one machine are slow for reasons of their own.
+    let patient = |config: &mut Config| config.patience = Patience::default();
+    let fetchers = join_all((0..24).map(|_| Node::start_with(patient))).await;
+    let fetches = fetchers.iter().map(|fetcher| {
+        let mut request = request(&[&data], &[&here], &[]);
+        // Nobody else helps.
+        request.share = false;
+        fetcher.fetch(request, &CancellationToken::new()).finish()
+    });
+    for fetched in join_all(fetches).await {
+        fetched.unwrap();
+    }
+    assert_eq!(node.status().requests_active, 0);
+}
+
+#[tokio::test]
+async fn a_paused_node_gives_nothing_until_it_goes_on() {
+    let data = bytes(3_000_000, 2);
+    let (node, fetcher) = (Node::with_blob(&data).await, Node::start().await);
+    let fetch = async || {
+        let request = request(&[&data], &[], &[&node.endpoint()]);
+        fetcher
+            .fetch(request, &CancellationToken::new())
+            .finish()
+            .await
+    };
+    node.limit_uploads(PAUSED);
+    assert!(matches!(fetch().await, Err(FetchError::Exhausted { .. })));
+    assert_eq!(node.status().bytes_served, 0);
+    assert_eq!(node.status().upload_limits, PAUSED);
+    node.limit_uploads(UploadLimits::default());
+    fetch().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_limit_sends_fetchers_away_and_they_come_back() {
+    let data = bytes(1_000_000, 3);
+    let (node, fetcher) = (Node::with_blob(&data).await, Node::start().await);
+    node.limit_uploads(UploadLimits {
+        is_paused: false,
+        bytes_per_second: NonZeroU64::new(200_000),
+        peer_bytes_per_second: None,
+    });
+    let request = request(&[&data], &[&node.endpoint()], &[]);
+    let fetch = fetcher.fetch(request, &CancellationToken::new());
+    fetch.finish().await.unwrap();
+    assert!(node.status().requests_refused > 0);
+}
+
+#[tokio::test]
+async fn those_who_ask_and_never_read_keep_nobody_waiting() {
+    let data = bytes(8_000_000, 4);
+    let node = Node::with_blob(&data).await;
+    let (_endpoint, _store, connection) = stranger(&node).await;
+    let mut held: Vec<AtConnected> = Vec::new();
+    for _ in 0..16 {
+        let request = GetRequest::blob(Hash::new(&data));
+        let ask = fsm::start(connection.clone(), request, Default::default());
+        held.push(ask.next().await.unwrap());
+    }
+    let fetcher = Node::start().await;
+    let mut request = request(&[&data], &[&node.endpoint()], &[]);
+    request.share = false;
+    let fetch = fetcher.fetch(request, &CancellationToken::new());
+    fetch.finish().await.unwrap();
+    assert!(fetcher.has(wanted(&data).blake3).await.unwrap());
+    drop(held);
+}
