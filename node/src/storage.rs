@@ -27,11 +27,12 @@ pub(crate) async fn keep(node: Node, stop: CancellationToken) {
             let now = observed.borrow_and_update().clone();
             let apps = installed(&now);
             // Nothing is taken for removed because it cannot be seen.
-            if apps.is_some() && apps != known {
-                if let Some(tags) = tags_of(&node, &now).await {
-                    tell(&swarm, &tags).await;
-                    known = apps;
-                }
+            if apps.is_some()
+                && apps != known
+                && let Some(tags) = tags_of(&node, &now).await
+            {
+                tell(&swarm, &tags).await;
+                known = apps;
             }
             if observed.changed().await.is_err() {
                 return std::future::pending::<()>().await;

@@ -429,7 +429,7 @@ impl Account {
     }
 
     /// After the store failed: the error in numbers if the disk ran out of room.
-    pub(crate) async fn ran_out(
+    pub(crate) fn ran_out(
         &self,
         store: &BlobStore,
         reason: &str,

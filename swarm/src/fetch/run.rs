@@ -56,7 +56,6 @@ pub(crate) async fn run(
         if let Some(full) = store
             .account()
             .ran_out(&store, &reason, run.bytes_missing())
-            .await
         {
             // The store may have failed with it, and is opened again for whoever tries again.
             store.suspect();

@@ -503,7 +503,7 @@ impl BlobStore {
         let reopened = || Err("the blob store was opened again".to_owned());
         let guard = match written.unwrap_or_else(reopened) {
             Ok(guard) => guard,
-            Err(reason) => return Err(self.import_failure(reason, size_bytes).await),
+            Err(reason) => return Err(self.import_failure(reason, size_bytes)),
         };
         let blake3 = from_hash(&guard.hash());
         if self.ledger().is_damaged(&blake3) {
@@ -519,9 +519,9 @@ impl BlobStore {
         })
     }
 
-    async fn import_failure(&self, reason: String, size_bytes: u64) -> ImportFailure {
+    fn import_failure(&self, reason: String, size_bytes: u64) -> ImportFailure {
         self.suspect();
-        match self.account.ran_out(self, &reason, size_bytes).await {
+        match self.account.ran_out(self, &reason, size_bytes) {
             Some(full) => ImportFailure::Full(full),
             None => ImportFailure::Store(reason),
         }
