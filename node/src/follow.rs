@@ -20,7 +20,6 @@ use archy_registry::store::{Admission, Arrival, BATCH_MAX, KeyStateAdmission, Ov
 use archy_registry::{AppId, Blake3Hash, Did, Slug, Store, Verified, trust};
 use archy_swarm::Swarm;
 use jiff::Timestamp;
-use serde::Deserialize;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -49,12 +48,6 @@ pub struct Follow {
     pub read_again: Notify,
 }
 
-/// Whom an announcement says it is of; believed only after verification.
-#[derive(Deserialize)]
-struct Claimed {
-    publisher: Did,
-}
-
 /// An announcement that holds, on its way into the store.
 struct Offer<'a> {
     announcement: Verified<Announcement>,
@@ -63,12 +56,11 @@ struct Offer<'a> {
     source: Source,
 }
 
+/// Reads whom a statement says it is of; believed only after verification.
 fn claimed_publisher(heard: &Heard) -> Option<Did> {
     match heard.subject {
         Subject::KeyState => chain::claimed_publisher(&heard.content),
-        Subject::Announcement(_) => serde_json::from_slice(&heard.content)
-            .ok()
-            .map(|claimed: Claimed| claimed.publisher),
+        Subject::Announcement(_) => announcement::claimed_publisher(&heard.content),
     }
 }
 

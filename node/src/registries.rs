@@ -230,7 +230,7 @@ impl Registries {
         Ok(Some((etag, taken)))
     }
 
-    async fn operator_keys(&self, operator: &Did) -> Result<KeyHistory, Problem> {
+    async fn operator_keys(&self, operator: &Did) -> Result<Arc<KeyHistory>, Problem> {
         let keys = self.store.key_history(operator).await;
         keys.map_err(|error| explain::of_store(&error))
     }

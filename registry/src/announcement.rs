@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::did::Did;
 use crate::id::{AppId, Blake3Hash, Slug};
+use crate::json::Object;
 use crate::key_state::{KeyHistory, KeyState, Signatures, Standing};
 use crate::proof;
 use crate::release::{self, Asset, Origin, Release};
@@ -177,6 +178,21 @@ pub enum AnnouncementError {
         /// The floor of the key state.
         floor: u64,
     },
+}
+
+/// Reads whom an announcement says it is of; believed only after verification.
+pub fn claimed_publisher(bytes: &[u8]) -> Option<Did> {
+    #[derive(Deserialize)]
+    struct Claimed {
+        publisher: Did,
+    }
+    match Object::read(bytes) {
+        Some(announcement) => serde_json::from_slice(announcement.value("publisher")?).ok(),
+        None => {
+            let claimed: Claimed = serde_json::from_slice(bytes).ok()?;
+            Some(claimed.publisher)
+        }
+    }
 }
 
 /// Checks an announcement against its publisher's key state. One of the publisher's keys signs it, whatever

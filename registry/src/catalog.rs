@@ -5,7 +5,6 @@
 //! hostile one costs little more memory than its bytes; where the bytes come from is not known here.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 
 use crate::did::Did;
 use crate::id::{AppId, Blake3Hash};
@@ -159,7 +158,7 @@ pub enum CatalogError {
 #[derive(Debug)]
 pub struct Unverified<'a> {
     bytes: &'a [u8],
-    proof: Value,
+    proof: &'a [u8],
     document_sha256: [u8; 32],
     catalog: Catalog,
 }

@@ -9,6 +9,10 @@ use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+mod object;
+
+pub(crate) use object::Object;
+
 /// Largest magnitude of a number: beyond 2^53−1 a JSON reader may round (RFC 8785 §3.2.2.3, RFC 7493 §2.2).
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 /// Deepest nesting of arrays and objects.
@@ -102,6 +106,9 @@ pub fn parse(bytes: &[u8], size_bytes_max: usize) -> Result<Value, JsonError> {
 ///
 /// As [`parse`], and [`JsonError::NotCanonical`].
 pub fn parse_canonical(bytes: &[u8], size_bytes_max: usize) -> Result<Value, JsonError> {
+    if bytes.len() <= size_bytes_max && object::is_canonical(bytes) {
+        return serde_json::from_slice(bytes).map_err(JsonError::Syntax);
+    }
     let value = parse(bytes, size_bytes_max)?;
     if canonical_value(&value)? != bytes {
         return Err(JsonError::NotCanonical);

@@ -4,6 +4,7 @@
 //! key state and time. Nothing here opens a socket, spawns a process or knows how bytes arrive.
 
 pub mod announcement;
+mod base58;
 pub mod catalog;
 pub mod did;
 pub mod id;

@@ -6,15 +6,19 @@
 //! each over the same document without any proof, ascending by `verificationMethod`, no key twice.
 //! Says who signed; whether those keys may speak for a publisher is the caller's question.
 
+use std::borrow::Cow;
+
 use ed25519_dalek::Signer;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::base58;
 use crate::did::{Did, DidError};
 use crate::id::Blake3Hash;
-use crate::json::{self, JsonError};
+use crate::json::{self, JsonError, Object};
 
 pub mod key_file;
 mod signing_key;
@@ -95,24 +99,27 @@ pub enum ProofError {
 /// A statement whose signature holds, with who made it.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    /// The statement without its proof.
-    pub(crate) document: Map<String, Value>,
+    /// The canonical form of the statement without its proof.
+    pub(crate) document: Vec<u8>,
+    /// Its `type`, when that is a text; empty otherwise.
+    pub(crate) r#type: String,
     /// Who signed: 1 to [`PROOFS_MAX`] different keys.
     pub(crate) signers: Vec<Did>,
     /// BLAKE3 of the bytes.
     pub(crate) hash: Blake3Hash,
 }
 
+/// Members in the order of the canonical form.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Proof {
-    r#type: String,
-    cryptosuite: String,
     created: String,
-    verification_method: String,
+    cryptosuite: String,
     proof_purpose: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     proof_value: Option<String>,
+    r#type: String,
+    verification_method: String,
 }
 
 /// Signs a statement, dating the proof `created` (whole seconds).
@@ -144,6 +151,9 @@ pub fn sign<T: Serialize>(
 pub fn add_proof(signed: &[u8], key: &SigningKey, created: Timestamp) -> Result<Signed, SignError> {
     let not_held = |error| SignError::Proof(Box::new(error));
     let opened = open(signed, usize::MAX, created).map_err(not_held)?;
+    let Ok(Value::Object(document)) = json::parse(&opened.document, usize::MAX) else {
+        return Err(SignError::Shape);
+    };
     if opened.signers.contains(&key.did()) || opened.signers.len() == PROOFS_MAX {
         return Err(SignError::Full(key.did()));
     }
@@ -153,11 +163,11 @@ pub fn add_proof(signed: &[u8], key: &SigningKey, created: Timestamp) -> Result<
     let mut proofs = whole
         .remove("proof")
         .ok_or(ProofError::NoProof)
-        .and_then(read_proofs)
+        .and_then(|proof| read_proofs(&json::canonical_value(&proof)?))
         .map_err(not_held)?;
-    proofs.push(prove(&opened.document, key, created).map_err(SignError::Json)?);
+    proofs.push(prove(&document, key, created).map_err(SignError::Json)?);
     proofs.sort_by(|a, b| a.verification_method.cmp(&b.verification_method));
-    finish(opened.document, proofs)
+    finish(document, proofs)
 }
 
 fn prove(
@@ -203,25 +213,61 @@ pub(crate) fn open(
     size_bytes_max: usize,
     now: Timestamp,
 ) -> Result<Opened, ProofError> {
-    let Value::Object(mut document) = json::parse_canonical(bytes, size_bytes_max)? else {
-        return Err(ProofError::NotAnObject);
-    };
-    if document.contains_key("@context") {
+    let parts = split(bytes, size_bytes_max)?;
+    if parts.has_context {
         return Err(ProofError::Profile("@context is not used"));
     }
-    let proofs = document.remove("proof").ok_or(ProofError::NoProof)?;
-    let hashed = Sha256::digest(json::canonical_object(&document)?).into();
-    let signers = check(proofs, &hashed, now)?;
+    let proof = parts.proof.ok_or(ProofError::NoProof)?;
+    let hashed = Sha256::digest(&parts.document).into();
     Ok(Opened {
-        document,
-        signers,
+        signers: check(&proof, &hashed, now)?,
+        document: parts.document,
+        r#type: parts.r#type.unwrap_or_default(),
         hash: Blake3Hash::of(bytes),
     })
 }
 
-/// Checks proofs over a document of which only the SHA-256 of its canonical form is at hand; returns who signed.
+/// A statement, cut into what is signed and the proof, each in canonical form.
+struct Parts<'a> {
+    document: Vec<u8>,
+    proof: Option<Cow<'a, [u8]>>,
+    has_context: bool,
+    r#type: Option<String>,
+}
+
+fn split(bytes: &[u8], size_bytes_max: usize) -> Result<Parts<'_>, ProofError> {
+    const PROOF: &str = "proof";
+    const CONTEXT: &str = "@context";
+    const TYPE: &str = "type";
+    if bytes.len() <= size_bytes_max
+        && let Some(object) = Object::read(bytes)
+    {
+        let r#type = object.value(TYPE);
+        return Ok(Parts {
+            document: object.without(PROOF).concat(),
+            proof: object.value(PROOF).map(Cow::Borrowed),
+            has_context: object.value(CONTEXT).is_some(),
+            r#type: r#type.and_then(|text| serde_json::from_slice(text).ok()),
+        });
+    }
+    let Value::Object(mut document) = json::parse_canonical(bytes, size_bytes_max)? else {
+        return Err(ProofError::NotAnObject);
+    };
+    let proof = document.remove(PROOF);
+    let proof = proof.as_ref().map(json::canonical_value).transpose()?;
+    let r#type = document.get(TYPE).and_then(Value::as_str);
+    Ok(Parts {
+        document: json::canonical_object(&document)?,
+        proof: proof.map(Cow::Owned),
+        has_context: document.contains_key(CONTEXT),
+        r#type: r#type.map(str::to_owned),
+    })
+}
+
+/// Checks proofs in canonical form over a document of which only the SHA-256 of its canonical form is at hand;
+/// returns who signed.
 pub(crate) fn check(
-    proofs: Value,
+    proofs: &[u8],
     document_sha256: &[u8; 32],
     now: Timestamp,
 ) -> Result<Vec<Did>, ProofError> {
@@ -232,23 +278,26 @@ pub(crate) fn check(
 }
 
 /// Reads one proof as an object, or several in their one order.
-fn read_proofs(value: Value) -> Result<Vec<Proof>, ProofError> {
-    let values = match value {
-        proof @ Value::Object(_) => vec![proof],
-        Value::Array(proofs) if (2..=PROOFS_MAX).contains(&proofs.len()) => proofs,
-        Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            return Err(ProofError::NoProof);
-        }
-    };
+fn read_proofs(bytes: &[u8]) -> Result<Vec<Proof>, ProofError> {
+    let proofs: Vec<&RawValue> = match bytes.first() {
+        Some(b'{') => serde_json::from_slice(bytes).map(|proof| vec![proof]),
+        Some(b'[') => serde_json::from_slice(bytes),
+        Some(_) | None => return Err(ProofError::NoProof),
+    }
+    .map_err(|error| ProofError::Json(JsonError::Syntax(error)))?;
+    let is_set = bytes.first() == Some(&b'[');
+    if is_set && !(2..=PROOFS_MAX).contains(&proofs.len()) {
+        return Err(ProofError::NoProof);
+    }
     let members = |_| {
         ProofError::Profile(
             "its members must be type, cryptosuite, created, verificationMethod, proofPurpose and \
              proofValue, all texts",
         )
     };
-    let proofs = values
+    let proofs = proofs
         .into_iter()
-        .map(|value| serde_json::from_value(value).map_err(members))
+        .map(|proof| serde_json::from_str(proof.get()).map_err(members))
         .collect::<Result<Vec<Proof>, ProofError>>()?;
     let ascends = |pair: &[Proof]| pair[0].verification_method < pair[1].verification_method;
     if !proofs.windows(2).all(ascends) {
@@ -275,12 +324,14 @@ fn check_proof(
         .ok_or(ProofError::Profile(
             "proofValue must be z and the base58btc form of 64 bytes",
         ))?;
-    let signed = join_hashes(document_hash, &proof)?;
-    signer
-        .key()
-        .verify_strict(&signed, &signature)
-        .map_err(|_| ProofError::Signature { signer })?;
-    Ok(signer)
+    // Texts in the order of the canonical form.
+    let options = serde_json::to_vec(&proof).map_err(JsonError::Serialize)?;
+    let signed = join_hashes(document_hash, &options);
+    if signer.has_signed(&signed, &signature) {
+        Ok(signer)
+    } else {
+        Err(ProofError::Signature { signer })
+    }
 }
 
 /// Returns the latest date that a statement may carry at `now`.
@@ -296,14 +347,14 @@ pub fn whole_seconds(date: Timestamp) -> Timestamp {
 /// vc-di-eddsa §3.3.4: SHA-256 of the canonical proof options, then SHA-256 of the canonical document.
 fn hash_data<D: Serialize, O: Serialize>(document: &D, options: &O) -> Result<[u8; 64], JsonError> {
     let document = Sha256::digest(json::canonical(document)?);
-    join_hashes(&document.into(), options)
+    Ok(join_hashes(&document.into(), &json::canonical(options)?))
 }
 
-fn join_hashes<O: Serialize>(document: &[u8; 32], options: &O) -> Result<[u8; 64], JsonError> {
+fn join_hashes(document: &[u8; 32], options: &[u8]) -> [u8; 64] {
     let mut data = [0; 64];
-    data[..32].copy_from_slice(&Sha256::digest(json::canonical(options)?));
+    data[..32].copy_from_slice(&Sha256::digest(options));
     data[32..].copy_from_slice(document);
-    Ok(data)
+    data
 }
 
 fn check_profile(proof: &Proof) -> Result<Timestamp, ProofError> {
@@ -346,8 +397,7 @@ fn encode_signature(signature: &ed25519_dalek::Signature) -> String {
 
 fn decode_signature(text: &str) -> Option<ed25519_dalek::Signature> {
     let encoded = text.strip_prefix('z').filter(|text| text.len() <= 90)?;
-    let bytes: [u8; 64] = bs58::decode(encoded).into_vec().ok()?.try_into().ok()?;
-    Some(ed25519_dalek::Signature::from_bytes(&bytes))
+    base58::decode(encoded).map(|bytes| ed25519_dalek::Signature::from_bytes(&bytes))
 }
 
 #[cfg(test)]

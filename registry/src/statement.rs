@@ -3,13 +3,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use crate::did::Did;
 use crate::id::Blake3Hash;
 use crate::json::INTEGER_MAX;
 use crate::key_state::KeyState;
-use crate::proof::{self, Opened, ProofError};
+use crate::proof::{self, ProofError};
 
 /// A statement cannot be believed, whatever it says.
 #[derive(Debug, thiserror::Error)]
@@ -124,21 +123,19 @@ pub(crate) fn open<T: DeserializeOwned>(
     expected: &'static str,
     now: Timestamp,
 ) -> Result<(T, Vec<Did>, Blake3Hash), StatementError> {
-    let Opened {
-        document,
-        signers,
-        hash,
-    } = proof::open(bytes, size_bytes_max, now)?;
-    let found = document.get("type").and_then(Value::as_str).unwrap_or("");
-    if found != expected {
+    let opened = proof::open(bytes, size_bytes_max, now)?;
+    if opened.r#type != expected {
         return Err(StatementError::Type {
             expected,
-            found: found.chars().take(80).collect(),
+            found: opened.r#type.chars().take(80).collect(),
         });
     }
-    let statement = serde_json::from_value(Value::Object(document))
+    let document = &opened.document;
+    let statement = serde_json::from_slice(document)
+        // By way of a value the complaint names no place, which in the document without its proof nobody would find.
+        .or_else(|_| serde_json::from_slice(document).and_then(serde_json::from_value::<T>))
         .map_err(|source| StatementError::Members { expected, source })?;
-    Ok((statement, signers, hash))
+    Ok((statement, opened.signers, opened.hash))
 }
 
 /// Checks that `signers` are exactly `required` keys that speak for `publisher`, whose key state is `state`.

@@ -55,6 +55,9 @@ const CACHE_KIB: u32 = 32 * 1024;
 /// Pages of 4 KiB in the log before they are copied into the database: pages that change often are copied once.
 const WAL_PAGES: u32 = 4096;
 
+/// Prepared statements that each connection keeps.
+const STATEMENTS: usize = 200;
+
 /// The node's registry database. Cheap to clone; all clones share one pool.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -147,6 +150,9 @@ impl Store {
             .foreign_keys(true)
             .pragma("cache_size", format!("-{CACHE_KIB}"))
             .pragma("wal_autocheckpoint", WAL_PAGES.to_string())
+            // What a statement would need to be undone alone is not worth a file.
+            .pragma("temp_store", "MEMORY")
+            .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY_TIMEOUT);
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
@@ -229,6 +235,17 @@ const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
 /// Writes what a statement is given as one parameter.
 fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("lists of texts and numbers have a JSON form")
+}
+
+/// Reads what a statement answered as JSON.
+fn answer<'a, T: serde::Deserialize<'a>>(
+    what: &'static str,
+    answer: &'a str,
+) -> Result<T, StoreError> {
+    serde_json::from_str(answer).map_err(|error| StoreError::Corrupt {
+        what,
+        value: error.to_string(),
+    })
 }
 
 fn to_ms(date: Timestamp) -> i64 {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use archy_registry::catalog::{self, Catalog, CatalogError};
 use archy_registry::key_state::{KeyHistory, chain};
@@ -30,7 +31,7 @@ pub(super) struct Brought {
 /// Checks a catalog against the operator that its registry is pinned to.
 pub(super) async fn verify(
     bytes: Vec<u8>,
-    operator: KeyHistory,
+    operator: Arc<KeyHistory>,
     now: Timestamp,
 ) -> Result<Verified<Catalog>, Problem> {
     // Megabytes of JSON and hundreds of signatures do not belong between other tasks.
@@ -146,7 +147,8 @@ pub(super) async fn judge(
     for embedded in &catalog.releases {
         let known = store.key_history(&embedded.app.publisher).await;
         let known = known.map_err(|error| explain::of_store(&error))?;
-        let keys = catalog.key_history(known.clone(), now).unwrap_or(known);
+        let carried = catalog.key_history(KeyHistory::clone(&known), now);
+        let keys = carried.map_or(known, Arc::new);
         let first_seen = first_seen(store, &embedded.hash()).await?;
         if let Err(error) = embedded.verify(&keys, first_seen, now) {
             refused.push((embedded.app.clone(), explain::of_release(&error)));

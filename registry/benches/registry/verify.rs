@@ -106,9 +106,8 @@ async fn hear(store: &Store, events: &[Event], now: Timestamp) {
         SECP256K1
             .verify_schnorr(&signature, &Message::from_digest(event.id), &key)
             .unwrap();
-        let claimed: Claimed = serde_json::from_str(&event.content).unwrap();
         let app = archy_registry::AppId {
-            publisher: claimed.publisher,
+            publisher: announcement::claimed_publisher(event.content.as_bytes()).unwrap(),
             slug: event.tags[0][1]["archy:app:".len()..].parse().unwrap(),
         };
         let pubkey = hex::encode(event.pubkey);
@@ -116,8 +115,9 @@ async fn hear(store: &Store, events: &[Event], now: Timestamp) {
             store.over_quota(&app, Some(&pubkey), now).await.unwrap(),
             None
         );
-        let state = store.key_state(&app.publisher).await.unwrap();
-        let announcement = announcement::verify(event.content.as_bytes(), &state, now).unwrap();
+        let keys = store.key_history(&app.publisher).await.unwrap();
+        let (announcement, _) =
+            announcement::verify_seen(event.content.as_bytes(), &keys, None, now).unwrap();
         let source = Source {
             relay: "wss://relay.example/".to_owned(),
             event_id: hex::encode(event.id),
@@ -140,11 +140,6 @@ async fn hear(store: &Store, events: &[Event], now: Timestamp) {
             .iter()
             .all(|admission| *admission == Admission::Newest)
     );
-}
-
-#[derive(serde::Deserialize)]
-struct Claimed {
-    publisher: archy_registry::Did,
 }
 
 /// NIP-01: the SHA-256 of the event's canonical form.

@@ -122,11 +122,13 @@ impl<'a> Raw<'a> {
         Ok(raw)
     }
 
-    pub(super) fn proof(&self) -> Result<Value, CatalogError> {
+    /// Returns the proof in canonical form.
+    pub(super) fn proof(&self) -> Result<&'a [u8], CatalogError> {
         let proof = self
             .proof
             .ok_or(StatementError::Proof(ProofError::NoProof))?;
-        parse(proof)
+        parse(proof)?;
+        Ok(proof.get().as_bytes())
     }
 
     /// Hashes the canonical form without the proof; only valid once every piece was found canonical.

@@ -80,8 +80,11 @@ fn what_is_signed_opens() {
     let opened = open(&signed.bytes, 4096, now()).unwrap();
     assert_eq!(opened.signers, [key.did()]);
     assert_eq!(opened.hash, signed.hash);
-    assert_eq!(opened.document["list"], json!([1, -2, {}]));
-    assert!(!opened.document.contains_key("proof"));
+    assert_eq!(opened.r#type, "test");
+    let document: Value = serde_json::from_slice(&opened.document).unwrap();
+    assert_eq!(document["list"], json!([1, -2, {}]));
+    assert!(document.get("proof").is_none());
+    assert_eq!(json::canonical(&document).unwrap(), opened.document);
 }
 
 #[test]

@@ -56,8 +56,8 @@ impl Store {
         let history = history(&mut transaction, publisher).await?;
         let state = history.newest();
         let sightings: Vec<(String, i64, i64)> = sqlx::query_as(
-            "SELECT slug, seq, first_seen_at FROM first_seen WHERE publisher = ?
-             ORDER BY first_seen_at, slug, seq",
+            "SELECT slug, seq, first_seen_at FROM app_ids CROSS JOIN first_seen ON app = app_ids.id
+             WHERE publisher = ? ORDER BY first_seen_at, slug, seq",
         )
         .bind(&name)
         .fetch_all(&mut *transaction)

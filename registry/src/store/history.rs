@@ -143,7 +143,7 @@ const ROWS: &str = "SELECT at, key, entry FROM (
     UNION ALL
     SELECT first_seen_at, 'first-seen ' || slug || printf(' %020d %020d', epoch, seq),
            json_object('kind', 'first_seen', 'app', slug, 'seq', seq)
-    FROM first_seen WHERE publisher = ?1
+    FROM app_ids CROSS JOIN first_seen ON app = app_ids.id WHERE publisher = ?1
     UNION ALL
     SELECT heard_at, 'vote ' || printf('%020d', id),
            json_object('kind', 'vote', 'rater', lower(hex(rater)), 'event_id', lower(hex(event_id)),

@@ -11,6 +11,7 @@ use super::{Store, StoreError, from_ms, json, parse, rows};
 use crate::announcement::Announcement;
 use crate::did::Did;
 use crate::id::{AppId, Blake3Hash};
+use crate::json::Object;
 use crate::key_state::KeyHistory;
 use crate::release::Release;
 use crate::trust::{Band, POINT};
@@ -237,8 +238,27 @@ pub(super) async fn stored_description(
     Ok(release.as_ref().map(description).unwrap_or_default())
 }
 
+/// Returns the description that is indexed of an app.
+pub(super) async fn indexed_description(
+    connection: &mut SqliteConnection,
+    app: i64,
+) -> Result<String, StoreError> {
+    let release: Option<Vec<u8>> = sqlx::query_scalar("SELECT described FROM apps WHERE id = ?")
+        .bind(app)
+        .fetch_optional(&mut *connection)
+        .await?
+        .flatten();
+    match release {
+        Some(release) => stored_description(connection, &release).await,
+        None => Ok(String::new()),
+    }
+}
+
 /// Reads a statement of the database without checking its proof again.
 pub(super) fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    if let Some(statement) = Object::read(bytes) {
+        return serde_json::from_slice(&statement.without("proof").concat()).ok();
+    }
     let mut value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     value.as_object_mut()?.remove("proof");
     serde_json::from_value(value).ok()

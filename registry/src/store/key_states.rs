@@ -1,5 +1,7 @@
 //! Key states: every one that was admitted, folded and verified again on every reading.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
@@ -74,13 +76,12 @@ impl Store {
     /// # Errors
     ///
     /// As [`Store::key_state`].
-    pub async fn key_history(&self, publisher: &Did) -> Result<KeyHistory, StoreError> {
+    pub async fn key_history(&self, publisher: &Did) -> Result<Arc<KeyHistory>, StoreError> {
         if let Some(history) = self.remembered(publisher) {
-            return Ok(KeyHistory::clone(&history));
+            return Ok(history);
         }
         let mut connection = self.pool.acquire().await?;
-        let history = self.known_keys(&mut connection, publisher).await?;
-        Ok(KeyHistory::clone(&history))
+        self.known_keys(&mut connection, publisher).await
     }
 
     /// Returns the chain of the key states that count, as it travels ([`key_state::chain`]), to hand on.

@@ -194,10 +194,6 @@ pub(super) fn day(now: Timestamp) -> i64 {
     now.as_second().div_euclid(24 * 60 * 60)
 }
 
-pub(super) fn app_subject(publisher: &str, slug: &str) -> String {
-    format!("app {publisher}/{slug}")
-}
-
 pub(super) fn pubkey_subject(pubkey: &str) -> String {
     format!("key {pubkey}")
 }
@@ -294,12 +290,12 @@ impl Store {
         );
         let counts = counts.into_iter().next().unwrap_or_default();
         let (app_today, pubkey_today, has_app): (i64, i64, bool) = sqlx::query_as(
-            "SELECT IFNULL((SELECT kept FROM intake WHERE day = ?1 AND subject = ?2), 0),
-                    IFNULL((SELECT kept FROM intake WHERE day = ?1 AND subject = ?3), 0),
-                    EXISTS (SELECT 1 FROM apps WHERE publisher = ?4 AND slug = ?5)",
+            "SELECT IFNULL((SELECT kept FROM app_intake WHERE day = ?1 AND app =
+                            (SELECT id FROM app_ids WHERE publisher = ?3 AND slug = ?4)), 0),
+                    IFNULL((SELECT kept FROM intake WHERE day = ?1 AND subject = ?2), 0),
+                    EXISTS (SELECT 1 FROM apps WHERE publisher = ?3 AND slug = ?4)",
         )
         .bind(day(now))
-        .bind(app_subject(&publisher, app.slug.as_str()))
         .bind(pubkey.map(pubkey_subject))
         .bind(&publisher)
         .bind(app.slug.as_str())
@@ -328,13 +324,15 @@ pub(super) fn is_linked(
     pubkey.is_none_or(|pubkey| state.binds_nostr(pubkey, now))
 }
 
-/// What was taken in of a publisher.
-#[derive(Debug, Clone, Copy, Default)]
+/// What was taken in of a publisher, and its score.
+#[derive(Debug, Clone, Default)]
 pub(super) struct PublisherCounts {
     pub(super) is_known: bool,
     pub(super) apps: u64,
     pub(super) today: u64,
     pub(super) frozen_since_ms: Option<i64>,
+    pub(super) micro_points: i64,
+    pub(super) band: String,
 }
 
 /// Reads what was taken in of all together.
@@ -359,33 +357,43 @@ pub(super) async fn common(
     })
 }
 
+/// What is told of a publisher: whether something of it was installed, apps, announcements today, first contradiction,
+/// score, band.
+type PublisherRow = (i64, i64, i64, Option<i64>, Option<i64>, Option<String>);
+
 /// Reads what was taken in of each publisher, in their order.
 pub(super) async fn publisher_counts(
     connection: &mut sqlx::SqliteConnection,
     publishers: &[&str],
     now: Timestamp,
 ) -> Result<Vec<PublisherCounts>, StoreError> {
-    let rows: Vec<(bool, i64, i64, Option<i64>)> = sqlx::query_as(
-        "SELECT EXISTS (SELECT 1 FROM evidence WHERE publisher = p.value
-                        AND event ->> 'kind' IN ('installed', 'pinned')),
-                (SELECT COUNT(*) FROM apps WHERE publisher = p.value),
-                IFNULL((SELECT SUM(kept) FROM intake WHERE day = ?2
-                        AND subject >= 'app ' || p.value || '/' AND subject < 'app ' || p.value || '0'), 0),
-                (SELECT MIN(found_at) FROM equivocations WHERE publisher = p.value)
-         FROM json_each(?1) p ORDER BY p.key",
+    // One answer as JSON: handing rows through the driver takes longer than reading them.
+    let answer: String = sqlx::query_scalar(
+        "SELECT json_group_array(json_array(is_known, apps, today, frozen_since, micro_points, band)) FROM (
+             SELECT EXISTS (SELECT 1 FROM evidence WHERE publisher = p.value
+                            AND event ->> 'kind' IN ('installed', 'pinned')) AS is_known,
+                    (SELECT COUNT(*) FROM apps WHERE publisher = p.value) AS apps,
+                    IFNULL((SELECT SUM(kept) FROM app_ids k CROSS JOIN app_intake i ON i.day = ?2 AND i.app = k.id
+                            WHERE k.publisher = p.value), 0) AS today,
+                    (SELECT MIN(found_at) FROM equivocations WHERE publisher = p.value) AS frozen_since,
+                    s.micro_points, s.band
+             FROM json_each(?1) p LEFT JOIN publisher_scores s ON s.publisher = p.value ORDER BY p.key)",
     )
     .bind(super::json(&publishers))
     .bind(day(now))
-    .fetch_all(connection)
+    .fetch_one(connection)
     .await?;
-    let counts = rows
-        .into_iter()
-        .map(|(is_known, apps, today, frozen_since_ms)| PublisherCounts {
-            is_known,
+    let rows: Vec<PublisherRow> = super::answer("publishers", &answer)?;
+    let counts = rows.into_iter().map(
+        |(is_known, apps, today, frozen_since_ms, micro_points, band)| PublisherCounts {
+            is_known: is_known != 0,
             apps: apps.unsigned_abs(),
             today: today.unsigned_abs(),
             frozen_since_ms,
-        });
+            micro_points: micro_points.unwrap_or(0),
+            band: band.unwrap_or_else(|| "new".to_owned()),
+        },
+    );
     Ok(counts.collect())
 }
 
@@ -425,9 +433,14 @@ pub(super) async fn forget_days(
     connection: &mut sqlx::SqliteConnection,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM intake WHERE day < ?")
-        .bind(day(now))
-        .execute(connection)
-        .await?;
+    for statement in [
+        "DELETE FROM intake WHERE day < ?",
+        "DELETE FROM app_intake WHERE day < ?",
+    ] {
+        sqlx::query(statement)
+            .bind(day(now))
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(())
 }

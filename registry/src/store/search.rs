@@ -1,8 +1,11 @@
 //! Searching the catalog: what a person types, filters and an order, answered in bounded time.
 //!
-//! The indexes yield candidates, at most [`CANDIDATES_MAX`] each, texts only when names do not yield enough; `rank` puts them in order, `spelling`
-//! says what a word that finds nothing may mean. Nothing is verified again here: an app whose announcement
-//! no longer holds was taken from view when its key state came ([`super::index`]).
+//! The indexes yield candidates, at most [`CANDIDATES_MAX`] each, texts only when names do not yield enough;
+//! `vocabulary` says which whole words a beginning stands for, `rank` puts candidates in order, `spelling` says what
+//! a word that finds nothing may mean. Nothing is verified again here: an app whose announcement no longer holds was
+//! taken from view when its key state came ([`super::index`]).
+
+use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -18,6 +21,9 @@ use crate::trust::Band;
 
 mod rank;
 mod spelling;
+mod vocabulary;
+
+use vocabulary::Vocabulary;
 
 /// Most apps of one page.
 pub const SEARCH_LIMIT_MAX: u32 = 200;
@@ -155,15 +161,30 @@ pub(super) async fn page(
     if asked.is_empty() {
         return everything(connection, search).await;
     }
-    let page = matching(&mut *connection, search, &exactly(&asked), &asked).await?;
+    let names_only = asked.len() == 1 && asked[0].chars().count() < TEXT_CHARS_MIN;
+    if names_only {
+        return matching(
+            connection,
+            search,
+            &format!("\"{}\"*", asked[0]),
+            &asked,
+            true,
+        )
+        .await;
+    }
+    let known = Vocabulary::of(&mut *connection, asked.iter()).await?;
+    let query = known.query(&exactly(&asked));
+    let page = matching(&mut *connection, search, &query, &asked, false).await?;
     if page.total > 0 || !page.categories.is_empty() {
         return Ok(page);
     }
-    let Some(alternatives) = spelling::correct(&mut *connection, &asked).await? else {
+    let Some(alternatives) = spelling::correct(&mut *connection, &asked, &known).await? else {
         return Ok(page);
     };
     let first: Vec<String> = alternatives.iter().map(|words| words[0].clone()).collect();
-    let mut page = matching(connection, search, &alternatives, &first).await?;
+    let known = Vocabulary::of(&mut *connection, alternatives.iter().flatten()).await?;
+    let query = known.query(&alternatives);
+    let mut page = matching(connection, search, &query, &first, false).await?;
     if !page.categories.is_empty() {
         page.corrected = Some(first.join(" "));
     }
@@ -188,23 +209,25 @@ fn asked_words(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Writes words, each with what it may mean, as an FTS5 query: one meaning of every word must start a word.
-/// Words have only letters and digits, so that nothing of them is syntax.
-fn fts_query(words: &[Vec<String>]) -> String {
-    let meanings = words.iter().map(|meanings| {
-        let terms: Vec<String> = meanings.iter().map(|word| format!("\"{word}\"*")).collect();
-        format!("({})", terms.join(" OR "))
-    });
-    meanings.collect::<Vec<_>>().join(" AND ")
-}
-
 /// What apps must be, as conditions on `facets f`: ?1 architecture, ?2 points, ?3 rights as JSON.
 const FILTER: &str =
     "(?1 IS NULL OR instr(f.architectures, ' ' || ?1 || ' ') > 0) AND f.points >= ?2
      AND (?3 = '[]' OR (f.rights <> '?' AND NOT EXISTS
           (SELECT 1 FROM json_each(?3) r WHERE instr(f.rights, ' ' || r.value || ' ') > 0)))";
 
-fn query<'q>(
+/// Writes what apps must be, as conditions on `apps a`: most searches filter by nothing and need no facet.
+fn filter(search: &Search) -> String {
+    if is_unfiltered(search) {
+        return "a.facet IS NOT NULL".to_owned();
+    }
+    format!("EXISTS (SELECT 1 FROM facets f WHERE f.id = a.facet AND {FILTER})")
+}
+
+fn is_unfiltered(search: &Search) -> bool {
+    search.architecture.is_none() && search.points_min == 0 && search.without_rights.is_empty()
+}
+
+fn filtered<'q>(
     sql: String,
     search: &'q Search,
 ) -> sqlx::query::QueryScalar<'q, sqlx::Sqlite, String, sqlx::sqlite::SqliteArguments> {
@@ -225,50 +248,46 @@ fn limit(search: &Search) -> u32 {
 async fn matching(
     connection: &mut SqliteConnection,
     search: &Search,
-    meanings: &[Vec<String>],
-    first: &[String],
+    query: &str,
+    words: &[String],
+    names_only: bool,
 ) -> Result<Page, StoreError> {
-    let wanted = rank::Wanted::new(first);
-    let names_only = first.len() == 1 && first[0].chars().count() < TEXT_CHARS_MIN;
+    let wanted = rank::Wanted::new(words);
+    let filter = filter(search);
     // One answer as JSON: handing thousands of rows through the driver takes longer than finding them.
     let sql = format!(
-        "WITH named AS MATERIALIZED (SELECT rowid AS id FROM app_names WHERE app_names MATCH ?4 LIMIT ?5),
+        "WITH named AS MATERIALIZED (SELECT rowid AS id FROM app_names WHERE app_names MATCH ?4 LIMIT {CANDIDATES_MAX}),
               shop AS MATERIALIZED
                   (SELECT rowid AS id FROM app_texts
-                   WHERE NOT ?6 AND app_texts MATCH '- description : (' || ?4 || ')'
-                   LIMIT iif((SELECT COUNT(*) FROM named) < ?5, ?5, 0)),
+                   WHERE NOT ?5 AND app_texts MATCH '- description : (' || ?4 || ')'
+                   LIMIT iif((SELECT COUNT(*) FROM named) < {CANDIDATES_MAX}, {CANDIDATES_MAX}, 0)),
               texts AS MATERIALIZED
-                  (SELECT rowid AS id FROM app_texts WHERE NOT ?6 AND app_texts MATCH ?4
-                   LIMIT iif((SELECT COUNT(*) FROM named) + (SELECT COUNT(*) FROM shop) < ?5, ?5, 0)),
+                  (SELECT rowid AS id FROM app_texts WHERE NOT ?5 AND app_texts MATCH ?4
+                   LIMIT iif((SELECT COUNT(*) FROM named) + (SELECT COUNT(*) FROM shop) < {CANDIDATES_MAX}, {CANDIDATES_MAX}, 0)),
               begun AS MATERIALIZED
-                  (SELECT id FROM apps WHERE name_key >= ?7 AND name_key < ?7 || char(0x10ffff)
+                  (SELECT id FROM apps WHERE name_key >= ?6 AND name_key < ?6 || char(0x10ffff)
                    ORDER BY name_key LIMIT 200),
-              slugs AS MATERIALIZED (SELECT id FROM apps WHERE slug = ?8 LIMIT 200),
+              slugs AS MATERIALIZED (SELECT id FROM apps WHERE slug = ?7 LIMIT 200),
               found(id, place) AS (
                   SELECT id, 0 FROM named UNION ALL SELECT id, 0 FROM begun UNION ALL SELECT id, 0 FROM slugs
                   UNION ALL SELECT id, 1 FROM shop UNION ALL SELECT id, 2 FROM texts),
               best(id, place) AS MATERIALIZED (SELECT id, MIN(place) FROM found GROUP BY id)
-         SELECT json_object('full', (SELECT COUNT(*) FROM named) + (SELECT COUNT(*) FROM shop) >= ?5
-                                    OR (SELECT COUNT(*) FROM texts) >= ?5,
+         SELECT json_object('full', (SELECT COUNT(*) FROM named) + (SELECT COUNT(*) FROM shop) >= {CANDIDATES_MAX}
+                                    OR (SELECT COUNT(*) FROM texts) >= {CANDIDATES_MAX},
              'candidates', json((SELECT json_group_array(json_array(
-                 a.id, best.place, f.category, a.name_key, a.slug, a.micro_points, a.announced_at))
-             FROM best JOIN apps a USING (id) JOIN facets f ON f.id = a.facet
-             WHERE {FILTER} AND (?9 IS NULL OR a.publisher = ?9))))"
+                 a.id, best.place, a.category, a.name_key, a.slug, a.micro_points, a.announced_at))
+             FROM best JOIN apps a USING (id)
+             WHERE {filter} AND (?8 IS NULL OR a.publisher = ?8))))"
     );
-    let answer = query(sql, search)
-        .bind(fts_query(meanings))
-        .bind(CANDIDATES_MAX)
+    let answer = filtered(sql, search)
+        .bind(query)
         .bind(names_only)
         .bind(&wanted.name_key)
         .bind(&wanted.slug)
         .bind(search.publisher.map(|publisher| publisher.to_string()))
         .fetch_one(connection)
         .await?;
-    let answer: Candidates =
-        serde_json::from_str(&answer).map_err(|error| StoreError::Corrupt {
-            what: "catalog",
-            value: error.to_string(),
-        })?;
+    let answer: Candidates<'_> = super::answer("catalog", &answer)?;
     let mut counts = [0_u32; Category::ALL.len()];
     for candidate in &answer.candidates {
         let place = Category::ALL
@@ -314,8 +333,13 @@ async fn everything(
 ) -> Result<Page, StoreError> {
     let publisher = search.publisher.map(|publisher| publisher.to_string());
     let counts = match publisher {
+        None if is_unfiltered(search) => {
+            "SELECT f.category, SUM(f.apps) AS apps FROM facets f WHERE f.apps > 0 GROUP BY 1"
+                .to_owned()
+        }
+        // By the index that the categories are in order of, every row would be looked up.
         None => format!(
-            "SELECT f.category, SUM(f.apps) AS apps FROM facets f WHERE f.apps > 0 AND {FILTER} GROUP BY 1"
+            "SELECT f.category, SUM(f.apps) AS apps FROM facets f NOT INDEXED WHERE f.apps > 0 AND {FILTER} GROUP BY 1"
         ),
         Some(_) => format!(
             "SELECT f.category, COUNT(*) AS apps FROM apps a JOIN facets f ON f.id = a.facet
@@ -323,15 +347,11 @@ async fn everything(
         ),
     };
     let sql = format!("SELECT json_group_array(json_array(category, apps)) FROM ({counts})");
-    let counts = query(sql, search)
+    let counts = filtered(sql, search)
         .bind(&publisher)
         .fetch_one(&mut *connection)
         .await?;
-    let counts: Vec<(String, u32)> =
-        serde_json::from_str(&counts).map_err(|error| StoreError::Corrupt {
-            what: "catalog",
-            value: error.to_string(),
-        })?;
+    let counts: Vec<(String, u32)> = super::answer("catalog", &counts)?;
     let mut categories = Vec::with_capacity(counts.len());
     for (category, apps) in counts {
         categories.push((parse::<Category>("category", &category)?, apps));
@@ -351,20 +371,32 @@ async fn everything(
         Sort::Newest => "apps_announced",
         Sort::Score => "apps_points",
     };
+    let wanted = format!("{FILTER} AND (?4 IS NULL OR f.category = ?4)");
+    let is_everything = is_unfiltered(search) && search.category.is_none();
     // Few apps are collected by their facets, many are met in order: neither way walks far.
     let from = match (&publisher, total < SPARSE_APPS) {
-        (Some(_), _) => "apps a JOIN facets f ON f.id = a.facet".to_owned(),
-        (None, true) => {
-            "facets f CROSS JOIN apps a INDEXED BY apps_facet ON a.facet = f.id".to_owned()
+        (Some(_), _) => {
+            format!("apps a JOIN facets f ON f.id = a.facet WHERE {wanted} AND a.publisher = ?5")
         }
-        (None, false) => format!("apps a INDEXED BY {index} CROSS JOIN facets f ON f.id = a.facet"),
+        (None, true) => {
+            format!(
+                "facets f CROSS JOIN apps a INDEXED BY apps_facet ON a.facet = f.id WHERE {wanted}"
+            )
+        }
+        (None, false) if is_everything => {
+            format!("apps a INDEXED BY {index} WHERE a.facet IS NOT NULL")
+        }
+        (None, false) => {
+            format!(
+                "apps a INDEXED BY {index} CROSS JOIN facets f ON f.id = a.facet WHERE {wanted}"
+            )
+        }
     };
+    // A number bound as the limit itself would have the statement prepared anew each time.
     let sql = format!(
-        "SELECT json_group_array(id) FROM (SELECT a.id FROM {from}
-         WHERE {FILTER} AND (?4 IS NULL OR f.category = ?4) AND (?5 IS NULL OR a.publisher = ?5)
-         ORDER BY {order} LIMIT ?6 OFFSET ?7)"
+        "SELECT json_group_array(id) FROM (SELECT a.id FROM {from} ORDER BY {order} LIMIT CAST(?6 AS INTEGER) OFFSET CAST(?7 AS INTEGER))"
     );
-    let ids = query(sql, search)
+    let ids = filtered(sql, search)
         .bind(search.category.map(Category::as_str))
         .bind(&publisher)
         .bind(limit(search))
@@ -372,10 +404,7 @@ async fn everything(
         .fetch_one(connection)
         .await?;
     Ok(Page {
-        ids: serde_json::from_str(&ids).map_err(|error| StoreError::Corrupt {
-            what: "catalog",
-            value: error.to_string(),
-        })?,
+        ids: super::answer("catalog", &ids)?,
         total,
         is_at_least: false,
         categories,
@@ -383,44 +412,46 @@ async fn everything(
     })
 }
 
-#[derive(sqlx::FromRow)]
-struct HitRow {
-    bytes: Vec<u8>,
+/// What is told of an app, in the order in which the query of [`hits`] writes it.
+#[derive(Deserialize)]
+struct HitRow<'a> {
+    #[serde(borrow)]
+    announcement: Cow<'a, str>,
     first_seen_at: i64,
     announced_at: i64,
     micro_points: i64,
-    band: String,
-    rights: Option<String>,
-    same_name: String,
+    #[serde(borrow)]
+    band: Cow<'a, str>,
+    #[serde(borrow)]
+    rights: Option<Cow<'a, str>>,
+    same_name: Vec<Did>,
     frozen_since: Option<i64>,
 }
 
 /// Reads what is shown of apps, in their order.
 async fn hits(connection: &mut SqliteConnection, ids: &[i64]) -> Result<Vec<Hit>, StoreError> {
-    let rows: Vec<HitRow> = sqlx::query_as(
-        "SELECT n.bytes, a.first_seen_at, a.announced_at, a.micro_points, a.band, a.rights,
+    let rows: String = sqlx::query_scalar(
+        "SELECT json_group_array(json_array(CAST(n.bytes AS TEXT), a.first_seen_at, a.announced_at, a.micro_points,
+                a.band, a.rights,
                 (SELECT json_group_array(publisher) FROM (SELECT o.publisher FROM apps o
-                 WHERE o.slug = a.slug AND o.publisher <> a.publisher ORDER BY o.first_seen_at, o.id LIMIT 20))
-                    AS same_name,
-                (SELECT MIN(found_at) FROM equivocations e WHERE e.publisher = a.publisher) AS frozen_since
-         FROM json_each(?) i JOIN apps a ON a.id = i.value JOIN announcements n ON n.id = a.announcement
-         ORDER BY i.key",
+                 WHERE o.slug = a.slug AND o.publisher <> a.publisher ORDER BY o.first_seen_at, o.id LIMIT 20)),
+                (SELECT MIN(found_at) FROM equivocations e WHERE e.publisher = a.publisher)) ORDER BY i.key)
+         FROM json_each(?) i JOIN apps a ON a.id = i.value JOIN announcements n ON n.id = a.announcement",
     )
     .bind(json(&ids))
-    .fetch_all(connection)
+    .fetch_one(connection)
     .await?;
+    let rows: Vec<HitRow<'_>> = super::answer("catalog", &rows)?;
     rows.into_iter().map(hit).collect()
 }
 
-fn hit(row: HitRow) -> Result<Hit, StoreError> {
-    let corrupt = |what, value: &[u8]| StoreError::Corrupt {
-        what,
-        value: String::from_utf8_lossy(value).chars().take(200).collect(),
-    };
-    let same_name: Vec<String> = serde_json::from_str(&row.same_name)
-        .map_err(|_| corrupt("list of publishers", row.same_name.as_bytes()))?;
+fn hit(row: HitRow<'_>) -> Result<Hit, StoreError> {
+    let announcement = index::read(row.announcement.as_bytes());
     Ok(Hit {
-        announcement: index::read(&row.bytes).ok_or_else(|| corrupt("announcement", &row.bytes))?,
+        announcement: announcement.ok_or_else(|| StoreError::Corrupt {
+            what: "announcement",
+            value: row.announcement.chars().take(200).collect(),
+        })?,
         first_seen: from_ms(row.first_seen_at)?,
         announced: from_ms(row.announced_at)?,
         micro_points: row.micro_points,
@@ -428,10 +459,7 @@ fn hit(row: HitRow) -> Result<Hit, StoreError> {
         rights: row
             .rights
             .map(|rights| rights.split_whitespace().map(str::to_owned).collect()),
-        same_name_as: same_name
-            .iter()
-            .map(|publisher| parse("publisher", publisher))
-            .collect::<Result<_, _>>()?,
+        same_name_as: row.same_name,
         frozen_since: row.frozen_since.map(from_ms).transpose()?,
     })
 }

@@ -182,6 +182,42 @@ async fn misspelt_words_find_what_was_meant_and_say_so() {
 }
 
 #[tokio::test]
+async fn a_beginning_finds_every_word_however_many_begin_so() {
+    let store = shelf(FEW).await;
+    let words = [
+        "star", "stardust", "starfish", "stark", "starlet", "starry", "start", "starve", "staré",
+        "star9",
+    ];
+    for (n, word) in words.iter().enumerate() {
+        let slug = format!("sky-{n}");
+        let tagline = format!("Behold: {word}!");
+        let app = announcement(&key(7), &slug, "Sky", &tagline, "other", &["amd64"]);
+        offer(&store, &[app]).await;
+        for typed in ["sta", "STAR", "sky behold star"] {
+            let found = store.search(&text(typed)).await.unwrap();
+            assert_eq!(found.total as usize, n + 1, "{typed:?} among {word:?}");
+            assert_eq!(found.corrected, None, "{typed:?}");
+        }
+        let found = store.search(&text(word)).await.unwrap();
+        assert!(
+            found.hits.iter().any(|hit| hit.app().slug.as_str() == slug),
+            "{word:?}"
+        );
+    }
+    assert_eq!(store.search(&text("stare")).await.unwrap().total, 1);
+    assert_eq!(store.search(&text("starv sky")).await.unwrap().total, 1);
+    assert_eq!(
+        store
+            .search(&text("stardusty"))
+            .await
+            .unwrap()
+            .corrected
+            .as_deref(),
+        None
+    );
+}
+
+#[tokio::test]
 async fn names_come_before_taglines_and_exact_names_before_all() {
     let store = shelf(FEW).await;
     let found = store.search(&text("photo")).await.unwrap();

@@ -70,6 +70,11 @@ impl Lab {
         place
     }
 
+    /// Returns the address of the machine itself, whose link is not shaped.
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        address(1)
+    }
+
     /// Takes the cable out.
     pub(crate) fn cut(&self, place: &Place) {
         run("ip", &["link", "set", &place.cable, "down"]);

@@ -1,6 +1,7 @@
 //! The swarm's figures, on real processes in network namespaces with shaped links.
 //!
-//! Needs root, `ip` and `tc`. What is compared is measured side by side in one run. Prints a table and writes
+//! Needs root, `ip`, `tc`, and for what it is compared with podman, skopeo, docker-registry, aria2, mktorrent and pip;
+//! what is not installed is left out. What is compared is measured side by side in one run. Prints a table and writes
 //! `target/bench/swarm.json`: a list of `{name, value, unit, bound}`. With names of scenes as arguments only these
 //! are played.
 #![expect(
@@ -14,7 +15,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 mod lab;
+mod layout;
 mod node;
+mod rivals;
 mod scenes;
 
 /// One figure.
@@ -42,9 +45,10 @@ fn main() {
         .skip(1)
         .filter(|word| word != "--bench")
         .collect();
-    if arguments.first().is_some_and(|word| word == "node") {
-        node::serve(&arguments[1..]);
-        return;
+    match arguments.first().map(String::as_str) {
+        Some("node") => return node::serve(&arguments[1..]),
+        Some("bare") => return rivals::bare::serve(&arguments[1..]),
+        Some(_) | None => {}
     }
     let dir = target().join("bench-swarm");
     std::fs::create_dir_all(&dir).unwrap();

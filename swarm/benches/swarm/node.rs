@@ -1,14 +1,15 @@
 //! One node as a process: told what to do in lines of JSON on its input, answers on its output.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use archy_registry::Blake3Hash;
-use archy_registry::release::Endpoint;
+use archy_registry::release::{Descriptor, Endpoint, Platform};
 use archy_swarm::faults::{BadPeer, Fault};
+use archy_swarm::image::{ImageSource, pack};
 use archy_swarm::{
     Class, Config, Discovery, FetchRequest, Patience, ProviderKind, Role, Swarm, Tag, Wanted,
 };
@@ -31,10 +32,19 @@ enum Order {
         how: Misbehaviour,
     },
     Fetch {
-        blob: Blake3Hash,
-        size_bytes: u64,
+        blobs: Vec<(Blake3Hash, u64)>,
         origin: Vec<Endpoint>,
         peers: Vec<Endpoint>,
+        /// Whether to tell all the time how much is here.
+        tells: bool,
+    },
+    /// Provides all blobs of an image in OCI layout.
+    ProvideImage {
+        dir: PathBuf,
+    },
+    /// Offers an image to podman, here or not.
+    Offer {
+        image: Image,
     },
     Served,
 }
@@ -54,8 +64,23 @@ enum Reply {
     Up(Endpoint),
     Provided(Blake3Hash),
     Fetched(Fetched),
+    /// Bytes that are here of a fetch under way.
+    Here(u64),
+    Image(Image),
+    Reference(String),
     Served(u64),
     Failed(String),
+}
+
+/// An image's blobs, the manifest first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Image(Vec<Descriptor>);
+
+impl Image {
+    pub(crate) fn blobs(&self) -> Vec<(Blake3Hash, u64)> {
+        let blob = |blob: &Descriptor| (blob.blake3, blob.size_bytes);
+        self.0.iter().map(blob).collect()
+    }
 }
 
 /// How a fetch went.
@@ -121,11 +146,31 @@ async fn obey(dir: PathBuf, bind: SocketAddr) {
                 Reply::Up(endpoint)
             }
             Order::Fetch {
-                blob,
-                size_bytes,
+                blobs,
                 origin,
                 peers,
-            } => fetch(&swarm, blob, size_bytes, origin, peers).await,
+                tells,
+            } => {
+                let wanted = |(blake3, size_bytes)| Wanted {
+                    blake3,
+                    size_bytes,
+                    role: Role::Other,
+                };
+                let request = FetchRequest {
+                    tag: tag(),
+                    class: Class::Cache,
+                    blobs: blobs.into_iter().map(wanted).collect(),
+                    origin,
+                    peers,
+                    share: true,
+                };
+                fetch(&swarm, request, tells).await
+            }
+            Order::ProvideImage { dir: layout } => provide_image(&swarm, layout, &dir).await,
+            Order::Offer { image } => {
+                swarm.oci().serve("bench", &image.0).unwrap();
+                Reply::Reference(swarm.oci().reference("bench", &image.0[0].digest))
+            }
             Order::Served => Reply::Served(swarm.status().bytes_served),
         };
         answer(&reply);
@@ -133,30 +178,33 @@ async fn obey(dir: PathBuf, bind: SocketAddr) {
     swarm.shutdown().await;
 }
 
-async fn fetch(
-    swarm: &Swarm,
-    blake3: Blake3Hash,
-    size_bytes: u64,
-    origin: Vec<Endpoint>,
-    peers: Vec<Endpoint>,
-) -> Reply {
-    let request = FetchRequest {
-        tag: tag(),
-        class: Class::Cache,
-        blobs: vec![Wanted {
-            blake3,
-            size_bytes,
-            role: Role::Other,
-        }],
-        origin,
-        peers,
-        share: true,
-    };
+async fn provide_image(swarm: &Swarm, dir: PathBuf, work: &Path) -> Reply {
+    let source = ImageSource::OciLayout { dir, name: None };
+    let packed = pack(&source, &Platform::host(), work).await.unwrap();
+    for blob in packed.descriptors() {
+        let bytes = packed.open(blob).await.unwrap();
+        swarm
+            .provide(&tag(), bytes, Some(blob.blake3))
+            .await
+            .unwrap();
+    }
+    Reply::Image(Image(packed.descriptors().cloned().collect()))
+}
+
+async fn fetch(swarm: &Swarm, request: FetchRequest, tells: bool) -> Reply {
     let began = Instant::now();
-    let fetched = swarm
-        .fetch(request, &CancellationToken::new())
-        .finish()
-        .await;
+    let fetch = swarm.fetch(request, &CancellationToken::new());
+    let mut progress = fetch.progress();
+    let tell = async move {
+        while tells && progress.changed().await.is_ok() {
+            answer(&Reply::Here(progress.borrow_and_update().bytes_done));
+        }
+        std::future::pending::<()>().await;
+    };
+    let fetched = tokio::select! {
+        fetched = fetch.finish() => fetched,
+        () = tell => return Reply::Failed("the fetch says nothing".to_owned()),
+    };
     let took = began.elapsed();
     match fetched {
         Ok(fetched) => {
@@ -193,19 +241,41 @@ pub(crate) struct Node {
     orders: ChildStdin,
     replies: BufReader<ChildStdout>,
     pub(crate) endpoint: Endpoint,
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Node {
     /// Starts a node with an empty store.
     pub(crate) fn start(at: &Place, dir: &Path) -> Self {
         let dir = tempfile::tempdir_in(dir).unwrap();
-        let mut child = Command::new("ip")
-            .args(["netns", "exec", &at.namespace])
-            .arg(std::env::current_exe().unwrap())
+        let mut node = Self::start_in(at, dir.path());
+        node._dir = Some(dir);
+        node
+    }
+
+    /// Starts a node with the store that it finds there.
+    pub(crate) fn start_in(at: &Place, dir: &Path) -> Self {
+        let program = std::env::current_exe().unwrap();
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &at.namespace]).arg(program);
+        Self::launch(command, (at.address, PORT).into(), dir)
+    }
+
+    /// Starts a node with an empty store that is only on the loopback interface of the machine itself.
+    pub(crate) fn start_local(port: u16, dir: &Path) -> Self {
+        let dir = tempfile::tempdir_in(dir).unwrap();
+        let command = Command::new(std::env::current_exe().unwrap());
+        let at = (Ipv4Addr::LOCALHOST, port).into();
+        let mut node = Self::launch(command, at, dir.path());
+        node._dir = Some(dir);
+        node
+    }
+
+    fn launch(mut command: Command, at: SocketAddr, dir: &Path) -> Self {
+        let mut child = command
             .arg("node")
-            .arg(dir.path())
-            .arg(format!("{}:{PORT}", at.address))
+            .arg(dir)
+            .arg(at.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -220,7 +290,7 @@ impl Node {
             orders,
             replies,
             endpoint,
-            _dir: dir,
+            _dir: None,
         }
     }
 
@@ -251,22 +321,88 @@ impl Node {
 
     pub(crate) fn fetch(
         &mut self,
-        (blob, size_bytes): (Blake3Hash, u64),
+        blob: (Blake3Hash, u64),
+        origin: &[&Endpoint],
+        peers: &[&Endpoint],
+    ) -> Fetched {
+        self.fetch_all(vec![blob], origin, peers)
+    }
+
+    pub(crate) fn fetch_all(
+        &mut self,
+        blobs: Vec<(Blake3Hash, u64)>,
         origin: &[&Endpoint],
         peers: &[&Endpoint],
     ) -> Fetched {
         let list = |endpoints: &[&Endpoint]| endpoints.iter().copied().cloned().collect();
         let order = Order::Fetch {
-            blob,
-            size_bytes,
+            blobs,
             origin: list(origin),
             peers: list(peers),
+            tells: false,
         };
         let reply = self.order(&order);
         let Reply::Fetched(fetched) = reply else {
             panic!("the fetch failed: {reply:?}");
         };
         fetched
+    }
+
+    /// Fetches, and kills the node after a while. Returns the bytes that were here at first, and at last as far as it told; with the
+    /// outcome if it ended before.
+    pub(crate) fn fetch_until(
+        mut self,
+        (blob, size_bytes): (Blake3Hash, u64),
+        origin: &Endpoint,
+        kill_after: Option<Duration>,
+    ) -> (u64, u64, Option<Fetched>) {
+        let order = Order::Fetch {
+            blobs: vec![(blob, size_bytes)],
+            origin: vec![origin.clone()],
+            peers: Vec::new(),
+            tells: true,
+        };
+        writeln!(self.orders, "{}", serde_json::to_string(&order).unwrap()).unwrap();
+        self.orders.flush().unwrap();
+        if let Some(after) = kill_after {
+            std::thread::sleep(after);
+            self.child.kill().unwrap();
+        }
+        let (mut first, mut last) = (None, 0);
+        for line in (&mut self.replies).lines().map_while(Result::ok) {
+            match serde_json::from_str(&line) {
+                Ok(Reply::Here(bytes)) => {
+                    first.get_or_insert(bytes);
+                    last = bytes;
+                }
+                Ok(Reply::Fetched(fetched)) => {
+                    return (first.unwrap_or(size_bytes), size_bytes, Some(fetched));
+                }
+                Ok(other) => panic!("the fetch failed: {other:?}"),
+                // The kill may have cut a line.
+                Err(_) => break,
+            }
+        }
+        (first.unwrap_or(0), last, None)
+    }
+
+    pub(crate) fn provide_image(&mut self, layout: &Path) -> Image {
+        let dir = layout.to_owned();
+        let reply = self.order(&Order::ProvideImage { dir });
+        let Reply::Image(image) = reply else {
+            panic!("cannot provide: {reply:?}");
+        };
+        image
+    }
+
+    /// Offers an image to podman; returns by which name.
+    pub(crate) fn offer(&mut self, image: &Image) -> String {
+        let image = image.clone();
+        let reply = self.order(&Order::Offer { image });
+        let Reply::Reference(reference) = reply else {
+            panic!("cannot offer: {reply:?}");
+        };
+        reference
     }
 
     /// Returns the payload bytes that it has sent.

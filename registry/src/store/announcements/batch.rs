@@ -1,16 +1,18 @@
 //! Reads what is known of a batch of announcements, and writes what it came to: a handful of statements,
 //! however many announcements.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use sqlx::SqliteConnection;
 
 use super::super::index::{self, Indexed};
 use super::super::key_states::{Equivocation, frozen_since, record_equivocation};
-use super::super::{Store, StoreError, from_db, hash, json, quota, rows, to_db, to_ms};
+use super::super::{Store, StoreError, from_db, json, parse, quota, rows, to_db, to_ms};
 use super::Arrival;
-use super::decide::{App, Decided, Heading, Heard, Publisher};
+use super::decide::{Decided, Heading, Heard, Publisher};
 use crate::announcement::is_listed;
 use crate::did::Did;
 use crate::id::Blake3Hash;
@@ -56,6 +58,7 @@ pub(super) async fn read<'a>(
         }
     }
     read_apps(&mut *connection, &mut heard, now).await?;
+    read_pubkeys(&mut *connection, &mut heard, now).await?;
     heard.common = quota::common(&mut *connection, now).await?;
     if heard.common.apps >= store.limits.apps && store.tight.may_evict(now) {
         let apps = heard.common.apps - store.limits.apps + EVICTED_AT_ONCE;
@@ -71,7 +74,7 @@ pub(super) async fn read<'a>(
     }
     (heard.next_announcement, heard.next_app) = sqlx::query_as(
         "SELECT IFNULL((SELECT MAX(id) FROM announcements), 0) + 1,
-                IFNULL((SELECT MAX(id) FROM apps), 0) + 1",
+                IFNULL((SELECT MAX(id) FROM app_ids), 0) + 1",
     )
     .fetch_one(connection)
     .await?;
@@ -85,126 +88,151 @@ async fn read_publishers(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let texts: Vec<&str> = names.iter().map(String::as_str).collect();
-    let counts = quota::publisher_counts(&mut *connection, &texts, now).await?;
-    let scores: Vec<(Option<i64>, Option<String>)> = sqlx::query_as(
-        "SELECT s.micro_points, s.band FROM json_each(?) p
-         LEFT JOIN publisher_scores s ON s.publisher = p.value ORDER BY p.key",
-    )
-    .bind(json(&texts))
-    .fetch_all(connection)
-    .await?;
-    let publishers = names.into_iter().zip(counts).zip(scores);
-    heard.publishers = publishers
-        .map(|((did, counts), (micro_points, band))| Publisher {
-            did,
-            counts,
-            micro_points: micro_points.unwrap_or(0),
-            band: band.unwrap_or_else(|| "new".to_owned()),
-        })
+    let counts = quota::publisher_counts(connection, &texts, now).await?;
+    heard.publishers = names
+        .into_iter()
+        .zip(counts)
+        .map(|(did, counts)| Publisher { did, counts })
         .collect();
     Ok(())
 }
 
-/// What the store holds of one arrival.
-#[derive(sqlx::FromRow)]
-struct Row {
+/// What the store holds of an arrival, in the order in which [`READ`] writes it.
+#[derive(Deserialize)]
+struct Row<'a> {
+    place: usize,
     known: Option<i64>,
-    meaning: Option<Vec<u8>>,
-    seq_highest: Option<i64>,
     app: Option<i64>,
-    name: Option<String>,
-    tagline: Option<String>,
-    category: Option<String>,
-    rights: Option<String>,
+    #[serde(borrow)]
+    meaning: &'a str,
+    seq_highest: Option<i64>,
+    is_shown: u8,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    tagline: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    category: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    rights: Option<Cow<'a, str>>,
     facet: Option<i64>,
-    described: Option<Vec<u8>>,
     created: Option<i64>,
-    followed: Option<Vec<u8>>,
+    #[serde(borrow)]
+    followed: &'a str,
     app_today: i64,
-    pubkey_today: i64,
 }
 
-const READ: &str = "WITH heard AS MATERIALIZED (
-        SELECT key, unhex(value ->> 0) AS hash, value ->> 1 AS publisher, value ->> 2 AS slug,
-               value ->> 3 AS epoch, value ->> 4 AS seq, value ->> 5 AS pubkey
-        FROM json_each(?1))
-    SELECT a.id AS known, m.release_hash AS meaning, c.seq_highest, p.id AS app, p.name, p.tagline, p.category,
-           p.rights, p.facet, p.described, f.created, f.hash AS followed, IFNULL(ia.kept, 0) AS app_today,
-           IFNULL(ik.kept, 0) AS pubkey_today
+const HEARD: &str = "WITH heard (place, hash, publisher, slug, epoch, seq) AS (";
+
+// One answer as JSON: handing rows through the driver takes longer than reading them. What is followed matters for
+// the same seq only.
+const READ: &str = ") SELECT json_group_array(json_array(
+           h.place, a.id, k.id, lower(hex(m.release_hash)), c.seq_highest, p.id IS NOT NULL, p.name, p.tagline,
+           p.category, p.rights, p.facet, f.created, lower(hex(f.hash)), IFNULL(i.kept, 0)))
     FROM heard h
     LEFT JOIN announcements a ON a.hash = h.hash
-    LEFT JOIN first_seen m
-           ON m.publisher = h.publisher AND m.slug = h.slug AND m.epoch = h.epoch AND m.seq = h.seq
-    LEFT JOIN counters c ON c.publisher = h.publisher AND c.slug = h.slug AND c.epoch = h.epoch
-    LEFT JOIN apps p ON p.publisher = h.publisher AND p.slug = h.slug
-    LEFT JOIN announcements f ON f.id = p.announcement
-    LEFT JOIN intake ia ON ia.day = ?2 AND ia.subject = 'app ' || h.publisher || '/' || h.slug
-    LEFT JOIN intake ik ON ik.day = ?2 AND ik.subject = 'key ' || h.pubkey
-    ORDER BY h.key";
+    LEFT JOIN app_ids k ON k.publisher = h.publisher AND k.slug = h.slug
+    LEFT JOIN first_seen m ON m.app = k.id AND m.epoch = h.epoch AND m.seq = h.seq
+    LEFT JOIN counters c ON c.app = k.id AND c.epoch = h.epoch
+    LEFT JOIN apps p ON p.id = k.id
+    LEFT JOIN announcements f ON f.id = iif(c.seq_highest = h.seq, p.announcement, NULL)
+    LEFT JOIN app_intake i ON i.app = k.id AND i.day = ";
 
 async fn read_apps(
     connection: &mut SqliteConnection,
     heard: &mut Heard<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let asked: Vec<_> = heard
-        .arrivals
-        .iter()
-        .map(|heading| {
+    let places: Vec<usize> = (0..heard.arrivals.len()).collect();
+    let answers = rows::ask(
+        connection,
+        HEARD,
+        &places,
+        |mut row, place| {
+            let heading = &heard.arrivals[*place];
             let announcement = heading.arrival.announcement;
-            (
-                announcement.hash().to_string(),
-                &heard.publishers[heading.publisher].did,
-                announcement.slug.as_str(),
-                heading.epoch,
-                announcement.seq,
-                heading.arrival.pubkey,
-            )
-        })
-        .collect();
-    let rows: Vec<Row> = sqlx::query_as(READ)
-        .bind(json(&asked))
-        .bind(quota::day(now))
-        .fetch_all(connection)
-        .await?;
-    for (heading, row) in heard.arrivals.iter().zip(rows) {
-        let announcement = heading.arrival.announcement;
-        let slug = announcement.slug.as_str();
-        if let Some(id) = row.known {
-            heard.known.insert(announcement.hash(), id);
+            row.push_bind(to_db(*place as u64))
+                .push_bind(announcement.hash().as_bytes().as_slice())
+                .push_bind(heard.publishers[heading.publisher].did.as_str())
+                .push_bind(announcement.slug.as_str())
+                .push_bind(to_db(heading.epoch))
+                .push_bind(to_db(announcement.seq));
+        },
+        |question| {
+            question.push(READ).push_bind(quota::day(now));
+        },
+    )
+    .await?;
+    for answer in &answers {
+        let rows: Vec<Row<'_>> = super::super::answer("catalog", answer)?;
+        for row in rows {
+            take_in(heard, row)?;
         }
-        if let Some(meaning) = row.meaning {
-            let key = (heading.publisher, slug, announcement.seq);
-            heard.meanings.insert(key, hash(&meaning)?);
-        }
-        if let Some(pubkey) = heading.arrival.pubkey {
-            heard
-                .pubkeys
-                .insert(pubkey, row.pubkey_today.unsigned_abs());
-        }
-        let seq_highest = row.seq_highest.map(from_db).transpose()?;
-        let texts = (row.name, row.tagline, row.category);
-        heard.apps.insert(
-            (heading.publisher, slug),
-            App {
-                id: row.app,
-                followed: row.created.zip(row.followed),
-                shown: match texts {
-                    (Some(name), Some(tagline), Some(category)) => Some([name, tagline, category]),
-                    _ => None,
-                },
-                rights: row.rights,
-                facet: row.facet,
-                described: row.described,
-                seq_highest: seq_highest
-                    .map(|seq| (heading.epoch, seq))
-                    .into_iter()
-                    .collect(),
-                today: row.app_today.unsigned_abs(),
-                change: None,
-            },
-        );
     }
+    Ok(())
+}
+
+fn take_in(heard: &mut Heard<'_>, row: Row<'_>) -> Result<(), StoreError> {
+    let heading = &heard.arrivals[row.place];
+    let announcement = heading.arrival.announcement;
+    let slug = announcement.slug.as_str();
+    if let Some(id) = row.known {
+        heard.known.insert(announcement.hash(), id);
+    }
+    if !row.meaning.is_empty() {
+        let key = (heading.publisher, slug, announcement.seq);
+        heard.meanings.insert(key, parse("hash", row.meaning)?);
+    }
+    let app = heard.apps.entry((heading.publisher, slug)).or_default();
+    if let Some(created) = row.created {
+        app.followed = Some((created, parse("hash", row.followed)?));
+    }
+    if let Some(seq_highest) = row.seq_highest {
+        app.seq_highest.insert(heading.epoch, from_db(seq_highest)?);
+    }
+    app.id = row.app;
+    app.is_shown = row.is_shown != 0;
+    app.facet = row.facet;
+    app.today = row.app_today.unsigned_abs();
+    app.rights = row.rights.map(Cow::into_owned);
+    app.shown = match (row.name, row.tagline, row.category) {
+        (Some(name), Some(tagline), Some(category)) => {
+            Some([name, tagline, category].map(|text| Cow::Owned(text.into_owned())))
+        }
+        _ => None,
+    };
+    Ok(())
+}
+
+const READ_PUBKEYS: &str = "SELECT json_group_array(json_array(k.key, i.kept))
+    FROM json_each(?1) k CROSS JOIN intake i ON i.day = ?2 AND i.subject = 'key ' || k.value";
+
+/// Reads what the Nostr keys of the batch carried today.
+async fn read_pubkeys(
+    connection: &mut SqliteConnection,
+    heard: &mut Heard<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // Of linked keys nothing is counted.
+    let unlinked = heard.arrivals.iter().filter(|heading| !heading.is_linked);
+    let mut pubkeys: Vec<&str> = unlinked
+        .filter_map(|heading| heading.arrival.pubkey)
+        .collect();
+    pubkeys.sort_unstable();
+    pubkeys.dedup();
+    if pubkeys.is_empty() {
+        return Ok(());
+    }
+    let answer: String = sqlx::query_scalar(READ_PUBKEYS)
+        .bind(json(&pubkeys))
+        .bind(quota::day(now))
+        .fetch_one(connection)
+        .await?;
+    let carried: Vec<(usize, i64)> = super::super::answer("intake", &answer)?;
+    heard.pubkeys = carried
+        .into_iter()
+        .filter_map(|(place, kept)| Some((*pubkeys.get(place)?, kept.unsigned_abs())))
+        .collect();
     Ok(())
 }
 
@@ -214,6 +242,7 @@ pub(super) async fn write(
     decided: &Decided<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    write_numbers(&mut *connection, decided).await?;
     write_announcements(&mut *connection, decided, now).await?;
     write_counters(&mut *connection, decided, now).await?;
     write_apps(&mut *connection, decided, now).await?;
@@ -275,7 +304,7 @@ async fn write_announcements(
     let heard = &decided.heard;
     rows::insert(
         &mut *connection,
-        "INSERT INTO announcements
+        "INSERT OR FAIL INTO announcements
          (id, publisher, slug, seq, hash, release_hash, created, expires, bytes, first_seen_at)",
         &decided.announcements,
         "",
@@ -311,22 +340,48 @@ async fn write_announcements(
     .await
 }
 
+/// Writes the numbers that apps got.
+async fn write_numbers(
+    connection: &mut SqliteConnection,
+    decided: &Decided<'_>,
+) -> Result<(), StoreError> {
+    let heard = &decided.heard;
+    let unheard_of = heard.apps.iter().filter(|(_, app)| app.is_unheard_of);
+    let mut numbered: Vec<_> = unheard_of
+        .filter_map(|((publisher, slug), app)| Some((app.id?, *publisher, *slug)))
+        .collect();
+    numbered.sort_unstable();
+    rows::insert(
+        connection,
+        "INSERT OR FAIL INTO app_ids (id, publisher, slug)",
+        &numbered,
+        "",
+        |mut row, (id, publisher, slug)| {
+            row.push_bind(*id)
+                .push_bind(heard.publishers[*publisher].did.as_str())
+                .push_bind(*slug);
+        },
+    )
+    .await
+}
+
 async fn write_counters(
     connection: &mut SqliteConnection,
     decided: &Decided<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let heard = &decided.heard;
+    let mut sightings = decided.sightings.clone();
+    sightings.sort_unstable();
     rows::insert(
         &mut *connection,
-        "INSERT INTO first_seen (publisher, slug, epoch, seq, release_hash, first_seen_at)",
-        &decided.sightings,
+        "INSERT OR FAIL INTO first_seen (app, epoch, seq, release_hash, first_seen_at)",
+        &sightings,
         "",
-        |mut row, place| {
+        |mut row, (app, place)| {
             let heading = &heard.arrivals[*place];
             let announcement = heading.arrival.announcement;
-            row.push_bind(heard.publishers[heading.publisher].did.as_str())
-                .push_bind(announcement.slug.as_str())
+            row.push_bind(*app)
                 .push_bind(to_db(heading.epoch))
                 .push_bind(to_db(announcement.seq))
                 .push_bind(announcement.release.blake3.as_bytes().as_slice())
@@ -334,38 +389,74 @@ async fn write_counters(
         },
     )
     .await?;
-    let counters: Vec<_> = decided.counters.iter().collect();
+    let publishers = sightings
+        .iter()
+        .map(|(_, place)| heard.arrivals[*place].publisher);
+    let due: BTreeSet<usize> = publishers.collect();
+    let due: Vec<usize> = due.into_iter().collect();
     rows::insert(
         &mut *connection,
-        "INSERT OR REPLACE INTO counters (publisher, slug, epoch, seq_highest)",
-        &counters,
+        "INSERT OR IGNORE INTO scores_due (publisher)",
+        &due,
         "",
-        |mut row, (key, epoch)| {
-            let highest = heard
-                .apps
-                .get(key)
-                .and_then(|app| app.seq_highest.get(epoch));
-            row.push_bind(heard.publishers[key.0].did.as_str())
-                .push_bind(key.1)
-                .push_bind(to_db(*epoch))
-                .push_bind(to_db(highest.copied().unwrap_or_default()));
+        |mut row, publisher| {
+            row.push_bind(heard.publishers[*publisher].did.as_str());
         },
     )
     .await?;
-    if decided.intake.is_empty() {
+    let mut counters: Vec<_> = decided.counters.iter().collect();
+    counters.sort_unstable();
+    rows::insert(
+        &mut *connection,
+        "INSERT INTO counters (app, epoch, seq_highest)",
+        &counters,
+        " ON CONFLICT DO UPDATE SET seq_highest = excluded.seq_highest",
+        |mut row, ((app, epoch), highest)| {
+            row.push_bind(*app)
+                .push_bind(to_db(*epoch))
+                .push_bind(to_db(**highest));
+        },
+    )
+    .await?;
+    write_intake(connection, decided, now).await
+}
+
+async fn write_intake(
+    connection: &mut SqliteConnection,
+    decided: &Decided<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if decided.kept.is_empty() {
         return Ok(());
     }
+    let day = quota::day(now);
     quota::forget_days(&mut *connection, now).await?;
-    let intake: Vec<_> = decided.intake.iter().collect();
+    let mut apps: Vec<_> = decided.kept.iter().collect();
+    apps.sort_unstable();
+    rows::insert(
+        &mut *connection,
+        "INSERT INTO app_intake (day, app, kept)",
+        &apps,
+        " ON CONFLICT DO UPDATE SET kept = kept + excluded.kept",
+        |mut row, (app, kept)| {
+            row.push_bind(day).push_bind(**app).push_bind(to_db(**kept));
+        },
+    )
+    .await?;
+    let pubkeys = decided.carried.iter();
+    let pubkeys = pubkeys.map(|(pubkey, kept)| (quota::pubkey_subject(pubkey), *kept));
+    let new_apps = [(quota::NEW_APPS.to_owned(), decided.new_apps)];
+    let new_apps = new_apps.into_iter().filter(|(_, apps)| *apps > 0);
+    let subjects: Vec<(String, u64)> = pubkeys.chain(new_apps).collect();
     rows::insert(
         connection,
         "INSERT INTO intake (day, subject, kept)",
-        &intake,
+        &subjects,
         " ON CONFLICT DO UPDATE SET kept = kept + excluded.kept",
         |mut row, (subject, kept)| {
-            row.push_bind(quota::day(now))
+            row.push_bind(day)
                 .push_bind(subject.as_str())
-                .push_bind(to_db(**kept));
+                .push_bind(to_db(*kept));
         },
     )
     .await
@@ -377,7 +468,7 @@ async fn write_apps(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let heard = &decided.heard;
-    let changes: Vec<_> = heard
+    let mut changes: Vec<_> = heard
         .apps
         .iter()
         .filter_map(|((publisher, slug), app)| {
@@ -388,6 +479,7 @@ async fn write_apps(
     if changes.is_empty() {
         return Ok(());
     }
+    changes.sort_unstable_by_key(|(_, _, _, id, _)| *id);
     let facets = changes.iter().map(|(.., change)| &change.facet);
     let facets = index::insert_facets(&mut *connection, facets).await?;
     // Most of what is heard is a newer version of a known app: its texts, and what it is filtered by, stay.
@@ -427,22 +519,23 @@ async fn write_apps(
                 .push_bind(change.announcement)
                 .push_bind(to_ms(now))
                 .push("1")
-                .push_bind(change.name_key.as_str())
+                .push_bind(index::name_key(&card.name))
                 .push_bind(card.tagline.as_str())
                 .push_bind(to_ms(now))
-                .push_bind(publisher.micro_points)
-                .push_bind(publisher.band.as_str())
+                .push_bind(publisher.counts.micro_points)
+                .push_bind(publisher.counts.band.as_str())
                 .push_bind(app.rights.as_deref())
                 .push_bind(facets.get(&change.facet).copied());
         },
     )
     .await?;
     let mut texts = Vec::new();
-    for (_, slug, app, id, change) in changes.iter().filter(|(.., change)| change.texts) {
+    for (_, slug, _, id, change) in changes.iter().filter(|(.., change)| change.texts) {
         // The description stays that of the earlier release until the new one is here.
-        let description = match &app.described {
-            Some(release) => index::stored_description(&mut *connection, release).await?,
-            None => String::new(),
+        let description = if change.is_new {
+            String::new()
+        } else {
+            index::indexed_description(&mut *connection, *id).await?
         };
         let card = &change.arrival.announcement.card;
         texts.push(Indexed {

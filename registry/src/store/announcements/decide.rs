@@ -1,11 +1,12 @@
 //! Judges announcements one after the other, on what was read of them: pure.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::super::index::{Facet, name_key};
+use super::super::index::Facet;
 use super::super::quota::{self, Limits, PublisherCounts, Standing};
 use super::super::{SEQ_STEP_MAX, StoreError, from_ms, to_ms};
 use super::{Admission, Arrival};
@@ -32,6 +33,18 @@ pub(super) struct Heard<'a> {
     pub(super) next_app: i64,
 }
 
+impl<'a> Heard<'a> {
+    /// Returns an app's number; it gets one when it has none.
+    fn number(&mut self, key: AppKey<'a>) -> i64 {
+        let app = self.apps.entry(key).or_default();
+        *app.id.get_or_insert_with(|| {
+            app.is_unheard_of = true;
+            self.next_app += 1;
+            self.next_app - 1
+        })
+    }
+}
+
 /// An arrival with what belongs to it alone.
 #[derive(Debug)]
 pub(super) struct Heading<'a> {
@@ -46,23 +59,24 @@ pub(super) struct Heading<'a> {
 pub(super) struct Publisher {
     pub(super) did: String,
     pub(super) counts: PublisherCounts,
-    pub(super) micro_points: i64,
-    pub(super) band: String,
 }
 
 /// An app of the batch.
 #[derive(Debug, Default)]
 pub(super) struct App<'a> {
-    /// Its row, when it is in the catalog.
+    /// Its number, when it was heard of.
     pub(super) id: Option<i64>,
-    /// The announcement that is followed: its date and hash.
-    pub(super) followed: Option<(i64, Vec<u8>)>,
+    /// Whether the batch gave it its number.
+    pub(super) is_unheard_of: bool,
+    /// Whether it is in the catalog.
+    pub(super) is_shown: bool,
+    /// The announcement that is followed, its date and hash; known while what is heard may be of the same `seq`.
+    pub(super) followed: Option<(i64, Blake3Hash)>,
     /// Name, tagline and category as they are indexed.
-    pub(super) shown: Option<[String; 3]>,
+    pub(super) shown: Option<[Cow<'a, str>; 3]>,
     pub(super) rights: Option<String>,
     /// What it is filtered by, as a row; `None` while it is hidden.
     pub(super) facet: Option<i64>,
-    pub(super) described: Option<Vec<u8>>,
     pub(super) seq_highest: HashMap<u64, u64>,
     pub(super) today: u64,
     /// Set when the batch changes it.
@@ -76,7 +90,6 @@ pub(super) struct Change<'a> {
     pub(super) announcement: i64,
     pub(super) is_new: bool,
     pub(super) facet: Facet,
-    pub(super) name_key: String,
     /// Whether what is indexed changes.
     pub(super) texts: bool,
 }
@@ -90,14 +103,18 @@ pub(super) struct Decided<'a> {
     pub(super) announcements: Vec<(i64, usize)>,
     /// Where each announcement was heard: row and place in the batch.
     pub(super) hearings: Vec<(i64, usize)>,
-    /// First sightings, by place in the batch.
-    pub(super) sightings: Vec<usize>,
-    /// Counters that rose.
-    pub(super) counters: HashSet<(AppKey<'a>, u64)>,
+    /// First sightings: app and place in the batch.
+    pub(super) sightings: Vec<(i64, usize)>,
+    /// Counters that rose, by app and epoch.
+    pub(super) counters: HashMap<(i64, u64), u64>,
     /// Contradictions: place in the batch and the release that the seq meant before.
     pub(super) contradictions: Vec<(usize, Blake3Hash)>,
-    /// How much was kept, by subject.
-    pub(super) intake: HashMap<String, u64>,
+    /// How much was kept of each app.
+    pub(super) kept: HashMap<i64, u64>,
+    /// How much was kept of each Nostr key that the publisher does not name.
+    pub(super) carried: HashMap<&'a str, u64>,
+    /// New apps of strangers.
+    pub(super) new_apps: u64,
 }
 
 /// Judges every announcement in order; what an earlier one changes counts for the later ones.
@@ -112,9 +129,11 @@ pub(super) fn decide<'a>(
         announcements: Vec::new(),
         hearings: Vec::new(),
         sightings: Vec::new(),
-        counters: HashSet::new(),
+        counters: HashMap::new(),
         contradictions: Vec::new(),
-        intake: HashMap::new(),
+        kept: HashMap::new(),
+        carried: HashMap::new(),
+        new_apps: 0,
     };
     for place in 0..decided.heard.arrivals.len() {
         let admission = decided.one(place, limits, now)?;
@@ -149,6 +168,7 @@ impl<'a> Decided<'a> {
             }
             self.keep(place);
         }
+        let number = self.heard.number(key);
         let (id, known) = (row.unwrap_or_else(|next| next), row.is_ok());
         self.hearings.push((id, place));
 
@@ -159,7 +179,7 @@ impl<'a> Decided<'a> {
             .meanings
             .entry((publisher, slug, seq))
             .or_insert_with(|| {
-                sightings.push(place);
+                sightings.push((number, place));
                 second
             });
         if first != second {
@@ -182,13 +202,13 @@ impl<'a> Decided<'a> {
                 return Ok(Admission::FastForward { highest_seq });
             }
             // A listed release has one card for ever, so it may come back to a catalog that it had left.
-            let is_back = announcement.is_listed() && app.id.is_none();
+            let is_back = announcement.is_listed() && !app.is_shown;
             if seq == highest_seq && (known && !is_back || !renews(app, &arrival)) {
                 return Ok(Admission::Known);
             }
         }
         if app.seq_highest.insert(epoch, seq) != Some(seq) {
-            self.counters.insert((key, epoch));
+            self.counters.insert((number, epoch), seq);
             // What the new release needs is worked out when it is here.
             app.rights = None;
         }
@@ -200,6 +220,7 @@ impl<'a> Decided<'a> {
     fn keep(&mut self, place: usize) {
         let heading = &self.heard.arrivals[place];
         let (arrival, publisher) = (heading.arrival, heading.publisher);
+        let is_linked = heading.is_linked;
         let id = self.heard.next_announcement;
         self.heard.next_announcement += 1;
         self.heard.known.insert(arrival.announcement.hash(), id);
@@ -207,20 +228,14 @@ impl<'a> Decided<'a> {
         if arrival.announcement.is_listed() {
             return;
         }
-        let slug = arrival.announcement.slug.as_str();
-        self.heard.apps.entry((publisher, slug)).or_default().today += 1;
-        let publisher = &mut self.heard.publishers[publisher];
-        publisher.counts.today += 1;
-        *self
-            .intake
-            .entry(quota::app_subject(&publisher.did, slug))
-            .or_default() += 1;
-        if let Some(pubkey) = arrival.pubkey.filter(|_| !heading.is_linked) {
+        let key = (publisher, arrival.announcement.slug.as_str());
+        let number = self.heard.number(key);
+        self.heard.apps.entry(key).or_default().today += 1;
+        self.heard.publishers[publisher].counts.today += 1;
+        *self.kept.entry(number).or_default() += 1;
+        if let Some(pubkey) = arrival.pubkey.filter(|_| !is_linked) {
             *self.heard.pubkeys.entry(pubkey).or_default() += 1;
-            *self
-                .intake
-                .entry(quota::pubkey_subject(pubkey))
-                .or_default() += 1;
+            *self.carried.entry(pubkey).or_default() += 1;
         }
     }
 
@@ -231,7 +246,7 @@ impl<'a> Decided<'a> {
         let app = self.heard.apps.get(&(heading.publisher, slug));
         let pubkey = heading.arrival.pubkey;
         Standing {
-            has_app: app.is_some_and(|app| app.id.is_some()),
+            has_app: app.is_some_and(|app| app.is_shown),
             is_known: counts.is_known,
             is_linked: heading.is_linked,
             app_today: app.map_or(0, |app| app.today),
@@ -252,30 +267,34 @@ impl<'a> Decided<'a> {
         let publisher = &mut self.heard.publishers[heading.publisher];
         let key = (heading.publisher, announcement.slug.as_str());
         let app = self.heard.apps.entry(key).or_default();
-        let is_new = app.id.is_none() || app.change.as_ref().is_some_and(|change| change.is_new);
-        if app.id.is_none() {
-            app.id = Some(self.heard.next_app);
-            self.heard.next_app += 1;
+        let is_new = !app.is_shown || app.change.as_ref().is_some_and(|change| change.is_new);
+        if !app.is_shown {
+            app.is_shown = true;
             publisher.counts.apps += 1;
             self.heard.common.apps += 1;
             if !publisher.counts.is_known {
                 self.heard.common.new_apps_today += 1;
-                *self.intake.entry(quota::NEW_APPS.to_owned()).or_default() += 1;
+                self.new_apps += 1;
             }
         }
         let card = &announcement.card;
-        let shown = [&card.name, &card.tagline, &card.category].map(Clone::clone);
-        let texts = app.change.as_ref().is_some_and(|change| change.texts)
-            || app.shown.as_ref() != Some(&shown);
-        app.shown = Some(shown);
-        let hash = announcement.hash().as_bytes().to_vec();
-        app.followed = Some((to_ms(announcement.created), hash));
+        let shown = [&card.name, &card.tagline, &card.category].map(String::as_str);
+        let is_shown = app.shown.as_ref().is_some_and(|before| {
+            let before = before.iter().map(Cow::as_ref);
+            before.eq(shown)
+        });
+        let texts = app.change.as_ref().is_some_and(|change| change.texts) || !is_shown;
+        app.shown = Some(shown.map(Cow::Borrowed));
+        app.followed = Some((to_ms(announcement.created), announcement.hash()));
         app.change = Some(Change {
             arrival,
             announcement: id,
             is_new,
-            facet: Facet::of(announcement, app.rights.as_deref(), publisher.micro_points),
-            name_key: name_key(&card.name),
+            facet: Facet::of(
+                announcement,
+                app.rights.as_deref(),
+                publisher.counts.micro_points,
+            ),
             texts,
         });
     }
@@ -291,5 +310,5 @@ fn renews(app: &App<'_>, arrival: &Arrival<'_>) -> bool {
         Reverse(to_ms(arrival.announcement.created)),
         arrival.announcement.hash(),
     );
-    (heard.0, heard.1.as_bytes().as_slice()) < (Reverse(*created), hash.as_slice())
+    heard < (Reverse(*created), *hash)
 }

@@ -3,6 +3,7 @@
 use sqlx::SqliteConnection;
 use strsim::osa_distance;
 
+use super::vocabulary::{Begun, Vocabulary};
 use crate::store::{StoreError, json};
 
 /// Words that share the most letter groups with a misspelt one and are compared with it letter by letter.
@@ -18,12 +19,17 @@ const CHARS_TWO_WRONG: usize = 8;
 pub(super) async fn correct(
     connection: &mut SqliteConnection,
     words: &[String],
+    known: &Vocabulary,
 ) -> Result<Option<Vec<Vec<String>>>, StoreError> {
     let mut corrected = false;
     let mut alternatives = Vec::with_capacity(words.len());
     for word in words {
         let mut meanings = vec![word.clone()];
-        if word.chars().count() >= CHARS_MIN && !is_known(&mut *connection, word).await? {
+        let is_known = match known.begun(word) {
+            Begun::Words(words) => !words.is_empty(),
+            Begun::Unlisted => is_known(&mut *connection, word).await?,
+        };
+        if word.chars().count() >= CHARS_MIN && !is_known {
             let similar = similar(&mut *connection, word).await?;
             let closest = closest(word, similar.split_whitespace());
             if !closest.is_empty() {
@@ -48,10 +54,11 @@ async fn is_known(connection: &mut SqliteConnection, word: &str) -> Result<bool,
 /// Returns the words of names that share the most groups of three letters with `word`, separated by blanks.
 async fn similar(connection: &mut SqliteConnection, word: &str) -> Result<String, StoreError> {
     Ok(sqlx::query_scalar(
+        // A number bound as the limit would have the statement prepared anew each time.
         "SELECT IFNULL(group_concat(w.word, ' '), '') FROM (
              SELECT t.rowid AS id FROM json_each(?) g
              CROSS JOIN name_trigrams t ON t.name_trigrams MATCH '\"' || g.value || '\"'
-             GROUP BY 1 ORDER BY COUNT(*) DESC, 1 LIMIT ?) JOIN name_words w USING (id)",
+             GROUP BY 1 ORDER BY COUNT(*) DESC, 1 LIMIT CAST(? AS INTEGER)) JOIN name_words w USING (id)",
     )
     .bind(json(&trigrams(word)))
     .bind(COMPARED_MAX)

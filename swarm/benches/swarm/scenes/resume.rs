@@ -1,0 +1,46 @@
+//! Kills in the middle of a fetch.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{MIB, file};
+use crate::lab::Lab;
+use crate::node::Node;
+use crate::{Figure, figure};
+
+const KILLS: usize = 20;
+
+/// The largest part of a blob that a SIGKILL at a moment drawn by chance costs.
+pub(super) fn resume(dir: &Path) -> Vec<Figure> {
+    let size = 128 * MIB;
+    let data = file(dir, size);
+    let lab = Lab::new();
+    let mut seeder = Node::start(&lab.place(Some("400mbit"), None), dir);
+    let blob = seeder.provide(&data);
+    let at = seeder.endpoint.clone();
+    let place = lab.place(None, None);
+    let store = tempfile::tempdir_in(dir).unwrap();
+    let (_, _, fetched) = Node::start_in(&place, store.path()).fetch_until((blob, size), &at, None);
+    let whole = fetched.unwrap().took;
+    let mut rng = fastrand::Rng::new();
+    let mut wastes = Vec::new();
+    for _ in 0..KILLS {
+        let store = tempfile::tempdir_in(dir).unwrap();
+        let after = whole.mul_f64(0.02 + 0.96 * rng.f64());
+        let start = || Node::start_in(&place, store.path());
+        let (_, had, _) = start().fetch_until((blob, size), &at, Some(after));
+        let (has, _, fetched) = start().fetch_until((blob, size), &at, None);
+        // A fetch ends well only when the whole blob has its hash.
+        assert!(fetched.is_some());
+        wastes.push((after, had.saturating_sub(has) as f64 / size as f64));
+    }
+    let worst = wastes.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    println!(
+        "{KILLS} kills within {:.1} s: the worst, after {:.2} s, cost {:.2} % of {} MiB",
+        whole.as_secs_f64(),
+        Duration::as_secs_f64(&worst.0),
+        worst.1 * 100.0,
+        size / MIB
+    );
+    vec![figure("resume_waste", worst.1, "", Some("<= 0.01"))]
+}
