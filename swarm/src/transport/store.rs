@@ -148,11 +148,10 @@ impl BlobStore {
             .create(dir)
             .map_err(|error| error.to_string())?;
         let collected_at = Arc::new(AtomicU64::new(unix_seconds()));
-        // Only now nobody else uses the directory. Nothing is collected before the first interval is over or somebody
-        // asks for it, and by then the ledger is read.
-        let open = open(dir, gc_interval, &ledger, &collected_at, 0).await?;
+        // The ledger comes first: what is not in it when the store's collector begins is removed.
         let book = Book::open(&dir.join(LEDGER_FILE), ledger.clone()).await;
         let book = book.map_err(|error| causes(&error))?;
+        let open = open(dir, gc_interval, &ledger, &collected_at, 0).await?;
         let this = Self {
             dir: dir.to_owned(),
             paths: Options::new(dir).path,
@@ -165,8 +164,15 @@ impl BlobStore {
             gc_interval,
             opened: AtomicU64::new(0),
         };
-        this.take_over_tags(&open.store).await?;
-        this.agree(&open.store).await?;
+        // Until the ledger has them, the tags of an earlier version protect their blobs themselves.
+        let ready = async {
+            this.take_over_tags(&open.store).await?;
+            this.agree(&open.store).await
+        };
+        if let Err(reason) = ready.await {
+            this.close().await;
+            return Err(reason);
+        }
         this.clear_temp();
         Ok(this)
     }

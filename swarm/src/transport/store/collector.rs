@@ -208,3 +208,40 @@ impl Shared {
         ProtectOutcome::Continue
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_run_begins_when_it_is_wanted_and_a_loop_that_is_gone_is_noticed() {
+        let ledger = Arc::new(Mutex::new(Ledger::default()));
+        let hour = Duration::from_secs(60 * 60);
+        let (collector, config) = Collector::new(ledger, hour, Arc::default());
+        let of_loop = config.add_protected.clone().unwrap();
+        let mut live = HashSet::new();
+        let mut turn = of_loop(&mut live);
+        assert!(futures_util::poll!(&mut turn).is_pending());
+        let mut run = std::pin::pin!(collector.run());
+        assert!(futures_util::poll!(&mut run).is_pending());
+        assert!(matches!(turn.await, ProtectOutcome::Continue));
+        // What is held from now on is not known to this run.
+        let blob = Blake3Hash::of(b"late");
+        let mut spared = std::pin::pin!(collector.spares(std::slice::from_ref(&blob)));
+        assert!(futures_util::poll!(&mut spared).is_pending());
+        assert!(
+            futures_util::poll!(&mut run).is_pending(),
+            "it has not ended"
+        );
+        let mut next = of_loop(&mut live);
+        assert!(futures_util::poll!(&mut next).is_pending());
+        assert_eq!(run.await, Ok(()));
+        assert_eq!(spared.await, Ok(()));
+        drop(next);
+        assert!(!collector.has_ended());
+        drop(of_loop);
+        assert!(collector.has_ended());
+        assert_eq!(collector.run().await, Err(Ended));
+        drop(config);
+    }
+}
