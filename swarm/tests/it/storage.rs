@@ -86,7 +86,7 @@ async fn cache_makes_room_and_what_is_installed_stays_and_is_served() {
     fetch(&other, under("app", Class::Cache, &data[1], &node))
         .await
         .unwrap();
-    assert_eq!(node.uploaded(&tag("app")), MB as u64);
+    until(async || node.uploaded(&tag("app")) >= MB as u64).await;
 }
 
 #[tokio::test]
@@ -491,13 +491,15 @@ async fn uploads_are_kept_over_a_restart() {
     fetch(&other, request(&[&data], &[&node.endpoint()], &[]))
         .await
         .unwrap();
-    until(async || node.uploaded(&tag("mine")) == MB as u64).await;
-    assert_eq!(node.uploaded_since(0), MB as u64);
+    // More when a request was broken off and made again.
+    until(async || node.uploaded(&tag("mine")) >= MB as u64).await;
     assert_eq!(node.uploaded_since(u32::MAX), 0);
     node.shutdown().await;
+    let sent = node.uploaded(&tag("mine"));
+    assert_eq!(node.uploaded_since(0), sent);
     let node = Node::start_in(temp.path(), |_| {}).await;
-    assert_eq!(node.uploaded(&tag("mine")), MB as u64);
-    assert_eq!(node.uploaded_since(0), MB as u64);
+    assert_eq!(node.uploaded(&tag("mine")), sent);
+    assert_eq!(node.uploaded_since(0), sent);
 }
 
 /// A small file system in memory; gone with the value. Only root can make one.
