@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::lab::Place;
 
 const PORT: u16 = 4433;
+/// How often a node tells how much it has received.
+const TELLS_EVERY: Duration = Duration::from_millis(4);
 
 /// What a node is told.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,7 +37,7 @@ enum Order {
         blobs: Vec<(Blake3Hash, u64)>,
         origin: Vec<Endpoint>,
         peers: Vec<Endpoint>,
-        /// Whether to tell all the time how much is here.
+        /// Whether to tell all the time how much was received.
         tells: bool,
     },
     /// Provides all blobs of an image in OCI layout.
@@ -64,7 +66,7 @@ enum Reply {
     Up(Endpoint),
     Provided(Blake3Hash),
     Fetched(Fetched),
-    /// Bytes that are here of a fetch under way.
+    /// Verified bytes that were received so far.
     Here(u64),
     Image(Image),
     Reference(String),
@@ -194,16 +196,16 @@ async fn provide_image(swarm: &Swarm, dir: PathBuf, work: &Path) -> Reply {
 async fn fetch(swarm: &Swarm, request: FetchRequest, tells: bool) -> Reply {
     let began = Instant::now();
     let fetch = swarm.fetch(request, &CancellationToken::new());
-    let mut progress = fetch.progress();
-    let tell = async move {
-        while tells && progress.changed().await.is_ok() {
-            answer(&Reply::Here(progress.borrow_and_update().bytes_done));
+    let tell = async {
+        while tells {
+            answer(&Reply::Here(swarm.status().bytes_fetched));
+            tokio::time::sleep(TELLS_EVERY).await;
         }
         std::future::pending::<()>().await;
     };
     let fetched = tokio::select! {
         fetched = fetch.finish() => fetched,
-        () = tell => return Reply::Failed("the fetch says nothing".to_owned()),
+        () = tell => unreachable!("it tells until it is told to stop"),
     };
     let took = began.elapsed();
     match fetched {
@@ -348,14 +350,14 @@ impl Node {
         fetched
     }
 
-    /// Fetches, and kills the node after a while. Returns the bytes that were here at first, and at last as far as it told; with the
-    /// outcome if it ended before.
+    /// Fetches, and kills the node after a while. Returns the bytes that were here when it was killed, as far as it
+    /// told, and the outcome if it ended before.
     pub(crate) fn fetch_until(
         mut self,
         (blob, size_bytes): (Blake3Hash, u64),
         origin: &Endpoint,
         kill_after: Option<Duration>,
-    ) -> (u64, u64, Option<Fetched>) {
+    ) -> (u64, Option<Fetched>) {
         let order = Order::Fetch {
             blobs: vec![(blob, size_bytes)],
             origin: vec![origin.clone()],
@@ -368,22 +370,17 @@ impl Node {
             std::thread::sleep(after);
             self.child.kill().unwrap();
         }
-        let (mut first, mut last) = (None, 0);
+        let mut here = 0;
         for line in (&mut self.replies).lines().map_while(Result::ok) {
             match serde_json::from_str(&line) {
-                Ok(Reply::Here(bytes)) => {
-                    first.get_or_insert(bytes);
-                    last = bytes;
-                }
-                Ok(Reply::Fetched(fetched)) => {
-                    return (first.unwrap_or(size_bytes), size_bytes, Some(fetched));
-                }
+                Ok(Reply::Here(bytes)) => here = bytes,
+                Ok(Reply::Fetched(fetched)) => return (size_bytes, Some(fetched)),
                 Ok(other) => panic!("the fetch failed: {other:?}"),
                 // The kill may have cut a line.
                 Err(_) => break,
             }
         }
-        (first.unwrap_or(0), last, None)
+        (here, None)
     }
 
     pub(crate) fn provide_image(&mut self, layout: &Path) -> Image {
