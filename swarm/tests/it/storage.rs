@@ -616,7 +616,8 @@ async fn a_disk_that_fills_up_meanwhile_ends_the_fetch_with_numbers_and_it_goes_
     let all = request(&[&data], &[&peer.endpoint()], &[]);
     let running = node.fetch(all.clone(), &CancellationToken::new());
     let mut progress = running.progress();
-    let half = progress.wait_for(|progress| progress.bytes_done > 6 * MB as u64);
+    // What is broken off and asked for again counts among what the provider sends before it stalls.
+    let half = progress.wait_for(|progress| progress.bytes_done > 2 * MB as u64);
     tokio::time::timeout(DEADLINE, half).await.unwrap().unwrap();
     // Room was reserved for all of it; now somebody else takes it.
     disk.fill(0);
@@ -629,7 +630,7 @@ async fn a_disk_that_fills_up_meanwhile_ends_the_fetch_with_numbers_and_it_goes_
         panic!("{error}");
     };
     assert!(
-        (1..=18 * MB as u64).contains(&full.needed_bytes),
+        (1..=22 * MB as u64).contains(&full.needed_bytes),
         "what is here is not needed again: {full:?}"
     );
     assert_eq!(full.room_bytes, 0);
@@ -640,7 +641,7 @@ async fn a_disk_that_fills_up_meanwhile_ends_the_fetch_with_numbers_and_it_goes_
     assert!(matches!(again, Err(FetchError::Full(_))), "{again:?}");
     disk.empty();
     let fetched = fetch(&node, all).await.unwrap();
-    assert!(fetched.bytes_reused > 5 * MB as u64, "{fetched:?}");
+    assert!(fetched.bytes_reused > MB as u64, "{fetched:?}");
     assert_eq!(
         node.read(wanted(&data).blake3, data.len() as u64)
             .await
