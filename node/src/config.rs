@@ -106,6 +106,20 @@ pub struct Swarm {
     /// Other nodes to fetch from.
     #[serde(deserialize_with = "peers")]
     pub peers: Vec<archy_registry::release::Endpoint>,
+    /// How much blobs may take on the disk.
+    #[serde(deserialize_with = "quota")]
+    pub quota: Quota,
+}
+
+/// How much blobs may take on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// A part of the file system.
+    Auto,
+    /// So many bytes.
+    Bytes(u64),
+    /// As much as the disk has.
+    None,
 }
 
 /// iroh relays to use.
@@ -239,6 +253,37 @@ fn iroh_relays<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Iroh
             .collect::<Result<_, _>>()
             .map(IrohRelays::Custom),
     }
+}
+
+fn quota<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Quota, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_quota(&text).ok_or_else(|| {
+        serde::de::Error::custom(format!(
+            "{text:?} is not a quota: write \"auto\", \"none\", or a number with kB, MB, GB or TB, e.g. \"50 GB\"; nothing \
+             can be installed with 0"
+        ))
+    })
+}
+
+fn parse_quota(text: &str) -> Option<Quota> {
+    match text.trim() {
+        "auto" => return Some(Quota::Auto),
+        "none" => return Some(Quota::None),
+        _ => {}
+    }
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim() {
+        "" | "B" => 1,
+        "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        _ => return None,
+    };
+    let bytes = number.parse::<u64>().ok()?.checked_mul(factor)?;
+    (bytes > 0).then_some(Quota::Bytes(bytes))
 }
 
 fn peers<'de, D: serde::Deserializer<'de>>(

@@ -31,7 +31,7 @@ use crate::policy::{Policies, PolicyError};
 use crate::registries::{self, Registries};
 use crate::slot::Slot;
 use crate::voice::Voice;
-use crate::{scores, wellbeing};
+use crate::{scores, storage, wellbeing};
 
 pub(crate) use parts::host_config;
 use stage::Stage;
@@ -179,6 +179,7 @@ impl Daemon {
             components,
             judge: judge.clone(),
             voice: Voice::new(&paths.keys_dir()),
+            fsck: storage::Fscks::default(),
         };
         for part in ["apps", "follower", "jobs", scores::PART, "swarm"] {
             node.components.set(part, State::Starting);
@@ -254,6 +255,8 @@ impl Daemon {
         });
         let stop = work.token();
         work.spawn("registries", async move { registries.run(&stop).await });
+        work.spawn("storage", storage::keep(node.clone(), work.token()));
+        work.spawn("fsck", storage::check(node.clone(), work.token()));
         let (fetcher, stop) = (Arc::clone(&follow), work.token());
         work.spawn("fetch", async move { fetcher.fetch_missing(&stop).await });
         work.spawn(

@@ -28,7 +28,9 @@ use crate::policy::Action;
 use crate::problem as explain;
 use crate::registries::Registries;
 use crate::slot::Slot;
-use content::{app_tag, let_go};
+use crate::storage;
+pub(crate) use content::app_tag;
+use content::let_go;
 
 /// Phases that the machine may report before the job has stored the first.
 const PHASES: usize = 32;
@@ -159,6 +161,8 @@ impl Installer {
         self.check_policy(app, Some(&release)).await?;
         machine.preflight(&release).await?;
         stop_if_asked(context)?;
+        // Until podman has it, nothing of it goes to make room for something else.
+        let _using = swarm.use_tag(&app_tag(&release));
 
         self.bring(context, &swarm, machine, &release).await?;
         self.hold_statement(&swarm, &release).await?;
@@ -171,6 +175,7 @@ impl Installer {
         };
         let (installed, ()) = tokio::join!(installing, enter_all(context, reported));
         installed?;
+        storage::mark_installed(&swarm, &release).await;
         let event = trust::Event::Installed {
             app: app.slug.clone(),
             release: release.hash(),
@@ -191,7 +196,10 @@ impl Installer {
                     publishers_fault: *by_app,
                 };
                 self.record(&release.app(), &event).await;
-                matches!(problem.kind.as_str(), "noProvider" | "interrupted")
+                matches!(
+                    problem.kind.as_str(),
+                    "noProvider" | "interrupted" | "diskFull"
+                )
             }
         };
         let installed = machine

@@ -21,6 +21,7 @@ pub mod registries;
 mod scores;
 pub mod setup;
 pub mod slot;
+pub mod storage;
 mod view;
 pub mod voice;
 mod wellbeing;

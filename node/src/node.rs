@@ -2,6 +2,7 @@
 
 mod metrics;
 mod publish;
+mod storage;
 mod store;
 mod trust;
 mod update;
@@ -17,13 +18,13 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::api::types::{
-    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, Health, History,
-    HistoryParams, InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind,
+    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, FsckParams, Health,
+    History, HistoryParams, InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind,
     JobListParams, JobRef, Logs, LogsParams, NodeStatus, OpinionGiven, PinParams, Policy,
     PolicyPage, Problem, PublishState, RegistryAddParams, RegistryList, RegistryMoveParams,
     RegistryRemoveParams, RegistryTest, RegistryTestParams, RelayInfo, ReportParams,
-    ReviewerParams, Reviewers, SearchParams, SearchResult, TrustPage, TrustParams, UninstallParams,
-    VouchParams,
+    ReviewerParams, Reviewers, SearchParams, SearchResult, StoragePage, TrustPage, TrustParams,
+    UninstallParams, VouchParams,
 };
 use crate::api::{AssetBody, Backend, BlobStream, ProvideError, problem};
 use crate::components::Components;
@@ -34,6 +35,7 @@ use crate::machine::{Machine, Observed};
 use crate::problem as explain;
 use crate::registries::Registries;
 use crate::slot::Slot;
+use crate::storage::Fscks;
 use crate::view;
 use crate::voice::Voice;
 
@@ -84,6 +86,8 @@ pub struct Node {
     pub judge: Judge,
     /// What the owner says to others.
     pub voice: Voice,
+    /// Checks of what is stored.
+    pub fsck: Fscks,
 }
 
 impl Node {
@@ -391,6 +395,20 @@ impl Backend for Node {
 
     async fn reviewer(&self, params: ReviewerParams) -> Result<Reviewers, Problem> {
         self.set_reviewer(params).await
+    }
+
+    async fn storage(&self) -> Result<StoragePage, Problem> {
+        self.storage_page()
+    }
+
+    async fn fsck(&self, params: FsckParams) -> Result<StoragePage, Problem> {
+        self.swarm_ready()?;
+        if params.stop {
+            self.fsck.stop();
+        } else {
+            self.fsck.begin();
+        }
+        self.storage_page()
     }
 
     async fn policy(&self) -> Result<PolicyPage, Problem> {

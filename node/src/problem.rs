@@ -10,6 +10,7 @@ use archy_registry::statement::StatementError;
 use archy_registry::store::{AdmitKeyStateError, StoreError};
 use archy_swarm::FetchError;
 use archy_swarm::fetch::ProviderReport;
+use archy_swarm::storage::{Bound, Full};
 use jiff::Timestamp;
 
 use crate::api::problem as new;
@@ -265,10 +266,14 @@ pub fn of_fetch(error: &FetchError) -> Problem {
             "The release names a size that its bytes do not have".to_owned(),
             "Tell the publisher; nothing was installed",
         ),
+        FetchError::Full(full) => {
+            let (message, hint) = of_full(full);
+            ("diskFull", message, hint)
+        }
         FetchError::Store { .. } => (
-            "diskFull",
+            "store",
             "The node cannot store what it fetches".to_owned(),
-            "Make room on the disk, then try again",
+            "Check the permissions of the data directory; the daemon's log says more: journalctl --user -u archyd",
         ),
         FetchError::Cancelled => (
             "interrupted",
@@ -292,9 +297,45 @@ pub fn of_fetch(error: &FetchError) -> Problem {
         | FetchError::WrongSize { .. }
         | FetchError::Request { .. }
         | FetchError::Store { .. }
+        | FetchError::Full(_)
         | FetchError::Cancelled => causes(error),
     };
     problem
+}
+
+/// There is no room: how much there would have to be, and what to do.
+fn of_full(full: &Full) -> (String, &'static str) {
+    let [needed, room, freeable] =
+        [full.needed_bytes, full.room_bytes, full.freeable_bytes].map(megabytes);
+    match &full.bound {
+        Bound::Quota { quota_bytes } => (
+            format!(
+                "There is no room for it: it needs {needed}; {room} are free of the {} that downloads may take, and {freeable} \
+                 more could be freed",
+                megabytes(*quota_bytes)
+            ),
+            "Uninstall something, or raise swarm.quota in archyd.toml, then try again; what arrived is kept",
+        ),
+        Bound::Disk { dir, kept_bytes } => (
+            format!(
+                "There is no room for it: it needs {needed}; {room} are free under {} ({} stay free for others), and \
+                 {freeable} more could be freed",
+                dir.display(),
+                megabytes(*kept_bytes)
+            ),
+            "Uninstall something, or delete other files on that disk, then try again; what arrived is kept",
+        ),
+    }
+}
+
+/// Decimal megabytes, with one digit below ten.
+pub fn megabytes(bytes: u64) -> String {
+    let megabytes = bytes as f64 / 1e6;
+    if megabytes < 10.0 {
+        format!("{megabytes:.1} MB")
+    } else {
+        format!("{megabytes:.0} MB")
+    }
 }
 
 fn no_provider() -> (&'static str, String, &'static str) {

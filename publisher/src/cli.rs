@@ -125,6 +125,9 @@ pub enum Command {
     /// See or set what the node may show, install and update by itself
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// See how much room downloads take, and check that they are what they should be
+    #[command(subcommand)]
+    Storage(StorageCommand),
     /// Set up the node on this machine
     #[command(subcommand)]
     Node(NodeCommand),
@@ -237,6 +240,19 @@ pub enum PolicyCommand {
         /// Valid signatures that a release needs
         #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=16))]
         signatures: Option<u32>,
+    },
+}
+
+/// `archy storage …`
+#[derive(Debug, Subcommand)]
+pub enum StorageCommand {
+    /// Show it, by what is kept for what
+    Show,
+    /// Read every download again and compare it with its hash; what is bad of installed apps is fetched again
+    Check {
+        /// End the check under way instead
+        #[arg(long)]
+        stop: bool,
     },
 }
 

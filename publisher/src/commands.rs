@@ -23,6 +23,7 @@ mod policy;
 mod publish;
 mod registry;
 mod status;
+mod storage;
 mod store;
 mod trust;
 
@@ -95,6 +96,7 @@ pub(crate) async fn run(
         Command::Job(command) => job::run(&context, &command).await,
         Command::Trust(command) => trust::run(&context, &command).await,
         Command::Policy(command) => policy::run(&context, &command).await,
+        Command::Storage(command) => storage::run(&context, &command).await,
         Command::Node(command) => node::run(&context, &command).await,
     }
 }

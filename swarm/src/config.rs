@@ -10,6 +10,15 @@ use url::Url;
 /// How often unreferenced blobs are collected.
 pub const GC_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
+/// Part of the file system that blobs may take unless told otherwise: a fifth.
+pub const QUOTA_SHARE: u64 = 5;
+/// Most that blobs may take unless told otherwise, in bytes (200 GB).
+pub const QUOTA_BYTES_MAX: u64 = 200_000_000_000;
+/// Part of the file system that blobs leave free unless told otherwise: a fiftieth.
+pub const FREE_SHARE: u64 = 50;
+/// Most that blobs leave free unless told otherwise, in bytes (1 GiB).
+pub const FREE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
 /// Settings of a swarm.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -33,6 +42,8 @@ pub struct Config {
     pub gc_interval: Duration,
     /// How long a provider may keep a fetch waiting.
     pub patience: Patience,
+    /// How much room blobs may take.
+    pub room: RoomLimits,
 }
 
 impl Config {
@@ -49,8 +60,20 @@ impl Config {
             peers: Vec::new(),
             gc_interval: GC_INTERVAL,
             patience: Patience::default(),
+            room: RoomLimits::default(),
         }
     }
+}
+
+/// How much room blobs may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RoomLimits {
+    /// Bytes that all blobs together may take; without a number the smaller of [`QUOTA_SHARE`] of the file system and
+    /// [`QUOTA_BYTES_MAX`].
+    pub quota_bytes: Option<u64>,
+    /// Bytes of the file system that blobs leave free; without a number the smaller of [`FREE_SHARE`] of it and
+    /// [`FREE_BYTES_MAX`].
+    pub free_bytes_min: Option<u64>,
 }
 
 /// Which iroh relays carry traffic that cannot go directly.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use archy_registry::id::EndpointId;
@@ -49,6 +49,7 @@ pub struct StartError(String);
 pub struct BadPeer {
     router: Router,
     requests: Arc<AtomicUsize>,
+    is_over: Arc<AtomicBool>,
 }
 
 impl BadPeer {
@@ -78,16 +79,27 @@ impl BadPeer {
             .await
             .map_err(|error| failed(&error))?;
         let requests = Arc::new(AtomicUsize::new(0));
+        let is_over = Arc::new(AtomicBool::new(false));
         let handler = Handler {
             store,
             fault,
             sent: AtomicUsize::new(0),
             requests: requests.clone(),
+            is_over: is_over.clone(),
         };
         let router = Router::builder(endpoint)
             .accept(iroh_blobs::ALPN, handler)
             .spawn();
-        Ok(Self { router, requests })
+        Ok(Self {
+            router,
+            requests,
+            is_over,
+        })
+    }
+
+    /// Has it answer all further requests rightly if it stalls.
+    pub fn recover(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
     }
 
     /// Returns the number of requests answered, rightly or not.
@@ -112,6 +124,7 @@ struct Handler {
     fault: Fault,
     sent: AtomicUsize,
     requests: Arc<AtomicUsize>,
+    is_over: Arc<AtomicBool>,
 }
 
 impl Handler {
@@ -149,6 +162,7 @@ impl ProtocolHandler for Handler {
             self.requests.fetch_add(1, Ordering::Relaxed);
             match self.fault {
                 Fault::Silent | Fault::HangsUp => answer.clear(),
+                Fault::StallsAfter(_) if self.is_over.load(Ordering::Relaxed) => {}
                 Fault::StallsAfter(bytes) => {
                     answer.truncate(bytes.saturating_sub(self.sent.load(Ordering::Relaxed)));
                     self.sent.fetch_add(answer.len(), Ordering::Relaxed);

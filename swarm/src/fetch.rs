@@ -17,6 +17,7 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::DropGuard;
 
+use crate::ledger::{Class, Role};
 pub use crate::schedule::ProviderKind;
 use crate::tag::Tag;
 
@@ -37,6 +38,15 @@ pub struct Wanted {
     pub blake3: Blake3Hash,
     /// Its exact length in bytes, as signed; a provider that claims another is not believed.
     pub size_bytes: u64,
+    /// What it is to the tag.
+    pub role: Role,
+}
+
+impl Wanted {
+    /// Returns its role unless it is not known.
+    pub(crate) fn known_role(&self) -> Option<Role> {
+        (self.role != Role::Other).then_some(self.role)
+    }
 }
 
 impl From<&Descriptor> for Wanted {
@@ -44,6 +54,7 @@ impl From<&Descriptor> for Wanted {
         Self {
             blake3: descriptor.blake3,
             size_bytes: descriptor.size_bytes,
+            role: Role::from(descriptor),
         }
     }
 }
@@ -53,6 +64,8 @@ impl From<&Descriptor> for Wanted {
 pub struct FetchRequest {
     /// The tag that keeps the blobs, finished or not, until it is withdrawn.
     pub tag: Tag,
+    /// What a tag that is new is kept for.
+    pub class: Class,
     /// The blobs, most urgent first; duplicates are fetched once.
     pub blobs: Vec<Wanted>,
     /// The origin's endpoints.

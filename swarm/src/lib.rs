@@ -13,6 +13,7 @@ pub mod image;
 pub mod oci_endpoint;
 pub mod schedule;
 pub mod status;
+pub mod storage;
 
 mod blob;
 mod ledger;
@@ -24,10 +25,11 @@ mod transport;
 mod upload;
 
 pub use blob::BlobReader;
-pub use config::{Config, Discovery, Patience, RelayMode};
+pub use config::{Config, Discovery, Patience, RelayMode, RoomLimits};
 pub use fetch::{Fetch, FetchError, FetchRequest, Fetched, Progress, ProviderKind, Wanted};
-pub use ledger::TagUsage;
+pub use ledger::{Class, Role, TagUsage};
 pub use status::Status;
+pub use storage::Full;
 pub use swarm::{ProbeError, ProvideError, Provided, ReadError, StoreError, Swarm};
 pub use tag::{TAG_LEN_MAX, Tag, TagError};
 pub use transport::StartError;

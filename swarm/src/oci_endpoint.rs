@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::image::Variant;
+use crate::storage::Using;
 use crate::transport::Transport;
 
 /// Random bytes in the secret path. Written in hexadecimal it stays clear of 64 digits, which
@@ -43,6 +44,7 @@ pub struct OciEndpoint {
     address: SocketAddr,
     secret: String,
     shelf: Arc<Shelf>,
+    transport: Arc<Transport>,
 }
 
 /// Where the bytes of an item are.
@@ -70,6 +72,8 @@ struct Shelf {
 #[derive(Debug, Default)]
 struct Repository {
     items: HashMap<OciDigest, Item>,
+    /// Keeps the blobs from going while podman may ask for them.
+    using: Vec<Using>,
     /// Ends answers that wait for bytes.
     withdrawn: CancellationToken,
 }
@@ -96,7 +100,7 @@ impl OciEndpoint {
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let secret = hex::encode(random);
         let shelf = Arc::new(Shelf::default());
-        let router = routes::router(transport, shelf.clone(), &secret);
+        let router = routes::router(transport.clone(), shelf.clone(), &secret);
         // At the end a pull that is under way is cut: podman resumes it or the install is retried.
         tasks.spawn(cancel.clone().run_until_cancelled_owned(async move {
             if let Err(error) = axum::serve(listener, router).await {
@@ -107,6 +111,7 @@ impl OciEndpoint {
             address,
             secret,
             shelf,
+            transport,
         })
     }
 
@@ -157,6 +162,17 @@ impl OciEndpoint {
         if !is_repository(repository) {
             return Err(RepositoryError(repository.chars().take(160).collect()));
         }
+        let items: Vec<(OciDigest, Item)> = items.into_iter().collect();
+        let store = self.transport.store();
+        let blobs = items.iter().filter_map(|(_, item)| match item.source {
+            Source::Blob(blob) => Some(blob),
+            Source::Memory(_) => None,
+        });
+        let blobs: Vec<Blake3Hash> = blobs.collect();
+        for blob in &blobs {
+            store.touch(blob);
+        }
+        let using = store.account().use_blobs(blobs);
         let mut repositories = self
             .shelf
             .repositories
@@ -164,6 +180,7 @@ impl OciEndpoint {
             .unwrap_or_else(PoisonError::into_inner);
         let repository = repositories.entry(repository.to_owned()).or_default();
         repository.items.extend(items);
+        repository.using.push(using);
         Ok(())
     }
 

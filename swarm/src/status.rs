@@ -34,8 +34,7 @@ pub struct Status {
     pub blob_bytes: u64,
     /// When unreferenced blobs were last collected, in seconds since 1970; the start when never.
     pub collected_at: u64,
-    /// Collection should have happened long ago: its loop died, and `archyd` needs a restart for
-    /// space to be freed again.
+    /// Collection should have happened long ago: the blob store failed and cannot be opened again.
     pub collection_late: bool,
 }
 

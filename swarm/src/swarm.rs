@@ -15,9 +15,10 @@ use tokio_util::task::TaskTracker;
 use crate::blob::BlobReader;
 use crate::config::{Config, Patience};
 use crate::fetch::{BLOB_SIZE_BYTES_MAX, Fetch, FetchError, FetchRequest, Job, Progress};
-use crate::ledger::{Entry, Hold, TagUsage};
+use crate::ledger::{Class, Entry, Hold, Role, TagUsage};
 use crate::oci_endpoint::OciEndpoint;
 use crate::status::{FetchStatus, Status};
+use crate::storage::{self, Fsck, FsckProgress, Full, Room, RoomError, Using};
 use crate::tag::Tag;
 use crate::transport::{
     BlobState, GetFailure, ImportFailure, Opened, ProbeFailure, StartError, Transport,
@@ -50,6 +51,9 @@ pub enum ProvideError {
         /// The limit.
         size_bytes_max: u64,
     },
+    /// There is no room for them.
+    #[error(transparent)]
+    Full(#[from] Full),
     /// The source of the bytes failed.
     #[error("cannot read the bytes to provide")]
     Read(#[source] std::io::Error),
@@ -199,7 +203,7 @@ impl Swarm {
     }
 
     /// Reads a stream into a blob, holds it under `tag` and serves it. With `expected`, refuses
-    /// other bytes. At most [`BLOB_SIZE_BYTES_MAX`] bytes are read.
+    /// other bytes. At most [`BLOB_SIZE_BYTES_MAX`] bytes are read. A tag that is new is one that this node publishes.
     ///
     /// # Errors
     /// Nothing is kept of a stream that fails, is too long or has another hash.
@@ -209,12 +213,27 @@ impl Swarm {
         reader: impl AsyncRead + Send + Unpin,
         expected: Option<Blake3Hash>,
     ) -> Result<Provided, ProvideError> {
+        self.provide_as(tag, None, reader, expected).await
+    }
+
+    /// Does what [`provide`](Self::provide) does and says what the blob is to its tag.
+    ///
+    /// # Errors
+    /// As for [`provide`](Self::provide).
+    pub async fn provide_as(
+        &self,
+        tag: &Tag,
+        role: Option<Role>,
+        reader: impl AsyncRead + Send + Unpin,
+        expected: Option<Blake3Hash>,
+    ) -> Result<Provided, ProvideError> {
         let store = self.inner.transport.store();
         let import = store.import(reader, BLOB_SIZE_BYTES_MAX).await;
         let imported = import.map_err(|failure| match failure {
             ImportFailure::TooLarge => ProvideError::TooLarge {
                 size_bytes_max: BLOB_SIZE_BYTES_MAX,
             },
+            ImportFailure::Full(full) => full.into(),
             ImportFailure::Read(error) => ProvideError::Read(error),
             ImportFailure::Store(reason) => StoreError(reason).into(),
         })?;
@@ -227,12 +246,10 @@ impl Swarm {
             });
         }
         let (blake3, size_bytes) = (imported.blake3, imported.size_bytes);
-        let entry = Entry {
-            hold: Hold::Shared,
-            size_bytes,
-        };
-        store.hold(tag, blake3, entry).await.map_err(StoreError)?;
         store.sync().await.map_err(StoreError)?;
+        let entry = store.entry(tag, &blake3, Hold::Shared, role, size_bytes);
+        let held = store.hold(tag, Class::Publishing, vec![(blake3, entry)]);
+        held.await.map_err(StoreError)?;
         Ok(Provided { blake3, size_bytes })
     }
 
@@ -251,13 +268,20 @@ impl Swarm {
         else {
             return Ok(None);
         };
-        let entry = Entry {
-            hold: Hold::Shared,
-            size_bytes,
-        };
-        store.hold(tag, blake3, entry).await.map_err(StoreError)?;
+        let known = store.with_ledger(|ledger| ledger.entry(tag, &blake3));
         store.sync().await.map_err(StoreError)?;
-        Ok(Some(Provided { blake3, size_bytes }))
+        let entry = store.entry(tag, &blake3, Hold::Shared, None, size_bytes);
+        let held = store.hold(tag, Class::Cache, vec![(blake3, entry)]);
+        held.await.map_err(StoreError)?;
+        // Nobody may have held it until now.
+        if let BlobState::Complete { .. } = store.state(blake3).await.map_err(StoreError)? {
+            return Ok(Some(Provided { blake3, size_bytes }));
+        }
+        if known.is_none() {
+            let row = vec![(tag.clone(), blake3)];
+            store.release_blobs(row).await.map_err(StoreError)?;
+        }
+        Ok(None)
     }
 
     /// Serves the blobs of a tag to others, of those that are being fetched what is here, or stops to. They stay
@@ -267,12 +291,79 @@ impl Swarm {
     /// The blob store failed.
     pub async fn share(&self, tag: &Tag, share: bool) -> Result<(), StoreError> {
         let store = self.inner.transport.store();
-        for (blob, entry) in store.blobs(tag) {
+        let blobs = store.blobs(tag).into_iter().map(|(blob, entry)| {
             let hold = entry.hold.sharing(share);
-            let entry = Entry { hold, ..entry };
-            store.hold(tag, blob, entry).await.map_err(StoreError)?;
-        }
-        store.sync().await.map_err(StoreError)
+            (blob, Entry { hold, ..entry })
+        });
+        let held = store.hold(tag, Class::default(), blobs.collect());
+        held.await.map_err(StoreError)
+    }
+
+    /// Says what a tag is kept for, and with that how soon it goes when room is needed. Nothing happens when there is no
+    /// such tag.
+    ///
+    /// # Errors
+    /// The blob store failed.
+    pub async fn set_class(&self, tag: &Tag, class: Class) -> Result<(), StoreError> {
+        let store = self.inner.transport.store();
+        store.set_class(tag, class).await.map_err(StoreError)
+    }
+
+    /// Keeps the blobs of a tag from going while room is made, until the value is dropped.
+    #[must_use]
+    pub fn use_tag(&self, tag: &Tag) -> Using {
+        self.inner.transport.store().account().use_tag(tag)
+    }
+
+    /// Describes how much room blobs take and may take.
+    ///
+    /// # Errors
+    /// The file system cannot be measured.
+    pub fn room(&self) -> Result<Room, StoreError> {
+        let store = self.inner.transport.store();
+        store.account().room(store).map_err(|error| match error {
+            RoomError::Full(full) => StoreError(full.to_string()),
+            RoomError::Store(reason) => StoreError(reason),
+        })
+    }
+
+    /// Reads every blob again and compares it with its hash, one at a time. What is bad is served no more; the next fetch
+    /// of its tag brings it again. Ends early, with what it found, when `stop` is cancelled.
+    ///
+    /// # Errors
+    /// The blob store failed.
+    pub async fn fsck(
+        &self,
+        stop: &CancellationToken,
+        on_progress: impl FnMut(FsckProgress) + Send,
+    ) -> Result<Fsck, StoreError> {
+        let checked = storage::check(self.inner.transport.store(), stop, on_progress);
+        checked.await.map_err(StoreError)
+    }
+
+    /// Removes what nobody holds now instead of within the collection interval.
+    ///
+    /// # Errors
+    /// The blob store failed.
+    pub async fn collect(&self) -> Result<(), StoreError> {
+        let store = self.inner.transport.store();
+        store.collect().await.map_err(StoreError)
+    }
+
+    /// Returns the bytes sent to other nodes for a tag, in all.
+    pub fn uploaded(&self, tag: &Tag) -> u64 {
+        self.inner.transport.store().uploaded(tag)
+    }
+
+    /// Returns the bytes sent to other nodes on a day and later; days are counted since 1970-01-01.
+    pub fn uploaded_since(&self, day: u32) -> u64 {
+        self.inner.transport.store().uploaded_since(day)
+    }
+
+    /// Makes the collector of blobs end, as an error in it would. For tests.
+    #[cfg(feature = "faults")]
+    pub async fn kill_collector(&self) {
+        self.inner.transport.store().kill_collector().await;
     }
 
     /// Keeps to other limits when it serves, from the next request on.
@@ -288,9 +379,7 @@ impl Swarm {
     /// The blob store failed.
     pub async fn withdraw(&self, tag: &Tag) -> Result<usize, StoreError> {
         let store = self.inner.transport.store();
-        let blobs = store.release(tag).await.map_err(StoreError)?;
-        store.sync().await.map_err(StoreError)?;
-        Ok(blobs)
+        store.release(tag).await.map_err(StoreError)
     }
 
     /// Says whether a blob is completely here.
@@ -327,6 +416,7 @@ impl Swarm {
                 size_bytes_max,
             });
         }
+        store.touch(&blake3);
         Ok(store.read(blake3).await.map_err(StoreError)?)
     }
 
@@ -340,6 +430,7 @@ impl Swarm {
         let BlobState::Complete { size_bytes } = state else {
             return Err(ReadError::Absent { blake3 });
         };
+        store.touch(&blake3);
         let opened = store.open_range(blake3, 0..size_bytes).await;
         match opened.map_err(|error| StoreError(error.to_string()))? {
             Opened::Bytes(bytes) => Ok(BlobReader::of_bytes(bytes)),

@@ -21,11 +21,12 @@ use archy_registry::Blake3Hash;
 use archy_registry::id::EndpointId;
 use archy_registry::release::Endpoint;
 use iroh::endpoint::{Builder, Connection, PortmapperConfig, presets};
-use iroh::protocol::Router;
+use iroh::protocol::{AcceptError, ProtocolHandler, Router};
 use iroh::{EndpointAddr, PublicKey, RelayUrl};
-use iroh_blobs::BlobsProtocol;
 use iroh_blobs::Hash;
-use n0_future::Stream;
+use iroh_blobs::provider::events::EventSender;
+use iroh_blobs::provider::handle_connection;
+use n0_future::{Stream, StreamExt};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +42,7 @@ pub(crate) use store::{BlobState, BlobStore, ImportFailure, Opened};
 use crate::config::{Config, RelayMode};
 use crate::ledger::Ledger;
 use crate::reading::Readers;
+use crate::storage::Account;
 use crate::upload::UploadLimits;
 
 /// Time that an orderly shutdown of the endpoint may take.
@@ -102,7 +104,7 @@ impl Link {
 pub(crate) struct Transport {
     endpoint: iroh::Endpoint,
     router: Router,
-    store: BlobStore,
+    store: Arc<BlobStore>,
     lan: LanPeers,
     traffic: Arc<Traffic>,
     limits: watch::Sender<UploadLimits>,
@@ -119,12 +121,14 @@ impl Transport {
     ) -> Result<Self, StartError> {
         let secret = key::load_or_create(&config.key_file)?;
         let ledger = Arc::new(Mutex::new(Ledger::default()));
-        let store = BlobStore::open(&config.dir, config.gc_interval, ledger.clone())
-            .await
-            .map_err(|reason| StartError::Store {
-                dir: config.dir.clone(),
-                reason,
-            })?;
+        let account = Account::new(&config.dir, config.room);
+        let store = BlobStore::open(&config.dir, config.gc_interval, account, ledger.clone());
+        let store = store.await.map_err(|reason| StartError::Store {
+            dir: config.dir.clone(),
+            reason,
+        })?;
+        let store = Arc::new(store);
+        store.keep(tasks, cancel);
         let bind_error = |reason: String| StartError::Bind {
             addresses: config.bind.clone(),
             reason,
@@ -141,7 +145,10 @@ impl Transport {
         let company = company::Host::new(ledger.clone(), u64::from_le_bytes(seed));
         let (limits, limited) = watch::channel(UploadLimits::default());
         let (events, traffic) = access::start(ledger, limited, tasks, cancel);
-        let blobs = BlobsProtocol::new(store.inner(), Some(events));
+        let blobs = Server {
+            store: store.clone(),
+            events,
+        };
         let router = Router::builder(endpoint.clone())
             .accept(iroh_blobs::ALPN, blobs)
             .accept(company::ALPN, company.clone())
@@ -159,7 +166,7 @@ impl Transport {
     }
 
     /// Returns the store.
-    pub(crate) fn store(&self) -> &BlobStore {
+    pub(crate) fn store(&self) -> &Arc<BlobStore> {
         &self.store
     }
 
@@ -229,7 +236,14 @@ impl Transport {
         stop: &CancellationToken,
         on_progress: impl Fn(u64) + Send,
     ) -> Result<(), GetFailure> {
-        get::part(self.store.inner(), &link.0, part, stop, on_progress).await
+        let open = self.store.now().await.map_err(GetFailure::Local)?;
+        let getting = get::part(&open.store, &link.0, part, stop, on_progress);
+        match open.over.run_until_cancelled(getting).await {
+            Some(got) => got,
+            None => Err(GetFailure::Local(
+                "the blob store was opened again".to_owned(),
+            )),
+        }
     }
 
     /// Follows what a provider says that it has of a blob: ranges in bytes, all at first and then what is new.
@@ -238,7 +252,16 @@ impl Transport {
         link: &Link,
         blob: Blake3Hash,
     ) -> impl Stream<Item = Vec<Range<u64>>> + use<> {
-        get::claims(self.store.inner(), &link.0, blob)
+        let link = link.0.clone();
+        let store = self.store.clone();
+        // What is told of a provider is told through the store, though it is not about the store.
+        let told = async move { store.now().await.ok() };
+        n0_future::stream::once_future(told)
+            .filter_map(|open| open)
+            .flat_map(move |open| {
+                let claims = get::claims(&open.store, &link, blob);
+                futures_util::StreamExt::take_until(claims, open.over.cancelled_owned())
+            })
     }
 
     /// Asks an endpoint to prove that it serves the end of a blob; returns the blob's size.
@@ -274,6 +297,36 @@ impl Transport {
         if tokio::time::timeout(SHUTDOWN_TIME_MAX, stop).await.is_err() {
             tracing::warn!("the endpoint did not stop in time and was abandoned");
         }
+    }
+}
+
+/// Answers requests for blobs out of the store that is open now.
+#[derive(Debug, Clone)]
+struct Server {
+    store: Arc<BlobStore>,
+    events: EventSender,
+}
+
+impl ProtocolHandler for Server {
+    async fn accept(&self, connection: Connection) -> Result<(), AcceptError> {
+        let Ok(open) = self.store.now().await else {
+            connection.close(1_u32.into(), b"closed");
+            return Ok(());
+        };
+        let serving = handle_connection(
+            connection.clone(),
+            open.store.clone().into(),
+            self.events.clone(),
+        );
+        if open.over.run_until_cancelled(serving).await.is_none() {
+            // Whoever fetches connects again and goes on.
+            connection.close(0_u32.into(), b"again");
+        }
+        Ok(())
+    }
+
+    async fn shutdown(&self) {
+        self.store.close().await;
     }
 }
 

@@ -8,12 +8,13 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::types::{
-    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, Health, History,
-    HistoryParams, InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind,
+    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, FsckParams, Health,
+    History, HistoryParams, InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind,
     JobListParams, JobRef, Logs, LogsParams, NodeStatus, OpinionGiven, PinParams, Policy,
     PolicyPage, Problem, PublishState, RegistryAddParams, RegistryList, RegistryMoveParams,
     RegistryRemoveParams, RegistryTest, RegistryTestParams, ReportParams, ReviewerParams,
-    Reviewers, SearchParams, SearchResult, TrustPage, TrustParams, UninstallParams, VouchParams,
+    Reviewers, SearchParams, SearchResult, StoragePage, TrustPage, TrustParams, UninstallParams,
+    VouchParams,
 };
 
 /// Bytes of a blob as they arrive.
@@ -147,6 +148,11 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         params: ReviewerParams,
     ) -> impl Future<Output = Result<Reviewers, Problem>> + Send;
+    /// `storage.show`.
+    fn storage(&self) -> impl Future<Output = Result<StoragePage, Problem>> + Send;
+    /// `storage.fsck`.
+    fn fsck(&self, params: FsckParams)
+    -> impl Future<Output = Result<StoragePage, Problem>> + Send;
     /// `policy.show`.
     fn policy(&self) -> impl Future<Output = Result<PolicyPage, Problem>> + Send;
     /// `policy.set`.

@@ -116,6 +116,13 @@ pub(super) fn module<B: Backend>(api: Weak<Api<B>>) -> RpcModule<()> {
     methods.add("trust.reviewer", |b, p| async move {
         b.backend.reviewer(p).await
     });
+    methods.add("storage.show", |b, Nothing {}| async move {
+        b.backend.storage().await
+    });
+    methods.add(
+        "storage.fsck",
+        |b, p| async move { b.backend.fsck(p).await },
+    );
     methods.add("policy.show", |b, Nothing {}| async move {
         b.backend.policy().await
     });

@@ -30,6 +30,7 @@ mod publish;
 mod registry;
 mod rights;
 mod session;
+mod storage;
 mod store;
 mod trust;
 
@@ -43,6 +44,7 @@ pub use publish::*;
 pub use registry::*;
 pub use rights::*;
 pub use session::*;
+pub use storage::*;
 pub use store::*;
 pub use trust::*;
 

@@ -77,6 +77,36 @@ fn a_peer_is_an_id_and_addresses() {
 }
 
 #[test]
+fn a_quota_is_a_size_and_never_nothing() {
+    let quota = |text: &str| {
+        let config = load("", &[("ARCHY_SWARM_QUOTA", text)], &[]);
+        config.map(|config| config.swarm.quota)
+    };
+    let cases = [
+        ("auto", Quota::Auto),
+        ("none", Quota::None),
+        ("50 GB", Quota::Bytes(50_000_000_000)),
+        ("512MB", Quota::Bytes(512_000_000)),
+        ("1000", Quota::Bytes(1000)),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(quota(text), Ok(expected), "{text}");
+    }
+    for text in [
+        "",
+        "0",
+        "0 GB",
+        "-1",
+        "1.5 GB",
+        "5 GiB",
+        "99999999999 TB",
+        "much",
+    ] {
+        assert!(quota(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn other_programs_variables_are_left_alone() {
     load(
         "",

@@ -6,7 +6,7 @@ use archy_swarm::{Config as SwarmConfig, Discovery, RelayMode, Swarm};
 use tokio_util::sync::CancellationToken;
 
 use crate::components::State;
-use crate::config::{Config, IrohRelays, Paths};
+use crate::config::{Config, IrohRelays, Paths, Quota};
 use crate::node::Node;
 
 /// Wait before the swarm is started again, e.g. because its port is in use.
@@ -45,6 +45,11 @@ fn translate(config: &Config, paths: &Paths) -> SwarmConfig {
         IrohRelays::Disabled => RelayMode::Disabled,
         IrohRelays::N0 => RelayMode::N0,
         IrohRelays::Custom(urls) => RelayMode::Custom(urls.clone()),
+    };
+    swarm.room.quota_bytes = match config.swarm.quota {
+        Quota::Auto => None,
+        Quota::Bytes(bytes) => Some(bytes),
+        Quota::None => Some(u64::MAX),
     };
     swarm.discovery = Discovery {
         mdns: config.swarm.mdns,

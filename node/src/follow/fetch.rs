@@ -8,7 +8,7 @@ use archy_registry::announcement::Announcement;
 use archy_registry::release::{self, Release};
 use archy_registry::store::{CATALOG_LIMIT_MAX, CatalogEntry, CatalogQuery};
 use archy_registry::{AppId, Blake3Hash, Verified};
-use archy_swarm::{FetchRequest, Swarm, Tag, Wanted};
+use archy_swarm::{Class, FetchRequest, Role, Swarm, Tag, Wanted};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -167,6 +167,7 @@ impl Follow {
             .map(|asset| Wanted {
                 blake3: asset.blake3,
                 size_bytes: asset.size_bytes,
+                role: Role::Entry,
             })
             .collect();
         if pictures.is_empty() {
@@ -174,6 +175,7 @@ impl Follow {
         }
         let request = FetchRequest {
             tag: catalog_tag(&entry.announcement),
+            class: Class::Cache,
             blobs: pictures,
             origin: entry.announcement.origin.endpoints.clone(),
             peers: Vec::new(),
@@ -203,9 +205,11 @@ impl Follow {
         let tag = catalog_tag(announcement);
         let request = FetchRequest {
             tag: tag.clone(),
+            class: Class::Cache,
             blobs: vec![Wanted {
                 blake3: reference.blake3,
                 size_bytes: reference.size_bytes,
+                role: Role::Entry,
             }],
             origin: announcement.origin.endpoints.clone(),
             peers: Vec::new(),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use archy_registry::release::Release;
 use archy_registry::{AppId, Verified};
 use archy_swarm::oci_endpoint::OciEndpoint;
-use archy_swarm::{FetchError, FetchRequest, Swarm, Tag, Wanted};
+use archy_swarm::{Class, FetchError, FetchRequest, Role, Swarm, Tag, Wanted};
 
 use super::layers::Variants;
 use super::{Installer, Stop, stop_if_asked, transfer};
@@ -107,6 +107,8 @@ impl Installer {
     ) -> Result<(), Stop> {
         let request = FetchRequest {
             tag: app_tag(release),
+            // Until it is installed.
+            class: Class::Cache,
             blobs,
             origin: release.origin.endpoints.clone(),
             peers: Vec::new(),
@@ -152,7 +154,9 @@ impl Installer {
         if held.map_err(|error| failed(&error))?.is_none()
             && let Ok(Some(bytes)) = self.store.release_bytes(&release.hash()).await
         {
-            let provided = swarm.provide(&tag, &bytes[..], Some(release.hash())).await;
+            let role = Some(Role::Entry);
+            let provided = swarm.provide_as(&tag, role, &bytes[..], Some(release.hash()));
+            let provided = provided.await;
             provided.map_err(|error| failed(&error))?;
         }
         for asset in release.icon.iter().chain(&release.screenshots) {
@@ -242,7 +246,7 @@ pub(super) async fn let_go(swarm: &Swarm, tag: &Tag) {
 }
 
 /// Holds an installed app's blobs, so that other nodes can install it from this one.
-pub(super) fn app_tag(release: &Verified<Release>) -> Tag {
+pub(crate) fn app_tag(release: &Release) -> Tag {
     format!("app/{}/{}", release.app(), release.seq)
         .parse()
         .expect("a DID, a slug and a number make a tag")

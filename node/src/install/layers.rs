@@ -215,6 +215,7 @@ fn tell(release: &Verified<Release>, error: &BuildError) {
         BuildError::Form { .. }
         | BuildError::Read(_)
         | BuildError::Disk { .. }
+        | BuildError::Full(_)
         | BuildError::Store(_) => {
             tracing::warn!(%app, ?details, "a layer cannot be made of an earlier one; it is fetched whole");
         }

@@ -5,6 +5,7 @@ use archy_swarm::image::delta::Plan;
 use archy_swarm::{Fetched, Progress, ProviderKind};
 
 use crate::api::types::{ProviderShare, Transfer};
+pub(super) use crate::problem::megabytes;
 
 /// Returns how far it is (0–1), a sentence, and the figures.
 pub(super) fn describe(progress: &Progress) -> (f64, String, Transfer) {
@@ -79,16 +80,6 @@ pub(super) fn needs(plan: &Plan) -> String {
         megabytes(plan.bytes_needed),
         megabytes(plan.bytes_of_all)
     )
-}
-
-/// Decimal megabytes, with one digit below ten.
-pub(super) fn megabytes(bytes: u64) -> String {
-    let megabytes = bytes as f64 / 1e6;
-    if megabytes < 10.0 {
-        format!("{megabytes:.1} MB")
-    } else {
-        format!("{megabytes:.0} MB")
-    }
 }
 
 #[cfg(test)]

@@ -73,7 +73,8 @@ impl Node {
                 SwarmError::WrongHash { .. } => (true, "content"),
                 SwarmError::TooLarge { .. } => (true, "tooLarge"),
                 SwarmError::Read(_) => (true, "interrupted"),
-                SwarmError::Store(_) => (false, "diskFull"),
+                SwarmError::Full(_) => (false, "diskFull"),
+                SwarmError::Store(_) => (false, "store"),
             };
             by(by_sender)(problem(kind, explain::causes(&error).join(": "), ""))
         })?;

@@ -12,7 +12,7 @@ use archy_registry::manifest::{Container, Source};
 use archy_registry::release::{Descriptor, Image, Release};
 use archy_registry::{OciDigest, Slug};
 use archy_swarm::image::{self, ImageSource, Login, PackError, Packed};
-use archy_swarm::{ProvideError, Swarm, Tag};
+use archy_swarm::{ProvideError, Role, Swarm, Tag};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
@@ -310,10 +310,9 @@ pub(super) async fn pull(
             .open(blob)
             .await
             .map_err(|error| keep(ProvideError::Read(error)))?;
-        swarm
-            .provide(tag, bytes, Some(blob.blake3))
-            .await
-            .map_err(keep)?;
+        let role = Some(Role::from(blob));
+        let provided = swarm.provide_as(tag, role, bytes, Some(blob.blake3));
+        provided.await.map_err(keep)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use archy_registry::Blake3Hash;
 use archy_registry::catalog::SIZE_BYTES_MAX;
 use archy_registry::release::Endpoint;
-use archy_swarm::{FetchRequest, ReadError, Swarm, Tag, Wanted};
+use archy_swarm::{Class, FetchRequest, ReadError, Role, Swarm, Tag, Wanted};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
@@ -141,9 +141,11 @@ impl Sources {
         }
         let request = FetchRequest {
             tag: tag(hash),
+            class: Class::Cache,
             blobs: vec![Wanted {
                 blake3: hash,
                 size_bytes,
+                role: Role::Entry,
             }],
             origin: Vec::new(),
             peers,

@@ -187,6 +187,12 @@ impl Backend for Fixed {
     async fn reviewer(&self, _: ReviewerParams) -> Result<Reviewers, Problem> {
         Err(no_such("reviewer"))
     }
+    async fn storage(&self) -> Result<StoragePage, Problem> {
+        Err(no_such("storage"))
+    }
+    async fn fsck(&self, _: FsckParams) -> Result<StoragePage, Problem> {
+        Err(no_such("storage"))
+    }
     async fn policy(&self) -> Result<PolicyPage, Problem> {
         Err(no_such("policy"))
     }

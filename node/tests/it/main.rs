@@ -17,5 +17,6 @@ mod machine;
 mod refusals;
 mod registries;
 mod rpc;
+mod storage;
 mod streams;
 mod trust;

@@ -30,8 +30,10 @@ macro_rules! copies {
 }
 
 pub mod registry;
+mod storage;
 mod trust;
 
+pub use storage::*;
 pub use trust::*;
 
 copies! {

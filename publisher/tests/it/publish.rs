@@ -7,7 +7,7 @@ use archy_nostr::{Config, Follower, Heard, MemoryCursors, Subject};
 use archy_registry::key_state::{KeyState, chain};
 use archy_registry::release::Platform;
 use archy_registry::{Verified, announcement, release};
-use archy_swarm::{Discovery, FetchRequest, Swarm, Wanted};
+use archy_swarm::{Class, Discovery, FetchRequest, Role, Swarm, Wanted};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -82,6 +82,7 @@ async fn stranger(dir: &Path) -> Swarm {
 async fn fetch(swarm: &Swarm, origin: &release::Origin, blobs: Vec<Wanted>) {
     let request = FetchRequest {
         tag: "test".parse().unwrap(),
+        class: Class::Cache,
         blobs,
         origin: origin.endpoints.clone(),
         peers: Vec::new(),
@@ -118,6 +119,7 @@ async fn what_is_published_is_heard_believed_and_fetched_by_a_stranger() {
     let wanted = Wanted {
         blake3: card.release.blake3,
         size_bytes: card.release.size_bytes,
+        role: Role::Entry,
     };
     fetch(&swarm, &card.origin, vec![wanted]).await;
     let bytes = swarm
@@ -136,6 +138,7 @@ async fn what_is_published_is_heard_believed_and_fetched_by_a_stranger() {
     blobs.push(Wanted {
         blake3: icon.blake3,
         size_bytes: icon.size_bytes,
+        role: Role::Entry,
     });
     // Images, icon, key state and release.
     assert_eq!(published["blobsServed"], blobs.len() + 2);

@@ -194,6 +194,51 @@ async fn a_policy_is_changed_where_it_is_named() {
 }
 
 #[tokio::test]
+async fn storage_is_shown_and_checked() {
+    let (node, person) = owner().await;
+    let mut page = json!({
+        "usedBytes": 3_200_000_000_u64, "reservedBytes": 0, "freeableBytes": 1_200_000_000,
+        "quotaBytes": 50_000_000_000_u64, "freeBytes": 80_000_000_000_u64, "keptBytes": 1_000_000_000,
+        "classes": [{ "class": "installed", "sets": 1, "blobs": 9, "sizeBytes": 2_000_000_000 }],
+        "fsck": null,
+    });
+    node.answers("storage.show", Ok(page.clone()));
+    insta::assert_snapshot!(person.terminal(&["storage", "show"]).await, @"
+    $ archy storage show
+    downloads   3.2 GB, at most 50.0 GB
+    freeable    1.2 GB
+    disk        80.0 GB free, of which 1.0 GB stay free
+    installed   2.0 GB in 9 blobs
+    ");
+    page["quotaBytes"] = Value::Null;
+    page["fsck"] = json!({
+        "running": true, "began": "2026-11-21T10:00:00Z", "ended": null, "blobsDone": 3, "blobsTotal": 9,
+        "bytesDone": 5, "bytesTotal": 10, "unheldBytes": 0, "problem": null,
+        "bad": [
+            { "blob": "ab".repeat(32), "sizeBytes": 1000, "wrong": "damaged", "sets": ["app/x/1"], "mended": true, "hint": null },
+            { "blob": "cd".repeat(32), "sizeBytes": 1000, "wrong": "missing", "sets": ["release/x/1"], "mended": false, "hint": "Publish again" },
+        ],
+    });
+    node.answers("storage.fsck", Ok(page));
+    insta::assert_snapshot!(person.terminal(&["storage", "check"]).await, @"
+    $ archy storage check
+    downloads   3.2 GB, no quota
+    freeable    1.2 GB
+    disk        80.0 GB free, of which 1.0 GB stay free
+    installed   2.0 GB in 9 blobs
+    check       under way since 2026-11-21T10:00:00Z; 3 of 9 blobs, 2 bad; 0 B of files that nothing needs
+      damaged abababababababababababababababababababababababababababababababab (1.0 kB) of app/x/1; fetched again
+      missing cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd (1.0 kB) of release/x/1; Publish again
+    `archy storage show` says how far the check is
+    ");
+    person.types(&["storage", "check", "--stop"]).await;
+    assert_eq!(
+        node.calls("storage.fsck"),
+        [json!({ "stop": false }), json!({ "stop": true })]
+    );
+}
+
+#[tokio::test]
 async fn a_refusal_by_the_policy_is_a_refusal() {
     let (node, person) = owner().await;
     let refusal =

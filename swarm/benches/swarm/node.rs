@@ -10,7 +10,9 @@ use archy_registry::Blake3Hash;
 use archy_registry::release::{Descriptor, Endpoint, Platform};
 use archy_swarm::faults::{BadPeer, Fault};
 use archy_swarm::image::{ImageSource, pack};
-use archy_swarm::{Config, Discovery, FetchRequest, Patience, ProviderKind, Swarm, Tag, Wanted};
+use archy_swarm::{
+    Class, Config, Discovery, FetchRequest, Patience, ProviderKind, Role, Swarm, Tag, Wanted,
+};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -151,9 +153,14 @@ async fn obey(dir: PathBuf, bind: SocketAddr) {
                 peers,
                 tells,
             } => {
-                let wanted = |(blake3, size_bytes)| Wanted { blake3, size_bytes };
+                let wanted = |(blake3, size_bytes)| Wanted {
+                    blake3,
+                    size_bytes,
+                    role: Role::Other,
+                };
                 let request = FetchRequest {
                     tag: tag(),
+                    class: Class::Cache,
                     blobs: blobs.into_iter().map(wanted).collect(),
                     origin,
                     peers,
@@ -190,15 +197,17 @@ async fn fetch(swarm: &Swarm, request: FetchRequest, tells: bool) -> Reply {
     let began = Instant::now();
     let fetch = swarm.fetch(request, &CancellationToken::new());
     let tell = async {
-        while tells {
+        if !tells {
+            std::future::pending::<()>().await;
+        }
+        loop {
             answer(&Reply::Here(swarm.status().bytes_fetched));
             tokio::time::sleep(TELLS_EVERY).await;
         }
-        std::future::pending::<()>().await;
     };
     let fetched = tokio::select! {
         fetched = fetch.finish() => fetched,
-        () = tell => unreachable!("it tells until it is told to stop"),
+        never = tell => never,
     };
     let took = began.elapsed();
     match fetched {

@@ -263,7 +263,9 @@ impl<'a> Driver<'a> {
     }
 
     fn dial(&mut self, provider: ProviderId) {
-        if let Some(link) = self.board().providers.link(provider) {
+        // The board is let go first: what follows takes it again.
+        let link = self.board().providers.link(provider);
+        if let Some(link) = link {
             self.connected(provider, &link);
             return;
         }

@@ -7,6 +7,7 @@ use archy_registry::id::EndpointId;
 use serde::Serialize;
 
 use super::ProviderKind;
+use crate::storage::Full;
 use crate::tag::Tag;
 
 /// What one provider did during a fetch.
@@ -92,6 +93,9 @@ pub enum FetchError {
         /// What the store said.
         reason: String,
     },
+    /// There is no room for the blobs.
+    #[error(transparent)]
+    Full(#[from] Full),
     /// The fetch was stopped.
     #[error("the fetch was stopped; what arrived is kept for the next attempt")]
     Cancelled,
@@ -106,6 +110,7 @@ impl FetchError {
             | Self::WrongSize { .. }
             | Self::Request { .. }
             | Self::Store { .. }
+            | Self::Full(_)
             | Self::Cancelled => &[],
         }
     }

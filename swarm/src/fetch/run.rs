@@ -1,6 +1,6 @@
 //! A fetch from its request to its outcome: holds the blobs, has the missing ones brought, says how far it is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,12 +15,16 @@ use super::{
     ProviderReport, Wanted,
 };
 use crate::config::Patience;
-use crate::ledger::{Entry, Hold};
+use crate::ledger::Hold;
+use crate::storage::{Reservation, RoomError};
 use crate::swarm::BlobLocks;
 use crate::transport::{BlobState, Transport};
 
 /// Time between two reports of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often a fetch goes on after the store was opened again underneath it.
+const MENDED_MAX: u32 = 3;
 
 /// Everything a fetch works with.
 #[derive(Debug)]
@@ -39,7 +43,34 @@ pub(crate) async fn run(
     progress: watch::Sender<Progress>,
 ) -> Result<Fetched, FetchError> {
     let blobs = check(&job.request)?;
+    let store = job.transport.store().clone();
+    let _using = store.account().use_tag(&job.request.tag);
     let run = Run::new(job, blobs);
+    let mut mended = 0;
+    loop {
+        let number = store.number();
+        let reason = match attempt(&run, &progress).await {
+            Err(FetchError::Store { reason }) => reason,
+            ended => return ended,
+        };
+        if let Some(full) = store
+            .account()
+            .ran_out(&store, &reason, run.bytes_missing())
+        {
+            // The store may have failed with it, and is opened again for whoever tries again.
+            store.suspect();
+            return Err(full.into());
+        }
+        mended += 1;
+        if mended > MENDED_MAX || !store.is_mended_since(number).await {
+            return Err(store_error(reason));
+        }
+        tracing::info!(tag = %run.job.request.tag, "the fetch goes on with the blob store that was opened again");
+    }
+}
+
+async fn attempt(run: &Run, progress: &watch::Sender<Progress>) -> Result<Fetched, FetchError> {
+    let _room = run.reserve().await?;
     let missing = run.hold().await?;
     let bytes_reused = run.bytes_done();
     let mut meter = Meter::default();
@@ -56,7 +87,8 @@ pub(crate) async fn run(
             () = report => {}
         }
     }
-    run.sync().await?;
+    let synced = run.job.transport.store().sync().await;
+    synced.map_err(store_error)?;
     progress.send_replace(run.progress(&mut meter));
     Ok(Fetched {
         bytes_total: run.bytes_total(),
@@ -78,7 +110,9 @@ fn check(request: &FetchRequest) -> Result<Vec<Wanted>, FetchError> {
     let mut blobs = Vec::new();
     for blob in &request.blobs {
         if blob.size_bytes > BLOB_SIZE_BYTES_MAX {
-            let Wanted { blake3, size_bytes } = blob;
+            let Wanted {
+                blake3, size_bytes, ..
+            } = blob;
             return Err(refuse(format!(
                 "blob {blake3} of {size_bytes} bytes is larger than {BLOB_SIZE_BYTES_MAX} bytes"
             )));
@@ -140,39 +174,77 @@ impl Run {
         (at_rest + self.board().bytes_here).min(self.bytes_total())
     }
 
+    /// Returns the bytes that are still to come.
+    fn bytes_missing(&self) -> u64 {
+        self.bytes_total().saturating_sub(self.bytes_done())
+    }
+
+    /// Reserves room for what is not whole here; makes room, or says in numbers why there is none.
+    async fn reserve(&self) -> Result<Reservation, FetchError> {
+        let store = self.job.transport.store();
+        let mut missing = HashMap::new();
+        for Part { blob, .. } in &self.blobs {
+            let state = store.state(blob.blake3).await.map_err(store_error)?;
+            if !matches!(state, BlobState::Complete { .. }) {
+                missing.insert(blob.blake3, blob.size_bytes);
+            }
+        }
+        let reserved = store.account().reserve(store, missing).await;
+        reserved.map_err(|error| match error {
+            RoomError::Full(full) => full.into(),
+            RoomError::Store(reason) => store_error(reason),
+        })
+    }
+
     /// Puts the tag on every blob before the first byte; returns positions of the incomplete ones.
     async fn hold(&self) -> Result<Vec<usize>, FetchError> {
+        let request = &self.job.request;
         let store = self.job.transport.store();
-        let hold = Hold::Partial.sharing(self.job.request.share);
+        let hold = Hold::Partial.sharing(request.share);
+        store.clear_damage().await.map_err(store_error)?;
+        let entries = self.blobs.iter().map(|Part { blob, .. }| {
+            // What is whole stays so until it is known better.
+            let known = store.with_ledger(|ledger| ledger.entry(&request.tag, &blob.blake3));
+            let hold = known.map_or(hold, |known| known.hold.sharing(request.share));
+            let role = blob.known_role();
+            let entry = store.entry(&request.tag, &blob.blake3, hold, role, blob.size_bytes);
+            (blob.blake3, entry)
+        });
+        let held = store.hold(&request.tag, request.class, entries.collect());
+        held.await.map_err(store_error)?;
         let mut missing = Vec::new();
+        let mut unfinished = Vec::new();
         for (position, part) in self.blobs.iter().enumerate() {
             if self.finish_if_complete(part).await? {
                 part.have_bytes
                     .store(part.blob.size_bytes, Ordering::Relaxed);
                 continue;
             }
-            let entry = Entry {
-                hold,
-                size_bytes: part.blob.size_bytes,
-            };
-            store
-                .hold(&self.job.request.tag, part.blob.blake3, entry)
-                .await
-                .map_err(store_error)?;
             let state = store.state(part.blob.blake3).await.map_err(store_error)?;
             if let BlobState::Partial { have_bytes } = state {
                 part.have_bytes.store(have_bytes, Ordering::Relaxed);
             }
+            let Wanted {
+                blake3, size_bytes, ..
+            } = part.blob;
+            let known = store.with_ledger(|ledger| ledger.entry(&request.tag, &blake3));
+            if known.is_some_and(|known| known.hold.is_whole()) {
+                let entry = store.entry(
+                    &request.tag,
+                    &blake3,
+                    hold,
+                    part.blob.known_role(),
+                    size_bytes,
+                );
+                unfinished.push((blake3, entry));
+            }
             missing.push(position);
         }
-        if !missing.is_empty() {
-            self.sync().await?;
+        if !unfinished.is_empty() {
+            let held = store.hold(&request.tag, request.class, unfinished);
+            held.await.map_err(store_error)?;
         }
         Ok(missing)
-    }
-
-    async fn sync(&self) -> Result<(), FetchError> {
-        self.job.transport.store().sync().await.map_err(store_error)
     }
 
     /// Tags a complete blob for good.
@@ -190,12 +262,20 @@ impl Run {
                 actual_bytes: size_bytes,
             });
         }
-        let hold = Hold::Kept.sharing(self.job.request.share);
-        let entry = Entry { hold, size_bytes };
-        store
-            .hold(&self.job.request.tag, blob.blake3, entry)
-            .await
-            .map_err(store_error)?;
+        let request = &self.job.request;
+        let hold = Hold::Kept.sharing(request.share);
+        let entry = store.entry(
+            &request.tag,
+            &blob.blake3,
+            hold,
+            blob.known_role(),
+            size_bytes,
+        );
+        let known = store.with_ledger(|ledger| ledger.entry(&request.tag, &blob.blake3));
+        if known.is_none_or(|known| (known.hold, known.size_bytes) != (hold, size_bytes)) {
+            let held = store.hold(&request.tag, request.class, vec![(blob.blake3, entry)]);
+            held.await.map_err(store_error)?;
+        }
         part.is_whole.store(true, Ordering::Relaxed);
         Ok(true)
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use archy_registry::Blake3Hash;
 use iroh_blobs::Hash;
 use iroh_blobs::protocol::GetRequest;
 use iroh_blobs::provider::events::{
@@ -22,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::from_hash;
 use super::store::byte_ranges;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, today};
 use crate::upload::{Asked, PeerKey, RequestNo, UploadLimits, Uploads, Verdict};
 
 /// Requests of one connection that wait or are answered; an honest node makes four.
@@ -123,6 +124,7 @@ struct Attended {
     /// Tells the task what to answer.
     turn: Option<oneshot::Sender<EventResult>>,
     task: AbortHandle,
+    blob: Blake3Hash,
     /// Bytes that were sent of it.
     sent: Arc<AtomicU64>,
 }
@@ -161,6 +163,7 @@ impl Gate {
             }
             ProviderMessage::GetRequestReceived(message) => {
                 let connection = message.inner.connection_id;
+                let blob = from_hash(&message.inner.request.hash);
                 match self.admit(&message.inner.request, connection) {
                     Ok(asked) => {
                         let (turn, answer) = oneshot::channel();
@@ -175,7 +178,7 @@ impl Gate {
                                 follow.await;
                             }
                         });
-                        self.attend(asked, connection, turn, task, sent);
+                        self.attend(asked, connection, blob, turn, task, sent);
                     }
                     Err(reason) => {
                         self.refused();
@@ -239,6 +242,7 @@ impl Gate {
         &mut self,
         asked: Asked,
         connection: u64,
+        blob: Blake3Hash,
         turn: oneshot::Sender<EventResult>,
         task: AbortHandle,
         sent: Arc<AtomicU64>,
@@ -251,6 +255,7 @@ impl Gate {
             connection,
             turn: Some(turn),
             task,
+            blob,
             sent,
         };
         self.requests.insert(number, attended);
@@ -296,6 +301,7 @@ impl Gate {
             connected.requests -= 1;
         }
         let sent = request.sent.load(Ordering::Relaxed);
+        self.ledger().note_upload(&request.blob, sent, today());
         self.uploads.sent(number, sent);
         self.uploads.ended(number, self.now());
     }

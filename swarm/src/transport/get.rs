@@ -96,7 +96,7 @@ pub(super) async fn part(
             size_bytes,
         });
     };
-    let local = |error: &dyn std::fmt::Display| GetFailure::Local(error.to_string());
+    let local = |error: &dyn std::fmt::Display| GetFailure::Local(format!("{error:#}"));
     let import = store
         .import_bao(hash, size, WRITE_QUEUE)
         .await

@@ -139,6 +139,7 @@ fn here(old: &Packed) -> Here {
 async fn fetch(node: &Node, origin: &Node, blobs: Vec<Wanted>) -> u64 {
     let request = FetchRequest {
         tag: tag("new"),
+        class: archy_swarm::Class::Cache,
         blobs,
         origin: vec![origin.endpoint()],
         peers: vec![],

@@ -14,6 +14,7 @@ mod lan;
 mod layout;
 mod oci;
 mod resume;
+mod storage;
 mod streaming;
 mod support;
 mod uploads;

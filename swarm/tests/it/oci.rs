@@ -50,6 +50,7 @@ async fn an_image_goes_all_the_way_with_its_digest() {
     let node = Node::start().await;
     let request = FetchRequest {
         tag: tag("release"),
+        class: archy_swarm::Class::Cache,
         blobs: packed.descriptors().map(Wanted::from).collect(),
         origin: vec![origin.endpoint()],
         peers: vec![],

@@ -8,7 +8,7 @@ use archy_registry::Blake3Hash;
 use archy_registry::id::EndpointId;
 use archy_registry::release::Endpoint;
 pub(crate) use archy_swarm::faults::{BadPeer, Fault};
-use archy_swarm::{Config, Discovery, FetchRequest, Patience, Swarm, Tag, Wanted};
+use archy_swarm::{Class, Config, Discovery, FetchRequest, Patience, Role, Swarm, Tag, Wanted};
 use tokio_util::sync::CancellationToken;
 
 /// A time that only a broken node needs.
@@ -36,6 +36,7 @@ pub(crate) fn wanted(data: &[u8]) -> Wanted {
     Wanted {
         blake3: Blake3Hash::of(data),
         size_bytes: data.len() as u64,
+        role: Role::Layer,
     }
 }
 
@@ -112,6 +113,7 @@ impl Node {
 pub(crate) fn request(data: &[&[u8]], origin: &[&Endpoint], peers: &[&Endpoint]) -> FetchRequest {
     FetchRequest {
         tag: tag("fetched"),
+        class: Class::Cache,
         blobs: data.iter().map(|data| wanted(data)).collect(),
         origin: origin.iter().map(|endpoint| (*endpoint).clone()).collect(),
         peers: peers.iter().map(|endpoint| (*endpoint).clone()).collect(),

@@ -3,6 +3,7 @@
 import type { AppPage } from './types/AppPage'
 import type { AppRef } from './types/AppRef'
 import type { BlockParams } from './types/BlockParams'
+import type { FsckParams } from './types/FsckParams'
 import type { History } from './types/History'
 import type { HistoryParams } from './types/HistoryParams'
 import type { InstallParams } from './types/InstallParams'
@@ -25,6 +26,7 @@ import type { ReviewerParams } from './types/ReviewerParams'
 import type { Reviewers } from './types/Reviewers'
 import type { SearchParams } from './types/SearchParams'
 import type { SearchResult } from './types/SearchResult'
+import type { StoragePage } from './types/StoragePage'
 import type { TrustPage } from './types/TrustPage'
 import type { TrustParams } from './types/TrustParams'
 import type { UninstallParams } from './types/UninstallParams'
@@ -56,6 +58,8 @@ export interface Methods {
   'trust.reviewer': { params: ReviewerParams; result: Reviewers }
   'policy.show': { params: Nothing; result: PolicyPage }
   'policy.set': { params: Policy; result: PolicyPage }
+  'storage.show': { params: Nothing; result: StoragePage }
+  'storage.fsck': { params: FsckParams; result: StoragePage }
   'node.status': { params: Nothing; result: NodeStatus }
 }
 

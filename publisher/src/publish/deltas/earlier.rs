@@ -3,7 +3,9 @@
 use archy_registry::json;
 use archy_registry::release::{Descriptor, Endpoint, Release, SIZE_BYTES_MAX};
 use archy_registry::{Blake3Hash, OciDigest};
-use archy_swarm::{BlobReader, Config, Discovery, FetchRequest, Swarm, Tag, Wanted};
+use archy_swarm::{
+    BlobReader, Class, Config, Discovery, FetchRequest, Role, RoomLimits, Swarm, Tag, Wanted,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::AppRelease;
@@ -106,6 +108,7 @@ impl Earlier {
         let wanted = Wanted {
             blake3: *hash,
             size_bytes,
+            role: Role::Entry,
         };
         self.fetch(wanted).await?;
         let bytes = self.swarm.read(*hash, size_bytes).await;
@@ -120,6 +123,7 @@ impl Earlier {
     async fn fetch(&self, wanted: Wanted) -> Result<(), String> {
         let request = FetchRequest {
             tag: tag(),
+            class: Class::Cache,
             blobs: vec![wanted],
             origin: vec![self.node.clone()],
             peers: Vec::new(),
@@ -147,6 +151,11 @@ async fn start(request: &Request<'_>) -> Result<(tempfile::TempDir, Swarm), Stri
     config.discovery = Discovery {
         mdns: false,
         n0: false,
+    };
+    // It lives as long as one command; only the disk is a bound.
+    config.room = RoomLimits {
+        quota_bytes: Some(u64::MAX),
+        ..RoomLimits::default()
     };
     let swarm = Swarm::start(config, CancellationToken::new()).await;
     Ok((dir, swarm.map_err(|error| chain(&error))?))

@@ -11,6 +11,8 @@ use tokio_util::io::StreamReader;
 
 use super::{ApplyError, Fault, Form, Path, Step, VerifiedForm, apply};
 use crate::blob::BlobReader;
+use crate::ledger::Role;
+use crate::storage::Full;
 use crate::swarm::{ProvideError, ReadError, StoreError, Swarm};
 use crate::tag::Tag;
 
@@ -52,6 +54,9 @@ pub enum BuildError {
         #[source]
         source: io::Error,
     },
+    /// There is no room for the tar.
+    #[error(transparent)]
+    Full(#[from] Full),
     /// The tar could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -147,7 +152,12 @@ async fn make_tar(swarm: &Swarm, tag: &Tag, delta: &Delta, base: &Form) -> Resul
     });
     let stream = futures_util::stream::poll_fn(move |cx| pieces.poll_recv(cx));
     let kept = swarm
-        .provide(tag, StreamReader::new(stream), Some(delta.tar.blake3))
+        .provide_as(
+            tag,
+            Some(Role::Variant),
+            StreamReader::new(stream),
+            Some(delta.tar.blake3),
+        )
         .await;
     let made = making
         .await
@@ -160,6 +170,7 @@ async fn make_tar(swarm: &Swarm, tag: &Tag, delta: &Delta, base: &Form) -> Resul
                 fault: Fault::OtherBlob(actual),
             }),
             ProvideError::Store(error) => Err(error.into()),
+            ProvideError::Full(full) => Err(full.into()),
             ProvideError::TooLarge { .. } | ProvideError::Read(_) => {
                 Err(StoreError(error.to_string()).into())
             }

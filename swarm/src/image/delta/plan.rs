@@ -7,6 +7,7 @@ use archy_registry::{Blake3Hash, OciDigest};
 
 use super::Form;
 use crate::fetch::Wanted;
+use crate::ledger::Role;
 
 /// What a node has.
 #[derive(Debug, Clone, Default)]
@@ -113,6 +114,7 @@ impl Plan {
 
 fn of_delta(delta: &Delta) -> Wanted {
     Wanted {
+        role: Role::Delta,
         blake3: delta.blake3,
         size_bytes: delta.size_bytes,
     }
