@@ -8,6 +8,7 @@ mod paths;
 mod tests;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -109,6 +110,12 @@ pub struct Swarm {
     /// How much blobs may take on the disk.
     #[serde(deserialize_with = "quota")]
     pub quota: Quota,
+    /// Bytes per second that are given to all other nodes together; apps published from here are exempt.
+    #[serde(deserialize_with = "rate")]
+    pub upload: Option<NonZeroU64>,
+    /// Bytes per second that are given to each other node; apps published from here are exempt.
+    #[serde(deserialize_with = "rate")]
+    pub upload_per_node: Option<NonZeroU64>,
 }
 
 /// How much blobs may take on the disk.
@@ -267,11 +274,26 @@ fn quota<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Quota, D::
 
 fn parse_quota(text: &str) -> Option<Quota> {
     match text.trim() {
-        "auto" => return Some(Quota::Auto),
-        "none" => return Some(Quota::None),
-        _ => {}
+        "auto" => Some(Quota::Auto),
+        "none" => Some(Quota::None),
+        size => parse_size(size).map(|size| Quota::Bytes(size.get())),
     }
-    let text = text.trim();
+}
+
+fn rate<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.trim() {
+        "none" => Ok(None),
+        size => parse_size(size).map(Some).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "{text:?} is not a rate: write \"none\", or a number of bytes per second with kB, MB or GB, e.g. \"2 MB\""
+            ))
+        }),
+    }
+}
+
+/// Reads a number of bytes with its unit; zero is none.
+fn parse_size(text: &str) -> Option<NonZeroU64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let factor = match unit.trim() {
@@ -283,7 +305,7 @@ fn parse_quota(text: &str) -> Option<Quota> {
         _ => return None,
     };
     let bytes = number.parse::<u64>().ok()?.checked_mul(factor)?;
-    (bytes > 0).then_some(Quota::Bytes(bytes))
+    NonZeroU64::new(bytes)
 }
 
 fn peers<'de, D: serde::Deserializer<'de>>(

@@ -7,6 +7,8 @@ use std::time::Duration;
 use archy_registry::release::Endpoint;
 use url::Url;
 
+use crate::upload::UploadLimits;
+
 /// How often unreferenced blobs are collected.
 pub const GC_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub patience: Patience,
     /// How much room blobs may take.
     pub room: RoomLimits,
+    /// What is given away at first; [`Swarm::limit_uploads`](crate::Swarm::limit_uploads) changes it.
+    pub uploads: UploadLimits,
 }
 
 impl Config {
@@ -61,6 +65,7 @@ impl Config {
             gc_interval: GC_INTERVAL,
             patience: Patience::default(),
             room: RoomLimits::default(),
+            uploads: UploadLimits::default(),
         }
     }
 }

@@ -315,7 +315,7 @@ impl Ledger {
         self.damaged.iter().copied().collect()
     }
 
-    /// Serves nothing for a while, or goes on.
+    /// Serves only what this node is the origin of for a while, or all again.
     pub(crate) fn pause(&mut self, is_paused: bool) {
         self.is_paused = is_paused;
     }
@@ -324,7 +324,19 @@ impl Ledger {
     pub(crate) fn serves(&self, blob: &Blake3Hash) -> bool {
         let count = self.blobs.get(blob);
         let is_shared = count.is_some_and(|count| count.shared > 0);
-        is_shared && !self.is_paused && !self.damaged.contains(blob)
+        is_shared && !self.damaged.contains(blob) && (!self.is_paused || self.is_origin(blob))
+    }
+
+    /// Says whether this node is the origin of a blob that it shares: no limit holds for these.
+    pub(crate) fn is_origin(&self, blob: &Blake3Hash) -> bool {
+        let Some(count) = self.blobs.get(blob) else {
+            return false;
+        };
+        let mut sets = count.holders.iter().filter_map(|tag| self.tags.get(tag));
+        sets.any(|set| {
+            let entry = set.blobs.get(blob);
+            set.class == Class::Publishing && entry.is_some_and(|entry| entry.hold.is_shared())
+        })
     }
 
     /// Returns what a tag says of a blob.

@@ -359,10 +359,13 @@ impl Scheduler {
             }
             news |= self.wanted.contains(piece);
         }
-        if news {
+        // Who is busy is woken by the end of a request.
+        let in_flight = self.providers[provider].in_flight.len();
+        let wakes = news && in_flight < self.settings.in_flight;
+        if wakes {
             self.awake.push(provider);
         }
-        news
+        wakes
     }
 
     /// The origin proposes which bytes to ask it for: those that it has sent to the fewest.

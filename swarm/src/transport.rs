@@ -143,7 +143,8 @@ impl Transport {
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|error| bind_error(error.to_string()))?;
         let company = company::Host::new(ledger.clone(), u64::from_le_bytes(seed));
-        let (limits, limited) = watch::channel(UploadLimits::default());
+        store.pause(config.uploads.is_paused);
+        let (limits, limited) = watch::channel(config.uploads);
         let (events, traffic) = access::start(ledger, limited, tasks, cancel);
         let blobs = Server {
             store: store.clone(),

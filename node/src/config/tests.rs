@@ -107,6 +107,19 @@ fn a_quota_is_a_size_and_never_nothing() {
 }
 
 #[test]
+fn an_upload_limit_is_a_size_per_second() {
+    let limit = |text: &str| {
+        let config = load("", &[("ARCHY_SWARM_UPLOAD", text)], &[]);
+        config.map(|config| config.swarm.upload.map(NonZeroU64::get))
+    };
+    assert_eq!(limit("none"), Ok(None));
+    assert_eq!(limit("2 MB"), Ok(Some(2_000_000)));
+    for text in ["", "0", "2 MB/s", "fast"] {
+        assert!(limit(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn other_programs_variables_are_left_alone() {
     load(
         "",

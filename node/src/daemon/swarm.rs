@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use archy_swarm::{Config as SwarmConfig, Discovery, RelayMode, Swarm};
+use archy_swarm::{Config as SwarmConfig, Discovery, RelayMode, Swarm, UploadLimits};
 use tokio_util::sync::CancellationToken;
 
 use crate::components::State;
@@ -50,6 +50,11 @@ fn translate(config: &Config, paths: &Paths) -> SwarmConfig {
         Quota::Auto => None,
         Quota::Bytes(bytes) => Some(bytes),
         Quota::None => Some(u64::MAX),
+    };
+    swarm.uploads = UploadLimits {
+        is_paused: false,
+        bytes_per_second: config.swarm.upload,
+        peer_bytes_per_second: config.swarm.upload_per_node,
     };
     swarm.discovery = Discovery {
         mdns: config.swarm.mdns,

@@ -226,7 +226,11 @@ impl Gate {
             .ok_or(AbortReason::RateLimited)?;
         connected.requests += 1;
         let peer = connected.peer;
-        let size_bytes = self.ledger().size(&from_hash(&request.hash)).unwrap_or(0);
+        let blob = from_hash(&request.hash);
+        let (size_bytes, is_exempt) = {
+            let ledger = self.ledger();
+            (ledger.size(&blob).unwrap_or(0), ledger.is_origin(&blob))
+        };
         let ranges = byte_ranges(&request.ranges[0]);
         let lengths = ranges
             .iter()
@@ -234,7 +238,7 @@ impl Gate {
         Ok(Asked {
             peer,
             bytes: lengths.sum(),
-            is_exempt: false,
+            is_exempt,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use archy_swarm::{Config, FetchError, Patience, UploadLimits};
+use archy_swarm::{Class, Config, FetchError, Patience, UploadLimits};
 use futures_util::future::join_all;
 use iroh_blobs::Hash;
 use iroh_blobs::get::fsm::{self, AtConnected};
@@ -10,7 +10,14 @@ use iroh_blobs::protocol::GetRequest;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::stranger;
-use crate::support::{Node, bytes, request, wanted};
+use crate::support::{Node, bytes, request, tag, wanted};
+
+/// A node that has a blob that somebody else published.
+async fn peer_with(data: &[u8]) -> Node {
+    let node = Node::with_blob(data).await;
+    node.set_class(&tag("test"), Class::Cache).await.unwrap();
+    node
+}
 
 const PAUSED: UploadLimits = UploadLimits {
     is_paused: true,
@@ -41,7 +48,7 @@ async fn many_are_served_in_turn() {
 #[tokio::test]
 async fn a_paused_node_gives_nothing_until_it_goes_on() {
     let data = bytes(3_000_000, 2);
-    let (node, fetcher) = (Node::with_blob(&data).await, Node::start().await);
+    let (node, fetcher) = (peer_with(&data).await, Node::start().await);
     let fetch = async || {
         let request = request(&[&data], &[], &[&node.endpoint()]);
         fetcher
@@ -60,7 +67,7 @@ async fn a_paused_node_gives_nothing_until_it_goes_on() {
 #[tokio::test]
 async fn a_limit_sends_fetchers_away_and_they_come_back() {
     let data = bytes(1_000_000, 3);
-    let (node, fetcher) = (Node::with_blob(&data).await, Node::start().await);
+    let (node, fetcher) = (peer_with(&data).await, Node::start().await);
     node.limit_uploads(UploadLimits {
         is_paused: false,
         bytes_per_second: NonZeroU64::new(200_000),
@@ -90,4 +97,19 @@ async fn those_who_ask_and_never_read_keep_nobody_waiting() {
     fetch.finish().await.unwrap();
     assert!(fetcher.has(wanted(&data).blake3).await.unwrap());
     drop(held);
+}
+
+#[tokio::test]
+async fn what_a_node_is_the_origin_of_knows_no_limit() {
+    let data = bytes(3_000_000, 5);
+    let (node, fetcher) = (Node::with_blob(&data).await, Node::start().await);
+    node.limit_uploads(UploadLimits {
+        is_paused: true,
+        bytes_per_second: NonZeroU64::new(1),
+        peer_bytes_per_second: NonZeroU64::new(1),
+    });
+    let request = request(&[&data], &[&node.endpoint()], &[]);
+    let fetch = fetcher.fetch(request, &CancellationToken::new());
+    fetch.finish().await.unwrap();
+    assert_eq!(node.status().requests_refused, 0);
 }
