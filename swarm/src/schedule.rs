@@ -371,7 +371,9 @@ impl Scheduler {
     /// The origin proposes which bytes to ask it for: those that it has sent to the fewest.
     pub fn suggests(&mut self, provider: ProviderId, blob: usize, bytes: &Range<u64>) {
         let pieces = self.blobs[blob].whole_pieces(bytes);
-        self.providers[provider].suggested.extend(pieces);
+        let origin = &mut self.providers[provider];
+        origin.suggested.extend(pieces);
+        (origin.suggests, origin.waits_since) = (true, None);
         self.awake.push(provider);
     }
 
@@ -518,6 +520,14 @@ impl Scheduler {
                     provider.pausing = false;
                     self.awake.push(id);
                 }
+                Line::Up
+                    if provider
+                        .waits_since
+                        .is_some_and(|since| now >= since + self.settings.stall) =>
+                {
+                    (provider.suggests, provider.waits_since) = (false, None);
+                    self.awake.push(id);
+                }
                 Line::Up | Line::Dialling => {}
             }
         }
@@ -539,6 +549,11 @@ impl Scheduler {
             ]
         });
         let idle = Some(self.progress + self.settings.idle).filter(|_| self.requests.is_empty());
+        let waits = self.providers.iter().filter_map(|provider| {
+            let since = provider.waits_since.filter(|_| provider.is_usable())?;
+            Some(since + self.settings.stall)
+        });
+        let pauses = pauses.chain(waits);
         pauses.chain(silences.flatten()).chain(idle).min()
     }
 

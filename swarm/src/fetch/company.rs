@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::transport::{Answer, COMPANY_BLOBS_MAX, CompanyError, Question, Transport};
 
 /// Suggestions that are asked for and not yet answered.
-const WISHES_MAX: usize = 3;
+const WISHES_MAX: usize = 1;
 /// First and longest time between two announcements; a crowd gathers fast.
 const ANNOUNCE: Range<Duration> = Duration::from_secs(1)..Duration::from_secs(30);
 

@@ -31,7 +31,7 @@ const SURPRISES_MAX: u32 = 3;
 /// Providers other than origins who are asked for company.
 const TALKS_MAX: usize = 4;
 /// Suggested pieces that an origin should be ahead of need.
-const SUGGESTED_PIECES: usize = 12;
+const SUGGESTED_PIECES: usize = 4;
 
 /// Answers of one talk on their way.
 const SAID: usize = 8;

@@ -110,6 +110,9 @@ impl Scheduler {
                 return Some(self.run_of_suggested(id, piece));
             }
         }
+        if self.waits_for_suggestion(id, now) {
+            return None;
+        }
         let (piece, held_by) = self.rarest(id)?;
         let provider = &self.providers[id];
         let mut quota = self.quota(id);
@@ -120,6 +123,23 @@ impl Scheduler {
             quota = quota.min(self.settings.gentle_bytes_max);
         }
         Some(self.run_around(id, piece, quota))
+    }
+
+    /// Tells whether to wait for what an origin suggests: in a crowd, while pieces are missing that no peer has,
+    /// whatever else it sends is sent twice.
+    fn waits_for_suggestion(&mut self, id: ProviderId, now: Duration) -> bool {
+        let everything = 0..u32::try_from(self.holders.len()).unwrap_or(u32::MAX);
+        let all_held = {
+            let mut wanted = self.wanted.common(&self.providers[id].has, everything);
+            wanted.all(|piece| self.holders[piece as usize] > 0)
+        };
+        let provider = &mut self.providers[id];
+        if !provider.suggests || all_held {
+            return false;
+        }
+        let since = *provider.waits_since.get_or_insert(now);
+        provider.suggests = now < since + self.settings.stall;
+        provider.suggests
     }
 
     /// Returns how many bytes to ask of a provider at once.

@@ -69,6 +69,10 @@ pub(super) struct Provider {
     pub(super) lied: bool,
     pub(super) bytes: u64,
     pub(super) suggested: VecDeque<u32>,
+    /// Whether it suggests pieces at all.
+    pub(super) suggests: bool,
+    /// Since when a suggestion of it is waited for.
+    pub(super) waits_since: Option<Duration>,
 }
 
 impl Provider {
@@ -89,6 +93,8 @@ impl Provider {
             lied: false,
             bytes: 0,
             suggested: VecDeque::new(),
+            suggests: false,
+            waits_since: None,
         }
     }
 

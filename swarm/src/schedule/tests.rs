@@ -353,6 +353,24 @@ fn the_origin_is_asked_for_what_it_suggests() {
 }
 
 #[test]
+fn in_a_crowd_the_origin_sends_what_it_suggests_and_is_not_waited_for_in_vain() {
+    let mut scheduler = scheduler(&[64 * MIB]);
+    let origin = up(&mut scheduler, ProviderKind::Origin);
+    let suggested = 8 * MIB..8 * MIB + 256 * KIB;
+    scheduler.suggests(origin, 0, &suggested);
+    let first = asked(&scheduler.poll(ms(1)));
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert_eq!(first[0].bytes, suggested);
+    // No suggestion comes for as long as a silence may last.
+    let look = scheduler.next_look(ms(1)).unwrap();
+    assert!(look <= ms(1) + Settings::default().stall, "{look:?}");
+    scheduler.received(first[0].id, suggested.start + 64 * KIB, ms(1000));
+    assert!(asked(&scheduler.poll(ms(1000))).is_empty());
+    let free = asked(&scheduler.poll(ms(1) + Settings::default().stall));
+    assert_eq!(free.len(), 1, "{free:?}");
+}
+
+#[test]
 fn what_is_here_is_not_asked_for_and_what_is_lost_is() {
     let mut here = goal(MIB);
     here.here.push(0..MIB - 100 * KIB);
