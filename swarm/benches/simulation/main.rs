@@ -2,14 +2,14 @@
 //! copies the origin sends, against the fluid bound max(F/u_s, F/d_min, N·F/(u_s+Σu_i)).
 //!
 //! Every run follows from its seed. Prints tables, writes the plots of `docs/src/operator` with `--docs`, and
-//! the figures to `target/bench/simulation.json`. `--small` leaves the 10 000 out.
+//! the figures to `target/bench/swarm.json`. `--small` leaves the 10 000 out.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a benchmark is a program of its own that prints and may stop at the first fault"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -206,9 +206,17 @@ fn main() {
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
         PathBuf::from,
     );
-    std::fs::create_dir_all(dir.join("bench")).unwrap();
-    let json = serde_json::to_string_pretty(&figures).unwrap() + "\n";
-    std::fs::write(dir.join("bench/simulation.json"), json).unwrap();
+    write(&dir.join("bench/swarm.json"), &figures);
+}
+
+/// Writes the figures among those of the benchmark on shaped links; what was not measured now stays as it was.
+fn write(file: &Path, figures: &[Figure]) {
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let before = std::fs::read(file).unwrap_or_default();
+    let mut all: Vec<serde_json::Value> = serde_json::from_slice(&before).unwrap_or_default();
+    all.retain(|old| figures.iter().all(|new| old["name"] != new.name));
+    all.extend(figures.iter().map(|new| serde_json::to_value(new).unwrap()));
+    std::fs::write(file, serde_json::to_string_pretty(&all).unwrap() + "\n").unwrap();
 }
 
 /// Crowds of a hundred that are not as one would wish.
