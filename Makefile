@@ -72,7 +72,8 @@ bench: deps apps web ## README's figures, measured; written to target/bench
 	cargo bench --quiet -p archy-registry --bench registry
 
 .PHONY: bench-swarm
-bench-swarm: deps ## The swarm's figures: simulated, and on shaped links between network namespaces (as root)
+bench-swarm: ## The swarm's figures: simulated, and on shaped links between network namespaces (as root)
+	@scripts/host-deps.sh bench
 	cargo bench --quiet -p archy-swarm --bench simulation
 	cargo bench --quiet -p archy-swarm --bench swarm
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing archy needs on Debian or Ubuntu, with apt. Does nothing where all is there.
+# With the word bench also what the swarm is compared with.
 set -euo pipefail
 
 # For the build: the C compiler is for SQLite and zstd, protoc for generated code.
@@ -10,6 +11,10 @@ node=(debootstrap debian-archive-keyring systemd-container iproute2 util-linux e
 images=(buildah crun)
 # For the tests themselves.
 tests=(busybox-static skopeo sqlite3 zstd tar curl ca-certificates shellcheck fonts-liberation)
+
+# For `make bench-swarm`: what people use instead.
+rivals=(podman docker-registry aria2 mktorrent python3-pip)
+if [[ ${1-} == bench ]]; then tests+=("${rivals[@]}"); fi
 
 say() { printf 'host-deps: %s\n' "$*"; }
 die() { say "$*" >&2; exit 1; }
