@@ -12,7 +12,7 @@ use archy_registry::release::Descriptor;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use book::{Book, Change};
-pub(crate) use uploads::{Uploads, today};
+pub(crate) use uploads::{UploadTotals, today};
 
 use crate::tag::Tag;
 
@@ -252,7 +252,7 @@ pub(crate) struct Ledger {
     damaged: HashSet<Blake3Hash>,
     /// Rows whose last use is newer than on disk.
     used: HashSet<(Tag, Blake3Hash)>,
-    uploads: Uploads,
+    uploads: UploadTotals,
     /// Whether nothing is served now.
     is_paused: bool,
 }
@@ -488,7 +488,7 @@ impl Ledger {
     }
 
     /// Returns what was sent to other nodes.
-    pub(crate) fn uploads(&mut self) -> &mut Uploads {
+    pub(crate) fn uploads(&mut self) -> &mut UploadTotals {
         &mut self.uploads
     }
 

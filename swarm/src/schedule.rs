@@ -508,6 +508,13 @@ impl Scheduler {
         }
         self.give_up_silent(&mut actions, now);
         for (id, provider) in self.providers.iter_mut().enumerate() {
+            let lapses = provider
+                .waits_since
+                .map(|since| since + self.settings.stall);
+            if lapses.is_some_and(|lapses| now >= lapses) {
+                (provider.suggests, provider.waits_since) = (false, None);
+                self.awake.push(id);
+            }
             if provider.is_out || now < provider.not_before {
                 continue;
             }
@@ -518,14 +525,6 @@ impl Scheduler {
                 }
                 Line::Up if provider.pausing => {
                     provider.pausing = false;
-                    self.awake.push(id);
-                }
-                Line::Up
-                    if provider
-                        .waits_since
-                        .is_some_and(|since| now >= since + self.settings.stall) =>
-                {
-                    (provider.suggests, provider.waits_since) = (false, None);
                     self.awake.push(id);
                 }
                 Line::Up | Line::Dialling => {}
@@ -548,13 +547,12 @@ impl Scheduler {
                 Some(request.heard + self.stall_after(request)),
             ]
         });
-        let idle = Some(self.progress + self.settings.idle).filter(|_| self.requests.is_empty());
-        let waits = self.providers.iter().filter_map(|provider| {
-            let since = provider.waits_since.filter(|_| provider.is_usable())?;
-            Some(since + self.settings.stall)
-        });
-        let pauses = pauses.chain(waits);
-        pauses.chain(silences.flatten()).chain(idle).min()
+        let idle = Some(self.progress + self.settings.idle)
+            .filter(|idle| self.requests.is_empty() && *idle > now);
+        let waits = self.providers.iter();
+        let waits = waits.filter_map(|provider| Some(provider.waits_since? + self.settings.stall));
+        let looks = pauses.chain(waits).chain(silences.flatten()).chain(idle);
+        looks.min()
     }
 
     /// Tells whether everything is here.

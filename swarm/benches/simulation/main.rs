@@ -2,7 +2,8 @@
 //! copies the origin sends, against the fluid bound max(F/u_s, F/d_min, N·F/(u_s+Σu_i)).
 //!
 //! Every run follows from its seed. Prints tables, writes the plots of `docs/src/operator` with `--docs`, and
-//! the figures to `target/bench/swarm.json`. `--small` leaves the 10 000 out.
+//! the figures to `target/bench/swarm.json`. `--small` leaves the 10 000 out,
+//! `--tiny` all crowds but that of ten.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,

@@ -67,7 +67,7 @@ pub(crate) enum Change {
     RemoveBlobs(Vec<(Tag, Blake3Hash)>),
     /// What is on disk of a blob is bad, or is not there any more.
     Damaged(Blake3Hash, bool),
-    /// Uploads and uses are written down.
+    /// UploadTotals and uses are written down.
     Notes,
 }
 

@@ -9,13 +9,13 @@ const DAY_S: u64 = 24 * 60 * 60;
 
 /// Sums of bytes, and which of them are not written down yet.
 #[derive(Debug, Default)]
-pub(crate) struct Uploads {
+pub(crate) struct UploadTotals {
     by_tag: HashMap<Tag, u64>,
     by_day: BTreeMap<u32, u64>,
     unwritten: BTreeMap<(u32, Tag), u64>,
 }
 
-impl Uploads {
+impl UploadTotals {
     /// Takes in what was written down before.
     pub(crate) fn restore(&mut self, tag: &Tag, bytes: u64, day: u32) {
         let of_tag = self.by_tag.entry(tag.clone()).or_default();
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn uploads_add_up_by_tag_and_by_day() {
         let (a, b): (Tag, Tag) = ("a".parse().unwrap(), "b".parse().unwrap());
-        let mut uploads = Uploads::default();
+        let mut uploads = UploadTotals::default();
         uploads.restore(&a, 10, 1);
         uploads.note(&a, 5, 2);
         uploads.note(&b, 7, 2);

@@ -137,9 +137,8 @@ impl Scheduler {
         if !provider.suggests || all_held {
             return false;
         }
-        let since = *provider.waits_since.get_or_insert(now);
-        provider.suggests = now < since + self.settings.stall;
-        provider.suggests
+        provider.waits_since.get_or_insert(now);
+        true
     }
 
     /// Returns how many bytes to ask of a provider at once.

@@ -366,8 +366,30 @@ fn in_a_crowd_the_origin_sends_what_it_suggests_and_is_not_waited_for_in_vain() 
     assert!(look <= ms(1) + Settings::default().stall, "{look:?}");
     scheduler.received(first[0].id, suggested.start + 64 * KIB, ms(1000));
     assert!(asked(&scheduler.poll(ms(1000))).is_empty());
-    let free = asked(&scheduler.poll(ms(1) + Settings::default().stall));
+    let lapsed = ms(1) + Settings::default().stall;
+    let free = asked(&scheduler.poll(lapsed));
     assert_eq!(free.len(), 1, "{free:?}");
+    assert!(scheduler.next_look(lapsed).is_none_or(|look| look > lapsed));
+}
+
+#[test]
+fn an_origin_that_is_busy_while_a_suggestion_of_it_is_waited_for_is_not_looked_at_all_the_time() {
+    let mut scheduler = scheduler(&[64 * MIB]);
+    let origin = up(&mut scheduler, ProviderKind::Origin);
+    scheduler.suggests(origin, 0, &(8 * MIB..8 * MIB + 256 * KIB));
+    let mut now = ms(1);
+    let mut first = asked(&scheduler.poll(now));
+    // It says so again and again, until its pause is longer than a suggestion is waited for.
+    for _ in 0..200 {
+        for request in first {
+            scheduler.ended(request.id, Ended::Busy, now);
+        }
+        first = asked(&scheduler.poll(now));
+        let look = scheduler.next_look(now).unwrap();
+        assert!(look > now, "{look:?} at {now:?}");
+        now = look;
+        first.extend(asked(&scheduler.poll(now)));
+    }
 }
 
 #[test]
