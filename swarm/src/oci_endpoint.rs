@@ -6,6 +6,7 @@
 //! podman checks their SHA-256 itself.
 
 mod arriving;
+mod multipart;
 mod range;
 mod routes;
 

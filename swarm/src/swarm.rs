@@ -427,14 +427,14 @@ impl Swarm {
     pub async fn open(&self, blake3: Blake3Hash) -> Result<BlobReader, ReadError> {
         let store = self.inner.transport.store();
         let state = store.state(blake3).await.map_err(StoreError)?;
-        let BlobState::Complete { size_bytes } = state else {
+        let BlobState::Complete { .. } = state else {
             return Err(ReadError::Absent { blake3 });
         };
         store.touch(&blake3);
-        let opened = store.open_range(blake3, 0..size_bytes).await;
+        let opened = store.open_blob(blake3).await;
         match opened.map_err(|error| StoreError(error.to_string()))? {
             Opened::Bytes(bytes) => Ok(BlobReader::of_bytes(bytes)),
-            Opened::File(file) => Ok(BlobReader::of_file(file.into_std().await)),
+            Opened::File(file) => Ok(BlobReader::of_file(file)),
         }
     }
 

@@ -1,6 +1,9 @@
-//! The `Range` header as far as image clients use it (RFC 9110 §14.1.2): one range of bytes.
+//! The `Range` header (RFC 9110 §14.1.2): one range of bytes or several.
 
 use std::ops::Range;
+
+/// Most ranges of one request; image clients that take single files out of a layer ask for as many.
+pub(super) const RANGES_MAX: usize = 1024;
 
 /// What part of a blob to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,28 +12,50 @@ pub(super) enum Part {
     Whole,
     /// These bytes.
     Bytes(Range<u64>),
-    /// The range lies outside.
+    /// These bytes, in the order in which they were asked for.
+    Several(Vec<Range<u64>>),
+    /// Everything asked for lies outside.
     Unsatisfiable,
 }
 
 /// Interprets a `Range` header for a blob of `size_bytes`.
 pub(super) fn parse(header: Option<&str>, size_bytes: u64) -> Part {
-    let Some(spec) = header.and_then(|header| header.strip_prefix("bytes=")) else {
+    let Some(set) = header.and_then(|header| header.strip_prefix("bytes=")) else {
         return Part::Whole;
     };
-    let Some((first, last)) = spec.split_once('-') else {
-        return Part::Whole;
-    };
-    let range = match (number(first), number(last)) {
-        (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(size_bytes),
-        (Some(first), None) if last.is_empty() => first..size_bytes,
-        (None, Some(suffix)) if first.is_empty() => size_bytes.saturating_sub(suffix)..size_bytes,
-        _ => return Part::Whole,
-    };
-    if range.start < range.end {
-        Part::Bytes(range)
-    } else {
-        Part::Unsatisfiable
+    let mut within = Vec::new();
+    for (count, spec) in set.split(',').enumerate() {
+        let range = single(spec.trim_matches([' ', '\t']), size_bytes);
+        let Some(range) = range.filter(|_| count < RANGES_MAX) else {
+            return Part::Whole;
+        };
+        if range.start < range.end {
+            within.push(range);
+        }
+    }
+    // Whoever asks for more than there is gets all of it, once.
+    let length = |range: &Range<u64>| range.end - range.start;
+    let asked = within.iter().map(length).fold(0, u64::saturating_add);
+    match within.as_slice() {
+        [] => Part::Unsatisfiable,
+        [range] => Part::Bytes(range.clone()),
+        _ if asked > size_bytes => Part::Whole,
+        _ => Part::Several(within),
+    }
+}
+
+/// Reads one range, cut to the blob and empty when it lies outside; `None` when it is none.
+fn single(spec: &str, size_bytes: u64) -> Option<Range<u64>> {
+    let (first, last) = spec.split_once('-')?;
+    match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => {
+            Some(first..last.saturating_add(1).min(size_bytes))
+        }
+        (Some(first), None) if last.is_empty() => Some(first..size_bytes),
+        (None, Some(suffix)) if first.is_empty() => {
+            Some(size_bytes.saturating_sub(suffix)..size_bytes)
+        }
+        _ => None,
     }
 }
 
@@ -59,7 +84,15 @@ mod tests {
             (Some("bytes=99999999999999999999-"), Part::Unsatisfiable),
             (Some("bytes=-0"), Part::Unsatisfiable),
             (Some("bytes=5-4"), Part::Whole),
-            (Some("bytes=0-1,4-5"), Part::Whole),
+            (
+                Some("bytes=4-5, 0-1,-2"),
+                Part::Several(vec![4..6, 0..2, 8..10]),
+            ),
+            (Some("bytes=0-1,20-"), Part::Bytes(0..2)),
+            (Some("bytes=20-,30-40"), Part::Unsatisfiable),
+            (Some("bytes=0-,0-,0-"), Part::Whole),
+            (Some("bytes=0-1,,4-5"), Part::Whole),
+            (Some("bytes="), Part::Whole),
             (Some("bytes=+1-2"), Part::Whole),
             (Some("items=0-1"), Part::Whole),
         ];
@@ -68,12 +101,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_flood_of_ranges_is_answered_with_the_whole() {
+        let ranges = |count: u64| {
+            let specs: Vec<String> = (0..count).map(|n| format!("{n}-{n}")).collect();
+            parse(Some(&format!("bytes={}", specs.join(","))), 10_000)
+        };
+        assert!(matches!(ranges(1024), Part::Several(several) if several.len() == RANGES_MAX));
+        assert_eq!(ranges(1025), Part::Whole);
+    }
+
     proptest! {
         #[test]
-        fn a_range_always_lies_within_the_blob(header in "bytes=[0-9]{0,20}-[0-9]{0,20}", size: u64) {
-            if let Part::Bytes(range) = parse(Some(&header), size) {
+        fn ranges_always_lie_within_the_blob_and_are_no_more_than_it(
+            header in "bytes=[0-9]{0,20}-[0-9]{0,20}(,[0-9]{0,4}-[0-9]{0,4}){0,3}",
+            size in prop_oneof![any::<u64>(), 0..10_000_u64],
+        ) {
+            let several = match parse(Some(&header), size) {
+                Part::Bytes(range) => vec![range],
+                Part::Several(several) => {
+                    prop_assert!(several.len() > 1);
+                    several
+                }
+                Part::Whole | Part::Unsatisfiable => Vec::new(),
+            };
+            let mut sum = 0_u64;
+            for range in several {
                 prop_assert!(range.start < range.end && range.end <= size);
+                sum = sum.saturating_add(range.end - range.start);
             }
+            prop_assert!(sum <= size);
         }
     }
 }

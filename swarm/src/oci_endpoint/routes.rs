@@ -9,18 +9,19 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, Stream};
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE};
 use http::{HeaderMap, Method, StatusCode, Uri};
-use tokio::io::AsyncReadExt;
-use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
+use super::arriving::slice;
+use super::multipart::{self, Frame};
 use super::range::{self, Part};
 use super::{Item, Shelf, Source, arriving};
-use crate::transport::{BlobState, Opened, Transport};
+use crate::transport::{BlobState, Transport};
 
-/// Bytes read from disk at a time.
-const READ_BYTES: usize = 256 * 1024;
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
@@ -149,74 +150,118 @@ async fn send(
     body: Option<CancellationToken>,
 ) -> io::Result<Response> {
     let size_bytes = item.size_bytes;
-    let (status, part) = match range::parse(range, size_bytes) {
-        Part::Whole => (StatusCode::OK, 0..size_bytes),
-        Part::Bytes(part) => (StatusCode::PARTIAL_CONTENT, part),
-        Part::Unsatisfiable => {
-            let mut response = refusal(StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID");
-            insert(
-                &mut response,
-                CONTENT_RANGE,
-                &format!("bytes */{size_bytes}"),
-            );
-            return Ok(response);
-        }
+    let content = match body {
+        None => None,
+        Some(withdrawn) => Some(Content::of(endpoint, item, withdrawn).await?),
     };
-    let length = part.end - part.start;
-    let body = match body {
-        None => Body::empty(),
-        Some(withdrawn) => content(endpoint, item, part.clone(), withdrawn).await?,
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let content_type = if manifest {
+    let media_type = if manifest {
         item.media_type.as_str()
     } else {
         "application/octet-stream"
     };
-    insert(&mut response, CONTENT_TYPE, content_type);
-    insert(&mut response, CONTENT_LENGTH, &length.to_string());
+    let mut response = match range::parse(range, size_bytes) {
+        Part::Whole => one(content.as_ref(), media_type, 0..size_bytes),
+        Part::Bytes(part) => {
+            let mut response = one(content.as_ref(), media_type, part.clone());
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let range = multipart::content_range(&part, size_bytes);
+            insert(&mut response, CONTENT_RANGE, &range);
+            response
+        }
+        Part::Several(parts) => {
+            let frame = Frame::new(media_type, size_bytes)?;
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            insert(&mut response, CONTENT_TYPE, &frame.content_type());
+            insert(
+                &mut response,
+                CONTENT_LENGTH,
+                &frame.length(&parts).to_string(),
+            );
+            if let Some(content) = content {
+                *response.body_mut() = Body::from_stream(content.several(frame, parts));
+            }
+            response
+        }
+        Part::Unsatisfiable => {
+            let mut response = refusal(StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID");
+            let range = format!("bytes */{size_bytes}");
+            insert(&mut response, CONTENT_RANGE, &range);
+            return Ok(response);
+        }
+    };
     insert(&mut response, CONTENT_DIGEST, &digest.to_string());
     insert(&mut response, ACCEPT_RANGES, "bytes");
     insert(&mut response, API_VERSION, "registry/2.0");
-    if status == StatusCode::PARTIAL_CONTENT {
-        let (first, last) = (part.start, part.end - 1);
-        insert(
-            &mut response,
-            CONTENT_RANGE,
-            &format!("bytes {first}-{last}/{size_bytes}"),
-        );
-    }
     Ok(response)
 }
 
-/// Returns a part of what is served, at once or as it arrives.
-async fn content(
-    endpoint: &Endpoint,
-    item: &Item,
-    part: Range<u64>,
-    withdrawn: CancellationToken,
-) -> io::Result<Body> {
-    let blob = match &item.source {
-        Source::Blob(blob) => *blob,
-        Source::Memory(bytes) => {
-            let at = |place: u64| usize::try_from(place).map_err(io::Error::other);
-            return Ok(Body::from(bytes.slice(at(part.start)?..at(part.end)?)));
-        }
-    };
-    let store = endpoint.transport.store();
-    let state = store.state(blob).await.map_err(io::Error::other)?;
-    if !matches!(state, BlobState::Complete { .. }) {
-        let arriving = arriving::read(&endpoint.transport, blob, part, withdrawn);
-        return Ok(Body::from_stream(arriving));
-    }
+/// Answers with one part, without its bytes when there is no content.
+fn one(content: Option<&Content>, media_type: &str, part: Range<u64>) -> Response {
     let length = part.end - part.start;
-    Ok(match store.open_range(blob, part).await? {
-        Opened::Bytes(bytes) => Body::from(bytes),
-        Opened::File(file) => {
-            Body::from_stream(ReaderStream::with_capacity(file.take(length), READ_BYTES))
+    let body = content.map(|content| Body::from_stream(content.part(part)));
+    let mut response = Response::new(body.unwrap_or_default());
+    insert(&mut response, CONTENT_TYPE, media_type);
+    insert(&mut response, CONTENT_LENGTH, &length.to_string());
+    response
+}
+
+/// The bytes of what is served, at once or as they arrive.
+struct Content {
+    transport: Arc<Transport>,
+    source: Source,
+    is_whole: bool,
+    withdrawn: CancellationToken,
+}
+
+impl Content {
+    async fn of(
+        endpoint: &Endpoint,
+        item: &Item,
+        withdrawn: CancellationToken,
+    ) -> io::Result<Self> {
+        let is_whole = match &item.source {
+            Source::Memory(_) => true,
+            Source::Blob(blob) => {
+                let state = endpoint.transport.store().state(*blob).await;
+                let state = state.map_err(io::Error::other)?;
+                matches!(state, BlobState::Complete { .. })
+            }
+        };
+        Ok(Self {
+            transport: endpoint.transport.clone(),
+            source: item.source.clone(),
+            is_whole,
+            withdrawn,
+        })
+    }
+
+    fn part(&self, part: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
+        match &self.source {
+            Source::Memory(bytes) => {
+                let bytes = slice(bytes, &part);
+                stream::once(async { bytes }).left_stream()
+            }
+            Source::Blob(blob) => {
+                let (transport, withdrawn) = (&self.transport, self.withdrawn.clone());
+                arriving::read(transport, *blob, part, self.is_whole, withdrawn).right_stream()
+            }
         }
-    })
+    }
+
+    /// Returns parts in a frame, each opened when its turn comes.
+    fn several(
+        self,
+        frame: Frame,
+        parts: Vec<Range<u64>>,
+    ) -> impl Stream<Item = io::Result<Bytes>> + Send {
+        let tail = frame.tail();
+        let parts = stream::iter(parts).flat_map(move |part| {
+            let head = frame.head(&part);
+            stream::once(async { Ok(head) }).chain(self.part(part))
+        });
+        parts.chain(stream::once(async { Ok(tail) }))
+    }
 }
 
 fn insert(response: &mut Response, name: HeaderName, value: &str) {

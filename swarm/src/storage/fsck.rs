@@ -86,7 +86,7 @@ pub(crate) async fn check(
         if stop.is_cancelled() {
             break;
         }
-        if let Some(wrong) = look_at(store, blob, size_bytes, stop).await? {
+        if let Some(wrong) = look_at(store, blob, stop).await? {
             let tags = store.with_ledger(|ledger| ledger.holders(&blob));
             // Whoever let it go meanwhile does not miss it.
             if !tags.is_empty() {
@@ -125,7 +125,6 @@ pub(crate) async fn check(
 async fn look_at(
     store: &BlobStore,
     blob: Blake3Hash,
-    size_bytes: u64,
     stop: &CancellationToken,
 ) -> Result<Option<Wrong>, String> {
     match store.state(blob).await? {
@@ -135,10 +134,10 @@ async fn look_at(
         }
         BlobState::Complete { .. } => {}
     }
-    let file = match store.open_range(blob, 0..size_bytes).await {
+    let file = match store.open_blob(blob).await {
         // Small ones are in the store's database, which checks the hash.
         Ok(Opened::Bytes(_)) => return Ok(None),
-        Ok(Opened::File(file)) => file.into_std().await,
+        Ok(Opened::File(file)) => file,
         Err(_) if store.data_file(&blob).exists() => return Ok(Some(Wrong::Damaged)),
         Err(_) => return Ok(Some(Wrong::Missing)),
     };

@@ -22,7 +22,7 @@ use iroh_blobs::protocol::ChunkRanges;
 use iroh_blobs::store::fs::FsStore;
 use iroh_blobs::store::fs::options::{Options, PathOptions};
 use n0_future::StreamExt;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -91,13 +91,13 @@ impl From<RoomError> for ImportFailure {
     }
 }
 
-/// The bytes of a part of a complete blob.
+/// The bytes of a blob.
 #[derive(Debug)]
 pub(crate) enum Opened {
     /// Small enough to be in memory.
     Bytes(Bytes),
-    /// A file, positioned at the start of the part.
-    File(tokio::fs::File),
+    /// A file, positioned at its start; of a blob that is not whole, with holes.
+    File(std::fs::File),
 }
 
 /// An opened store. It is over when the store fails and is opened again.
@@ -679,29 +679,15 @@ impl BlobStore {
         store.blobs().get_bytes(to_hash(blob)).await.map_err(text)
     }
 
-    /// Opens a part of a complete blob for streaming; the caller checks what it reads.
-    pub(crate) async fn open_range(
-        &self,
-        blob: Blake3Hash,
-        range: Range<u64>,
-    ) -> io::Result<Opened> {
-        // Complete blobs beyond the inline limit are plain files at a fixed place; reading them
-        // directly is forty times as fast as the store's reader.
+    /// Opens a blob for reading; the caller knows what of it is here and checks what it reads.
+    pub(crate) async fn open_blob(&self, blob: Blake3Hash) -> io::Result<Opened> {
+        // Blobs beyond the inline limit are plain files at a fixed place; reading them directly is forty times as fast
+        // as the store's reader.
         match tokio::fs::File::open(self.paths.data_path(&to_hash(blob))).await {
-            Ok(mut file) => {
-                file.seek(io::SeekFrom::Start(range.start)).await?;
-                Ok(Opened::File(file))
-            }
+            Ok(file) => Ok(Opened::File(file.into_std().await)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let bytes = self.read(blob).await.map_err(io::Error::other)?;
-                let part = usize::try_from(range.start)
-                    .ok()
-                    .zip(usize::try_from(range.end).ok())
-                    .filter(|(start, end)| start <= end && *end <= bytes.len());
-                let Some((start, end)) = part else {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                };
-                Ok(Opened::Bytes(bytes.slice(start..end)))
+                Ok(Opened::Bytes(bytes))
             }
             Err(error) => Err(error),
         }

@@ -88,3 +88,47 @@ async fn whole_and_partial_reads_that_began_before_the_fetch_are_right() {
     assert!(all == data && some == data[1_000_000..3_000_000]);
     running.finish().await.unwrap();
 }
+
+#[tokio::test]
+async fn several_ranges_come_in_one_answer_in_the_order_asked_for_also_while_they_arrive() {
+    let data = bytes(SIZE, 3);
+    let origin = Node::with_blob(&data).await;
+    let node = Node::start().await;
+    let layer = layer(&data);
+    node.oci().serve("demo", [&layer]).unwrap();
+    let ranges = "Range: bytes=3000000-3000009,0-1,1000000-1999999,-3\r\n";
+    let (head, mut early) = get(&node, &layer, ranges).await;
+    let running = fetch(&node, request(&[&data], &[&origin.endpoint()], &[]));
+    let mut body = Vec::new();
+    let read = tokio::time::timeout(DEADLINE, early.read_to_end(&mut body));
+    read.await.unwrap().unwrap();
+    running.finish().await.unwrap();
+    let (late_head, mut late) = get(&node, &layer, ranges).await;
+    let mut late_body = Vec::new();
+    late.read_to_end(&mut late_body).await.unwrap();
+    for (head, body) in [(head, body), (late_head, late_body)] {
+        assert!(head.starts_with("HTTP/1.1 206"), "{head}");
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())));
+        let boundary = head
+            .split_once("multipart/byteranges; boundary=")
+            .unwrap()
+            .1;
+        let boundary = boundary.lines().next().unwrap();
+        let mut expected = Vec::new();
+        for part in [
+            3_000_000..3_000_010,
+            0..2,
+            1_000_000..2_000_000,
+            SIZE - 3..SIZE,
+        ] {
+            let range = format!("bytes {}-{}/{SIZE}", part.start, part.end - 1);
+            let head = format!(
+                "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: {range}\r\n\r\n"
+            );
+            expected.extend_from_slice(head.as_bytes());
+            expected.extend_from_slice(&data[part]);
+        }
+        expected.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+        assert!(body == expected, "parts and frame are as asked for");
+    }
+}
