@@ -405,8 +405,7 @@ impl Ledger {
     }
 
     /// Says whether some tag holds a blob.
-    #[cfg(test)]
-    fn holds(&self, blob: &Blake3Hash) -> bool {
+    pub(crate) fn holds(&self, blob: &Blake3Hash) -> bool {
         self.blobs.contains_key(blob)
     }
 

@@ -47,6 +47,7 @@ fn main() {
         .collect();
     match arguments.first().map(String::as_str) {
         Some("node") => return node::serve(&arguments[1..]),
+        Some("soak") if arguments.len() > 1 => return scenes::soak::run(&arguments[1..]),
         Some("bare") => return rivals::bare::serve(&arguments[1..]),
         Some(_) | None => {}
     }

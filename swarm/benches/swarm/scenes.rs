@@ -8,6 +8,7 @@ mod crowds;
 mod images;
 mod loopback;
 mod resume;
+pub(crate) mod soak;
 mod update;
 
 const MIB: u64 = 1024 * 1024;
@@ -28,6 +29,7 @@ pub(crate) const ALL: &[Scene] = &[
     ("install", images::install),
     ("resume", resume::resume),
     ("update", update::update),
+    ("soak", soak::soak),
 ];
 
 /// Makes a file of chance bytes, once.

@@ -59,7 +59,7 @@ pub struct Fsck {
     pub progress: FsckProgress,
     /// What is bad. None of it is served any more; the next fetch of its tag brings it again.
     pub bad: Vec<Damage>,
-    /// Bytes of files that no blob here needs; they go with the next collection.
+    /// Bytes of files that no blob here needs; they go with the next collection, or an hour after they last changed.
     pub unheld_bytes: u64,
 }
 
@@ -110,6 +110,9 @@ pub(crate) async fn check(
     // What cannot be cleared now, because somebody reads it, is cleared by the next fetch.
     if let Err(reason) = store.clear_damage().await {
         tracing::warn!(reason, "bad blobs are still in the store");
+    }
+    if let Err(reason) = store.remove_strays().await {
+        tracing::warn!(reason, "stray files are still in the store");
     }
     let held = store.with_ledger(Ledger::protected);
     let held: HashSet<String> = held.iter().map(ToString::to_string).collect();

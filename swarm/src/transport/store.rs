@@ -4,6 +4,7 @@
 //! whoever uses it: iroh-blobs' database ends after one error, and so does its collector.
 
 mod collector;
+mod strays;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use archy_registry::Blake3Hash;
 use bytes::Bytes;
@@ -49,6 +50,8 @@ const IMPORT_AHEAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const COMMIT_DELAY_MAX: Duration = Duration::from_millis(100);
 /// How often it is looked whether the store still works.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often stray files are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 /// Time for requests to end before a store is closed to be opened again.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Time for a store to close.
@@ -266,9 +269,16 @@ impl BlobStore {
         let (this, cancel) = (self.clone(), cancel.clone());
         tasks.spawn(async move {
             let mut asked = false;
+            let mut swept = Instant::now();
             loop {
                 if this.is_ill(asked).await {
                     this.reopen().await;
+                }
+                if swept.elapsed() >= SWEEP_EVERY {
+                    swept = Instant::now();
+                    if let Err(reason) = this.remove_strays().await {
+                        tracing::warn!(reason, "stray files stay in the blob store");
+                    }
                 }
                 tokio::select! {
                     () = cancel.cancelled() => return,
@@ -785,6 +795,8 @@ async fn open(
     let mut options = Options::new(dir);
     options.batch.max_write_duration = COMMIT_DELAY_MAX;
     options.gc = Some(config);
+    // Of a fetched blob whose outboard moves from its file into the database, iroh-blobs never removes the file.
+    options.inline.max_outboard_inlined = 0;
     let store = FsStore::load_with_opts(dir.join("blobs.db"), options).await;
     Ok(Open {
         store: store.map_err(text)?,

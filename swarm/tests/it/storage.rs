@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use archy_registry::Blake3Hash;
 use archy_swarm::storage::{Bound, Wrong};
@@ -48,6 +48,54 @@ async fn fetch(node: &Node, request: FetchRequest) -> Result<archy_swarm::Fetche
 fn class(node: &Node, name: &str) -> Option<Class> {
     let usage = node.tags().into_iter().find(|usage| usage.tag == tag(name));
     usage.map(|usage| usage.class)
+}
+
+#[tokio::test]
+async fn of_fetched_blobs_that_are_let_go_no_file_stays() {
+    let origin = Node::start().await;
+    let node = Node::start_with(|config| quota(config, 100 * MB as u64)).await;
+    // Their outboards are smaller and larger than what the store's database takes in by itself.
+    for (n, size) in [20_000, MB, 5 * MB].into_iter().enumerate() {
+        let (name, data) = (format!("t{n}"), bytes(size, 30 + n as u64));
+        let provided = origin.provide(&tag(&name), &data[..], None).await;
+        provided.unwrap();
+        let fetched = fetch(&node, under(&name, Class::Cache, &data, &origin)).await;
+        fetched.unwrap();
+        node.withdraw(&tag(&name)).await.unwrap();
+    }
+    node.collect().await.unwrap();
+    let young = node.data_file(Blake3Hash::of(b"young"));
+    let files = || std::fs::read_dir(young.parent().unwrap()).unwrap();
+    // What is about to become a blob is young.
+    let long_ago = SystemTime::now() - Duration::from_secs(2 * 60 * 60);
+    for file in files() {
+        let file = std::fs::File::open(file.unwrap().path()).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    std::fs::write(&young, [1; 100]).unwrap();
+    let check = node.fsck(&CancellationToken::new(), |_| {}).await.unwrap();
+    assert_eq!(check.progress.blobs_total, 0);
+    let left: Vec<_> = files().map(|file| file.unwrap().path()).collect();
+    assert_eq!(left, [young]);
+}
+
+#[tokio::test]
+async fn old_files_of_what_is_here_stay() {
+    let data = bytes(MB, 40);
+    let origin = Node::with_blob(&data).await;
+    let node = Node::start().await;
+    fetch(&node, under("app", Class::Cache, &data, &origin))
+        .await
+        .unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(2 * 60 * 60);
+    let file = node.data_file(wanted(&data).blake3);
+    for file in [file.with_extension("obao4"), file] {
+        let file = std::fs::File::open(file).unwrap();
+        file.set_modified(long_ago).unwrap();
+    }
+    node.fsck(&CancellationToken::new(), |_| {}).await.unwrap();
+    let read = node.read(wanted(&data).blake3, MB as u64).await.unwrap();
+    assert_eq!(read, data);
 }
 
 #[tokio::test]
