@@ -19,8 +19,8 @@ const SLOTS: usize = 4;
 const QUEUE: usize = 2;
 /// Nodes that the tracker names to one who joins; as many come to know it.
 const NAMED: usize = 10;
-/// Blocks that the origin suggests to one who joins.
-const SUGGESTED: usize = 2;
+/// Pieces that were suggested and are not asked for, below which a node asks the origin for more suggestions.
+const SUGGESTED_PIECES: usize = 4;
 /// Most providers of one node.
 const PROVIDERS_MAX: usize = 32;
 
@@ -92,6 +92,8 @@ struct Node {
     serving: Vec<u64>,
     queue: VecDeque<u64>,
     downloads: usize,
+    /// Whether it has asked the origin for a suggestion and waits for the answer.
+    wishes: bool,
     flows: BTreeMap<RequestId, u64>,
     /// Counts how often its flows were worked out anew; older events are void.
     version: u32,
@@ -121,6 +123,7 @@ enum Event {
     Step(NodeId, u32),
     Refuse(u64, u8),
     Claim(NodeId, u32, u32),
+    Wish(NodeId),
     Suggest(NodeId, u64),
     Poll(NodeId),
 }
@@ -157,6 +160,7 @@ impl World {
                 serving: Vec::new(),
                 queue: VecDeque::new(),
                 downloads: 0,
+                wishes: false,
                 flows: BTreeMap::new(),
                 version: 0,
                 done_at: None,
@@ -265,7 +269,9 @@ impl World {
                 }
             }
             Event::Claim(id, first, last) => self.claim(id, first..last),
+            Event::Wish(id) => self.suggest(id),
             Event::Suggest(id, block) => {
+                self.nodes[id].wishes = false;
                 let size = Settings::default()
                     .request_bytes_min
                     .max(self.scene.piece_bytes);
@@ -300,9 +306,6 @@ impl World {
             let scheduler = Scheduler::new(&[goal], settings, seed, self.now);
             self.nodes[id].scheduler = Some(scheduler);
             self.introduce(id, ORIGIN, ProviderKind::Origin);
-            for _ in 0..SUGGESTED {
-                self.suggest(id);
-            }
         }
         if id != ORIGIN {
             for other in self.rng.choose_multiple(self.here.iter().copied(), NAMED) {
@@ -335,7 +338,21 @@ impl World {
         self.poll_at(asker, self.now);
     }
 
+    /// Asks the origin what to take of it, a little ahead of need.
+    fn wish(&mut self, id: NodeId) {
+        let node = &self.nodes[id];
+        let wants = |scheduler: &Scheduler| scheduler.wants_suggestions(0, SUGGESTED_PIECES);
+        if !node.wishes && node.scheduler.as_ref().and_then(wants).is_some() {
+            self.nodes[id].wishes = true;
+            self.soon(Event::Wish(id));
+        }
+    }
+
+    /// The origin answers a wish with the block that it has suggested longest ago.
     fn suggest(&mut self, id: NodeId) {
+        if !self.nodes[ORIGIN].is_here {
+            return;
+        }
         let size = Settings::default()
             .request_bytes_min
             .max(self.scene.piece_bytes);
@@ -378,6 +395,7 @@ impl World {
         };
         let actions = scheduler.poll(self.now);
         let next = scheduler.next_look(self.now);
+        self.wish(id);
         self.perform(id, actions);
         if let Some(next) = next {
             self.poll_at(id, next.max(self.now + Duration::from_millis(1)));
@@ -546,7 +564,7 @@ impl World {
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
-        let (from, to, request, first) = (flow.from, flow.to, flow.request, flow.told / piece);
+        let (to, request, first) = (flow.to, flow.request, flow.told / piece);
         flow.told = upto;
         flow.at = flow.at.max(upto as f64);
         let is_over = upto == flow.end;
@@ -557,9 +575,6 @@ impl World {
         self.soon(Event::Claim(to, first as u32, first as u32 + 1));
         if is_over {
             self.stop(id, Ended::Done);
-            if from == ORIGIN {
-                self.suggest(to);
-            }
         }
         self.perform(to, actions);
         let done = self.nodes[to]
