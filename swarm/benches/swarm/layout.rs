@@ -18,10 +18,18 @@ pub(crate) struct Layout {
     pub(crate) size_bytes: u64,
 }
 
+/// How layers are packed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Packing {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
 /// Makes an image with one layer of chance bytes that is not compressed.
 pub(crate) fn chance(dir: &Path, size_bytes: u64) -> Layout {
     layout(&dir.join(format!("image-{size_bytes}")), |maker| {
-        maker.layer(false, |tar| {
+        maker.layer(Packing::Plain, |tar| {
             let mut rng = fastrand::Rng::with_seed(size_bytes);
             let mut data = vec![0; usize::try_from(size_bytes).unwrap()];
             rng.fill(&mut data);
@@ -34,15 +42,27 @@ pub(crate) fn chance(dir: &Path, size_bytes: u64) -> Layout {
 pub(crate) fn app(dir: &Path) -> Layout {
     layout(&dir.join("image-app"), |maker| {
         for (number, files) in [600, 2200, 2400, 800].into_iter().enumerate() {
-            maker.layer(true, |tar| {
-                let mut rng = fastrand::Rng::with_seed(number as u64);
-                for file in 0..files {
-                    let name = format!("usr/lib/app-{number}/{:02}/{file}", file % 50);
-                    append(tar, &name, &content(&mut rng));
-                }
-            });
+            maker.layer(Packing::Gzip, |tar| files_of_app(tar, number, files));
         }
     })
+}
+
+/// Makes an image of as many files in any number of layers, packed in any way.
+pub(crate) fn packed(dir: &Path, packing: Packing, layers: usize) -> Layout {
+    let name = format!("image-{packing:?}-{layers}").to_lowercase();
+    layout(&dir.join(name), |maker| {
+        for number in 0..layers {
+            maker.layer(packing, |tar| files_of_app(tar, number, 6000 / layers));
+        }
+    })
+}
+
+fn files_of_app(tar: &mut tar::Builder<impl Write>, number: usize, files: usize) {
+    let mut rng = fastrand::Rng::with_seed(number as u64);
+    for file in 0..files {
+        let name = format!("usr/lib/app-{number}/{:02}/{file}", file % 50);
+        append(tar, &name, &content(&mut rng));
+    }
 }
 
 /// Half of a file is as dense as a program, half is words.
@@ -105,21 +125,27 @@ struct Maker {
 }
 
 impl Maker {
-    fn layer(&mut self, compressed: bool, fill: impl FnOnce(&mut tar::Builder<BufWriter<File>>)) {
+    fn layer(&mut self, packing: Packing, fill: impl FnOnce(&mut tar::Builder<BufWriter<File>>)) {
         let path = self.dir.join("layer");
         let mut tar = tar::Builder::new(BufWriter::new(File::create(&path).unwrap()));
         fill(&mut tar);
         tar.into_inner().unwrap().into_inner().unwrap();
         self.diff_ids.push(digest(&path));
         let mut media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
-        if compressed {
-            let packed = self.dir.join("layer.gz");
-            let file = BufWriter::new(File::create(&packed).unwrap());
-            let mut gzip = GzEncoder::new(file, Compression::fast());
-            io::copy(&mut File::open(&path).unwrap(), &mut gzip).unwrap();
-            gzip.finish().unwrap().flush().unwrap();
-            std::fs::rename(&packed, &path).unwrap();
-            media_type.push_str("+gzip");
+        if packing != Packing::Plain {
+            let compressed = self.dir.join("layer.compressed");
+            let mut tar = File::open(&path).unwrap();
+            let file = BufWriter::new(File::create(&compressed).unwrap());
+            if packing == Packing::Gzip {
+                let mut gzip = GzEncoder::new(file, Compression::fast());
+                io::copy(&mut tar, &mut gzip).unwrap();
+                gzip.finish().unwrap().flush().unwrap();
+                media_type.push_str("+gzip");
+            } else {
+                zstd::stream::copy_encode(tar, file, 3).unwrap();
+                media_type.push_str("+zstd");
+            }
+            std::fs::rename(&compressed, &path).unwrap();
         }
         let layer = self.keep(&path, &media_type);
         self.layers.push(layer);

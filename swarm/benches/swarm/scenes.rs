@@ -9,6 +9,7 @@ mod images;
 mod loopback;
 mod resume;
 pub(crate) mod soak;
+mod unpack;
 mod update;
 
 const MIB: u64 = 1024 * 1024;
@@ -27,6 +28,7 @@ pub(crate) const ALL: &[Scene] = &[
     ("loopback", loopback::loopback),
     ("podman", images::podman),
     ("install", images::install),
+    ("unpack", unpack::unpack),
     ("resume", resume::resume),
     ("update", update::update),
     ("soak", soak::soak),
