@@ -1,7 +1,7 @@
 //! The owner decides what the node gives away, while it runs.
 
 use archy_registry::Blake3Hash;
-use archy_swarm::{Class, FetchError, FetchRequest, Fetched, Role, Swarm, Wanted};
+use archy_swarm::{Class, FetchError, FetchRequest, Fetched, ProbeError, Role, Swarm, Wanted};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,15 @@ async fn fetched(by: &Swarm, from: &Swarm, data: &[u8]) -> Result<Fetched, Fetch
         share: false,
     };
     by.fetch(request, &CancellationToken::new()).finish().await
+}
+
+/// Another node hears that a blob is not here.
+async fn refuses(here: &Swarm, by: &Swarm, data: &[u8]) {
+    let probed = by.probe(&here.endpoint(), Blake3Hash::of(data)).await;
+    assert!(
+        matches!(probed, Err(ProbeError::NotServed { .. })),
+        "{probed:?}"
+    );
 }
 
 async fn set(node: &Node, changes: &[(&str, Value)]) -> Result<Value, Value> {
@@ -52,15 +61,13 @@ async fn an_app_is_given_away_exactly_while_its_owner_lets_it() {
     let page = set(&node, &[("appsOff", json!([notes]))]).await.unwrap();
     assert_eq!(page["apps"][0]["on"], false);
     assert_eq!(page["state"]["mode"], "unlimited", "others are given away");
-    let refused = fetched(&asker.swarm, &swarm, &layer("one")).await;
-    assert!(matches!(refused, Err(FetchError::Exhausted { .. })));
+    refuses(&swarm, &asker.swarm, &layer("one")).await;
 
     // Whoever comes back finds it as it was left.
     drop(swarm);
     let node = node.restart().await;
     let swarm = node.daemon.node.swarm.ready().await;
-    let refused = fetched(&asker.swarm, &swarm, &layer("one")).await;
-    assert!(matches!(refused, Err(FetchError::Exhausted { .. })));
+    refuses(&swarm, &asker.swarm, &layer("one")).await;
     set(&node, &[("appsOff", json!([]))]).await.unwrap();
     fetched(&asker.swarm, &swarm, &layer("one")).await.unwrap();
     let mut counted = swarm.watch_uploads();
@@ -74,8 +81,7 @@ async fn an_app_is_given_away_exactly_while_its_owner_lets_it() {
     assert_eq!(page["apps"][0]["ratioReached"], true, "{page}");
     assert_eq!(page["apps"][0]["uploadedBytes"], 200_000);
     assert_eq!(page["monthBytes"], 200_000);
-    let refused = fetched(&other.swarm, &swarm, &layer("one")).await;
-    assert!(matches!(refused, Err(FetchError::Exhausted { .. })));
+    refuses(&swarm, &other.swarm, &layer("one")).await;
     let page = set(&node, &[("ratioMax", Value::Null)]).await.unwrap();
     assert_eq!(page["apps"][0]["ratioReached"], false);
     fetched(&other.swarm, &swarm, &layer("one")).await.unwrap();
@@ -109,8 +115,7 @@ async fn a_used_up_budget_and_a_pause_stop_all_but_what_is_published_from_here()
         (&reason["kind"], &reason["until"]),
         (&json!("budget"), &page["monthEnds"])
     );
-    let refused = fetched(&other.swarm, &swarm, &layer("one")).await;
-    assert!(matches!(refused, Err(FetchError::Exhausted { .. })));
+    refuses(&swarm, &other.swarm, &layer("one")).await;
 
     let pause = [
         ("paused", json!(true)),

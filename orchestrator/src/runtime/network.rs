@@ -120,8 +120,7 @@ async fn ask(connection: &Connection) -> Result<Metered, NetworkError> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::UnixStream;
-    use tokio::sync::mpsc;
+    use std::os::unix::net::UnixStream;
 
     use super::*;
 
@@ -146,7 +145,7 @@ mod tests {
                 }
                 Some("Get") => {
                     let value = values.last().copied().flatten().unwrap();
-                    let value = zbus::zvariant::Value::from(value);
+                    let value = zbus::Variant::from(value);
                     connection.reply(&header, &value).await.unwrap();
                 }
                 _ => continue,
@@ -156,7 +155,7 @@ mod tests {
                 return;
             }
             let none: [&str; 0] = [];
-            let changes: std::collections::HashMap<&str, zbus::zvariant::Value<'_>> =
+            let changes: std::collections::HashMap<&str, zbus::Variant<'_>> =
                 std::collections::HashMap::new();
             connection
                 .emit_signal(
@@ -176,19 +175,15 @@ mod tests {
         let (here, there) = UnixStream::pair().unwrap();
         let says = [None, Some(1), Some(2), Some(3), Some(4), Some(0), Some(99)];
         let serving = bus(there, says.to_vec());
-        let (heard, mut told) = mpsc::unbounded_channel();
+        let mut told = Vec::new();
         let following = async {
             let builder = zbus::connection::Builder::unix_stream(here).p2p();
             let connection = builder.build().await.unwrap();
-            follow_on(&connection, |metered| drop(heard.send(metered))).await
+            follow_on(&connection, |metered| told.push(metered)).await
         };
-        let (_, followed) = tokio::join!(serving, following);
-        drop((followed, heard));
-        let mut all = Vec::new();
-        while let Some(metered) = told.recv().await {
-            all.push(metered);
-        }
+        // The bus hangs up without a word, so how it ends is up to the socket.
+        let ((), _) = tokio::join!(serving, following);
         use Metered::{No, Unknown, Yes};
-        assert_eq!(all, [Unknown, Yes, No, Yes, No, Unknown, Unknown]);
+        assert_eq!(told, [Unknown, Yes, No, Yes, No, Unknown, Unknown]);
     }
 }
