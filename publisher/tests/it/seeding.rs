@@ -47,7 +47,19 @@ async fn owner() -> (TestNode, Person) {
 async fn seeding_is_shown_with_its_reason() {
     let (node, person) = owner().await;
     node.answers("seeding.show", Ok(page()));
-    insta::assert_snapshot!(person.terminal(&["seeding", "show"]).await, @"");
+    insta::assert_snapshot!(person.terminal(&["seeding", "show"]).await, @"
+    $ archy seeding show
+    seeding     stopped; what you publish is given away all the same
+                outside the seeding hours; seeding goes on at 22:00
+    this month  124.3 GB of 200.0 GB
+    ratio       at most 2 of each version of an app
+    only        saturday, sunday 22:00–07:00
+    metered     nothing is given away while the network is metered; the machine does not say whether its network is metered
+
+    APP     GIVEN AWAY  SIZE      RATIO
+    notes   300.0 MB    400.0 MB  0.75
+    photos  0 B         0 B              off
+    ");
 }
 
 #[tokio::test]
