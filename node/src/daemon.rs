@@ -29,6 +29,7 @@ use crate::machine::Machine;
 use crate::node::Node;
 use crate::policy::{Policies, PolicyError};
 use crate::registries::{self, Registries};
+use crate::seeding::{self, Seeding};
 use crate::slot::Slot;
 use crate::voice::Voice;
 use crate::{scores, storage, wellbeing};
@@ -180,6 +181,7 @@ impl Daemon {
             judge: judge.clone(),
             voice: Voice::new(&paths.keys_dir()),
             fsck: storage::Fscks::default(),
+            seeding: Seeding::open(&paths.seeding_file(), swarm::ceiling(&config))?,
         };
         for part in ["apps", "follower", "jobs", scores::PART, "swarm"] {
             node.components.set(part, State::Starting);
@@ -257,6 +259,7 @@ impl Daemon {
         work.spawn("registries", async move { registries.run(&stop).await });
         work.spawn("storage", storage::keep(node.clone(), work.token()));
         work.spawn("fsck", storage::check(node.clone(), work.token()));
+        work.spawn("seeding", seeding::keep(node.clone(), work.token()));
         let (fetcher, stop) = (Arc::clone(&follow), work.token());
         work.spawn("fetch", async move { fetcher.fetch_missing(&stop).await });
         work.spawn(
@@ -275,7 +278,11 @@ impl Daemon {
         );
         match given {
             Some(given) => machine.put(given),
-            None => base.spawn("apps", parts::apps(node.clone(), paths, base.token())),
+            None => {
+                let seeding = node.seeding.clone();
+                work.spawn("network", seeding::watch_network(seeding, work.token()));
+                base.spawn("apps", parts::apps(node.clone(), paths, base.token()));
+            }
         }
         Ok(Self {
             address,

@@ -2,6 +2,7 @@
 
 mod metrics;
 mod publish;
+mod seeding;
 mod storage;
 mod store;
 mod trust;
@@ -23,8 +24,8 @@ use crate::api::types::{
     JobListParams, JobRef, Logs, LogsParams, NodeStatus, OpinionGiven, PinParams, Policy,
     PolicyPage, Problem, PublishState, RegistryAddParams, RegistryList, RegistryMoveParams,
     RegistryRemoveParams, RegistryTest, RegistryTestParams, RelayInfo, ReportParams,
-    ReviewerParams, Reviewers, SearchParams, SearchResult, StoragePage, TrustPage, TrustParams,
-    UninstallParams, VouchParams,
+    ReviewerParams, Reviewers, SearchParams, SearchResult, SeedingPage, SeedingPolicy, StoragePage,
+    TrustPage, TrustParams, UninstallParams, VouchParams,
 };
 use crate::api::{AssetBody, Backend, BlobStream, ProvideError, problem};
 use crate::components::Components;
@@ -34,6 +35,7 @@ use crate::judge::Judge;
 use crate::machine::{Machine, Observed};
 use crate::problem as explain;
 use crate::registries::Registries;
+use crate::seeding::Seeding;
 use crate::slot::Slot;
 use crate::storage::Fscks;
 use crate::view;
@@ -88,6 +90,8 @@ pub struct Node {
     pub voice: Voice,
     /// Checks of what is stored.
     pub fsck: Fscks,
+    /// What is given away to others.
+    pub seeding: Seeding,
 }
 
 impl Node {
@@ -409,6 +413,14 @@ impl Backend for Node {
             self.fsck.begin();
         }
         self.storage_page()
+    }
+
+    async fn seeding(&self) -> Result<SeedingPage, Problem> {
+        self.seeding_page().await
+    }
+
+    async fn set_seeding(&self, policy: SeedingPolicy) -> Result<SeedingPage, Problem> {
+        self.change_seeding(policy).await
     }
 
     async fn policy(&self) -> Result<PolicyPage, Problem> {

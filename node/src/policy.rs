@@ -10,7 +10,7 @@ use archy_registry::trust::{Band, Event, Evidence, POINT, Score};
 use crate::api::problem;
 use crate::api::types::{Policy, Problem, RightsDiff};
 
-pub use file::{Policies, PolicyError};
+pub use file::{Decided, Policies, PolicyError};
 
 /// Below this many points an install is preceded by a warning: so far nobody whom the owner trusts has any good
 /// experience with the publisher, or too little of it to outweigh doubt.

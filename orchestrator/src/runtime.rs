@@ -1,5 +1,6 @@
-//! The machine's edges: systemd over D-Bus, podman over its socket, the journal. They know units and containers, no apps.
+//! The machine's edges: systemd and the network over D-Bus, podman over its socket, the journal. They know units and containers, no apps.
 
 pub mod journal;
+pub mod network;
 pub mod podman;
 pub mod systemd;

@@ -13,8 +13,10 @@ use crate::app::{AppName, PublisherName};
 use crate::publish::source::ImageArgument;
 
 pub mod registry;
+pub mod seeding;
 
 use registry::{CatalogCommand, RegistryCommand};
+use seeding::SeedingCommand;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -125,6 +127,9 @@ pub enum Command {
     /// See or set what the node may show, install and update by itself
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// See and choose what the node gives away to other nodes, and how fast
+    #[command(subcommand)]
+    Seeding(SeedingCommand),
     /// See how much room downloads take, and check that they are what they should be
     #[command(subcommand)]
     Storage(StorageCommand),

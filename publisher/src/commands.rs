@@ -22,6 +22,7 @@ mod node;
 mod policy;
 mod publish;
 mod registry;
+mod seeding;
 mod status;
 mod storage;
 mod store;
@@ -96,6 +97,7 @@ pub(crate) async fn run(
         Command::Job(command) => job::run(&context, &command).await,
         Command::Trust(command) => trust::run(&context, &command).await,
         Command::Policy(command) => policy::run(&context, &command).await,
+        Command::Seeding(command) => seeding::run(&context, &command).await,
         Command::Storage(command) => storage::run(&context, &command).await,
         Command::Node(command) => node::run(&context, &command).await,
     }

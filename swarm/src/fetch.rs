@@ -94,6 +94,8 @@ pub struct Progress {
     pub bytes_done: u64,
     /// Bytes that will be here at the end.
     pub bytes_total: u64,
+    /// Bytes of these that were here before this attempt began.
+    pub bytes_reused: u64,
     /// Rate over the last seconds.
     pub bytes_per_second: u64,
     /// Blobs that are complete.

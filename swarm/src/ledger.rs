@@ -255,6 +255,8 @@ pub(crate) struct Ledger {
     uploads: UploadTotals,
     /// Whether nothing is served now.
     is_paused: bool,
+    /// Tags, and fronts of tags, for which nothing is served now.
+    refused: HashSet<Tag>,
 }
 
 impl Ledger {
@@ -320,11 +322,35 @@ impl Ledger {
         self.is_paused = is_paused;
     }
 
+    /// Serves nothing for these tags and for those that begin with one of them and a slash, and what this node is the
+    /// origin of all the same.
+    pub(crate) fn refuse(&mut self, tags: HashSet<Tag>) {
+        self.refused = tags;
+    }
+
     /// Says whether anyone may have this blob now.
     pub(crate) fn serves(&self, blob: &Blake3Hash) -> bool {
-        let count = self.blobs.get(blob);
-        let is_shared = count.is_some_and(|count| count.shared > 0);
-        is_shared && !self.damaged.contains(blob) && (!self.is_paused || self.is_origin(blob))
+        let Some(count) = self.blobs.get(blob) else {
+            return false;
+        };
+        if count.shared == 0 || self.damaged.contains(blob) {
+            return false;
+        }
+        let is_limited = self.is_paused || !self.refused.is_empty();
+        !is_limited || self.is_origin(blob) || !self.is_paused && self.is_offered(blob, count)
+    }
+
+    /// Says whether some tag that is not refused shares a blob.
+    fn is_offered(&self, blob: &Blake3Hash, count: &Count) -> bool {
+        let mut offering = count.holders.iter().filter(|tag| !self.is_refused(tag));
+        offering.any(|tag| {
+            let entry = self.tags.get(tag).and_then(|set| set.blobs.get(blob));
+            entry.is_some_and(|entry| entry.hold.is_shared())
+        })
+    }
+
+    fn is_refused(&self, tag: &Tag) -> bool {
+        !self.refused.is_empty() && tag.fronts().any(|front| self.refused.contains(front))
     }
 
     /// Says whether this node is the origin of a blob that it shares: no limit holds for these.
@@ -481,12 +507,13 @@ impl Ledger {
         }
         let holders = self.holders(blob).into_iter();
         let sharing = holders.filter(|(_, _, entry)| entry.hold.is_shared());
-        if let Some((tag, ..)) = sharing.min_by_key(|(_, class, _)| *class) {
+        let best = sharing.min_by_key(|(tag, class, _)| (self.is_refused(tag), *class));
+        if let Some((tag, ..)) = best {
             self.uploads.note(&tag, bytes, day);
         }
     }
 
-    /// Returns what was sent to other nodes.
+    /// Returns what was sent to other nodes and is written down or will be.
     pub(crate) fn uploads(&mut self) -> &mut UploadTotals {
         &mut self.uploads
     }
@@ -532,6 +559,55 @@ mod tests {
 
     fn hold() -> impl Strategy<Value = Hold> {
         proptest::sample::select(&Hold::ALL[..])
+    }
+
+    #[test]
+    fn a_refused_tag_offers_nothing_that_no_other_tag_offers() {
+        let tag = |text: &str| text.parse::<Tag>().unwrap();
+        let (own, shared, published) = (
+            Blake3Hash::of(b"own"),
+            Blake3Hash::of(b"shared"),
+            Blake3Hash::of(b"published"),
+        );
+        let mut ledger = Ledger::default();
+        let entry = Entry {
+            hold: Hold::Shared,
+            role: Role::Other,
+            size_bytes: 1,
+            first_held: 0,
+            last_used: 0,
+        };
+        for (name, blob) in [
+            ("app/a/1", own),
+            ("app/a/1", shared),
+            ("app/b/1", shared),
+            ("app/a/1", published),
+            ("release/a/1", published),
+        ] {
+            ledger.set(&tag(name), blob, entry);
+        }
+        ledger.set_class(&tag("release/a/1"), Class::Publishing);
+        let served = |ledger: &Ledger| [own, shared, published].map(|blob| ledger.serves(&blob));
+        assert_eq!(served(&ledger), [true; 3]);
+        for (refused, expected) in [
+            (vec!["app/a/1"], [false, true, true]),
+            (vec!["app/a"], [false, true, true]),
+            (vec!["app/a/1", "app/b"], [false, false, true]),
+            (vec!["app", "release"], [false, false, true]),
+            // Only what is before a slash is a front.
+            (vec!["app/a/", "app/a/11", "ap", "pp/a"], [true; 3]),
+            (vec![], [true; 3]),
+        ] {
+            ledger.refuse(refused.iter().map(|name| tag(name)).collect());
+            assert_eq!(served(&ledger), expected, "{refused:?}");
+        }
+        ledger.refuse(HashSet::from([tag("app/a")]));
+        ledger.pause(true);
+        assert_eq!(served(&ledger), [false, false, true]);
+        // What is sent counts for the tag for which it is sent.
+        ledger.pause(false);
+        ledger.note_upload(&shared, 5, 1);
+        assert_eq!(ledger.uploads().of(&tag("app/b/1")), 5);
     }
 
     #[derive(Debug, Clone)]

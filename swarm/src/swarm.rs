@@ -371,6 +371,24 @@ impl Swarm {
         self.inner.transport.limit_uploads(limits);
     }
 
+    /// Serves nothing for these tags, nor for those that begin with one of them and a slash, until it is told otherwise;
+    /// what is being sent for them is broken off. A blob that another tag shares is served on, and so is what this node
+    /// is the origin of ([`Class::Publishing`]).
+    pub fn refuse_uploads(&self, tags: impl IntoIterator<Item = Tag>) {
+        let tags = tags.into_iter().collect();
+        self.inner.transport.refuse_uploads(tags);
+    }
+
+    /// Lists the bytes sent to other nodes for every tag that there ever was, in all.
+    pub fn uploads(&self) -> Vec<(Tag, u64)> {
+        self.inner.transport.store().uploads()
+    }
+
+    /// Returns a receiver that changes when more bytes were counted as sent to other nodes.
+    pub fn watch_uploads(&self) -> watch::Receiver<u64> {
+        self.inner.transport.traffic().watch()
+    }
+
     /// Forgets a tag, unfinished blobs included. Blobs that no other tag holds are no longer served
     /// and their space is freed within the collection interval. Returns the number of blobs let go.
     /// Stop the fetches of the tag first: they would hold what they finish.

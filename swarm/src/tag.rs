@@ -1,5 +1,6 @@
 //! The name under which a set of blobs is kept; says nothing about what the blobs are.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -23,6 +24,19 @@ pub struct TagError(String);
 impl Tag {
     /// Returns the tag as text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the tag, and what is before each of its slashes, longest first.
+    pub(crate) fn fronts(&self) -> impl Iterator<Item = &str> {
+        std::iter::successors(Some(self.0.as_str()), |front| {
+            front.rsplit_once('/').map(|(front, _)| front)
+        })
+    }
+}
+
+impl Borrow<str> for Tag {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -10,6 +10,7 @@ mod key;
 mod lan;
 mod store;
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -43,6 +44,7 @@ use crate::config::{Config, RelayMode};
 use crate::ledger::Ledger;
 use crate::reading::Readers;
 use crate::storage::Account;
+use crate::tag::Tag;
 use crate::upload::UploadLimits;
 
 /// Time that an orderly shutdown of the endpoint may take.
@@ -190,6 +192,13 @@ impl Transport {
     pub(crate) fn limit_uploads(&self, limits: UploadLimits) {
         self.store.pause(limits.is_paused);
         self.limits.send_replace(limits);
+    }
+
+    /// Refuses what these tags hold from now on, and breaks off what is being sent of it.
+    pub(crate) fn refuse_uploads(&self, tags: HashSet<Tag>) {
+        self.store.refuse(tags);
+        // Whoever answers requests looks again at what is under way.
+        self.limits.send_modify(|_| ());
     }
 
     /// Returns the limits that hold now.

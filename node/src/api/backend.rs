@@ -13,8 +13,8 @@ use super::types::{
     JobListParams, JobRef, Logs, LogsParams, NodeStatus, OpinionGiven, PinParams, Policy,
     PolicyPage, Problem, PublishState, RegistryAddParams, RegistryList, RegistryMoveParams,
     RegistryRemoveParams, RegistryTest, RegistryTestParams, ReportParams, ReviewerParams,
-    Reviewers, SearchParams, SearchResult, StoragePage, TrustPage, TrustParams, UninstallParams,
-    VouchParams,
+    Reviewers, SearchParams, SearchResult, SeedingPage, SeedingPolicy, StoragePage, TrustPage,
+    TrustParams, UninstallParams, VouchParams,
 };
 
 /// Bytes of a blob as they arrive.
@@ -153,6 +153,13 @@ pub trait Backend: Send + Sync + 'static {
     /// `storage.fsck`.
     fn fsck(&self, params: FsckParams)
     -> impl Future<Output = Result<StoragePage, Problem>> + Send;
+    /// `seeding.show`.
+    fn seeding(&self) -> impl Future<Output = Result<SeedingPage, Problem>> + Send;
+    /// `seeding.set`.
+    fn set_seeding(
+        &self,
+        policy: SeedingPolicy,
+    ) -> impl Future<Output = Result<SeedingPage, Problem>> + Send;
     /// `policy.show`.
     fn policy(&self) -> impl Future<Output = Result<PolicyPage, Problem>> + Send;
     /// `policy.set`.

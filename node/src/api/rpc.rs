@@ -123,6 +123,12 @@ pub(super) fn module<B: Backend>(api: Weak<Api<B>>) -> RpcModule<()> {
         "storage.fsck",
         |b, p| async move { b.backend.fsck(p).await },
     );
+    methods.add("seeding.show", |b, Nothing {}| async move {
+        b.backend.seeding().await
+    });
+    methods.add("seeding.set", |b, p| async move {
+        b.backend.set_seeding(p).await
+    });
     methods.add("policy.show", |b, Nothing {}| async move {
         b.backend.policy().await
     });

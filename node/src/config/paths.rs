@@ -107,6 +107,11 @@ impl Paths {
         self.data_dir.join("policy.json")
     }
 
+    /// What the owner lets the node give away to others.
+    pub fn seeding_file(&self) -> PathBuf {
+        self.data_dir.join("seeding.json")
+    }
+
     /// Keys and the password's hash.
     pub fn keys_dir(&self) -> PathBuf {
         self.data_dir.join("keys")

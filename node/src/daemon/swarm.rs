@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use archy_swarm::{Config as SwarmConfig, Discovery, RelayMode, Swarm, UploadLimits};
+use jiff::Zoned;
 use tokio_util::sync::CancellationToken;
 
 use crate::components::State;
@@ -21,6 +22,7 @@ pub(super) async fn run(node: Node, config: Config, paths: Paths, stop: Cancella
             Ok(swarm) => {
                 tracing::info!(endpoint = %swarm.endpoint().id, "the swarm is up");
                 node.components.set("swarm", State::Running);
+                node.seeding.apply(&swarm, &Zoned::now());
                 node.swarm.put(swarm.clone());
                 stop.cancelled().await;
                 swarm.shutdown().await;
@@ -32,6 +34,15 @@ pub(super) async fn run(node: Node, config: Config, paths: Paths, stop: Cancella
             () = stop.cancelled() => return,
             () = tokio::time::sleep(RETRY) => {}
         }
+    }
+}
+
+/// What the settings let the swarm give away.
+pub(super) fn ceiling(config: &Config) -> UploadLimits {
+    UploadLimits {
+        is_paused: false,
+        bytes_per_second: config.swarm.upload,
+        peer_bytes_per_second: config.swarm.upload_per_node,
     }
 }
 
@@ -51,10 +62,10 @@ fn translate(config: &Config, paths: &Paths) -> SwarmConfig {
         Quota::Bytes(bytes) => Some(bytes),
         Quota::None => Some(u64::MAX),
     };
+    // Nothing is given away before it is known what its owner wants.
     swarm.uploads = UploadLimits {
-        is_paused: false,
-        bytes_per_second: config.swarm.upload,
-        peer_bytes_per_second: config.swarm.upload_per_node,
+        is_paused: true,
+        ..ceiling(config)
     };
     swarm.discovery = Discovery {
         mdns: config.swarm.mdns,

@@ -95,15 +95,18 @@ impl Installer {
             .enter(JobPhase::Fetching, "Looking for nodes that have the app")
             .await;
         let images = release.blobs(&self.platform).map(Wanted::from);
-        self.fetch(context, swarm, release, images.collect()).await
+        self.fetch(context, swarm, release, images.collect(), 0)
+            .await
     }
 
+    /// Fetches some blobs of an app; `spared_bytes` of it are made of what is here.
     pub(super) async fn fetch(
         &self,
         context: &Context,
         swarm: &Swarm,
         release: &Verified<Release>,
         blobs: Vec<Wanted>,
+        spared_bytes: u64,
     ) -> Result<(), Stop> {
         let request = FetchRequest {
             tag: app_tag(release),
@@ -119,7 +122,7 @@ impl Installer {
         let reporting = async {
             while progress.changed().await.is_ok() {
                 let (fraction, message, transfer) =
-                    transfer::describe(&progress.borrow_and_update());
+                    transfer::describe(&progress.borrow_and_update(), spared_bytes);
                 context.progress(fraction, Some(message), Some(transfer));
             }
             std::future::pending::<()>().await;
@@ -130,7 +133,7 @@ impl Installer {
         };
         match fetched {
             Ok(fetched) => {
-                let (message, transfer) = transfer::summarise(&fetched);
+                let (message, transfer) = transfer::summarise(&fetched, spared_bytes);
                 context.progress(1.0, Some(message), Some(transfer));
                 for provider in fetched.providers.iter().filter(|provider| provider.lied) {
                     tracing::warn!(app = %release.app(), %provider, "a node sent bytes that are not what the publisher signed; others had them right");

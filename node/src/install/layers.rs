@@ -39,7 +39,11 @@ impl Installer {
         }
         let needs = format!("{}; looking for nodes that have it", transfer::needs(&plan));
         context.enter(JobPhase::Fetching, needs).await;
-        match self.fetch(context, swarm, release, plan.blobs()).await {
+        let blobs = plan.blobs();
+        let asked = blobs.iter().map(|blob| blob.size_bytes);
+        let asked = asked.fold(0, u64::saturating_add);
+        let spared = plan.bytes_of_all.saturating_sub(asked);
+        match self.fetch(context, swarm, release, blobs, spared).await {
             // Nobody has the deltas; the layers may still be had.
             Err(Stop::Failed { problem, .. }) if problem.kind == "noProvider" => {}
             fetched => {
@@ -145,7 +149,7 @@ impl Installer {
         if !whole.is_empty() {
             let words = "A delta does not fit; fetching the whole layer";
             context.enter(JobPhase::Fetching, words).await;
-            match self.fetch(context, swarm, release, whole).await {
+            match self.fetch(context, swarm, release, whole, 0).await {
                 Err(Stop::Failed { problem, .. }) if problem.kind == "noProvider" => {
                     return Ok(None);
                 }

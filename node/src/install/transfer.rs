@@ -7,8 +7,8 @@ use archy_swarm::{Fetched, Progress, ProviderKind};
 use crate::api::types::{ProviderShare, Transfer};
 pub(super) use crate::problem::megabytes;
 
-/// Returns how far it is (0–1), a sentence, and the figures.
-pub(super) fn describe(progress: &Progress) -> (f64, String, Transfer) {
+/// Returns how far it is (0–1), a sentence, and the figures; `spared_bytes` were not even asked for.
+pub(super) fn describe(progress: &Progress, spared_bytes: u64) -> (f64, String, Transfer) {
     let fraction = if progress.bytes_total == 0 {
         0.0
     } else {
@@ -34,6 +34,8 @@ pub(super) fn describe(progress: &Progress) -> (f64, String, Transfer) {
         total_bytes: progress.bytes_total,
         bytes_per_second: progress.bytes_per_second,
         seconds_left,
+        whole_bytes: progress.bytes_total.saturating_add(spared_bytes),
+        reused_bytes: progress.bytes_reused.saturating_add(spared_bytes),
         providers: progress
             .providers
             .iter()
@@ -53,10 +55,11 @@ pub(super) fn describe(progress: &Progress) -> (f64, String, Transfer) {
 }
 
 /// Returns a sentence and the figures of a fetch that has ended.
-pub(super) fn summarise(fetched: &Fetched) -> (String, Transfer) {
+pub(super) fn summarise(fetched: &Fetched, spared_bytes: u64) -> (String, Transfer) {
     let progress = Progress {
         bytes_done: fetched.bytes_total,
         bytes_total: fetched.bytes_total,
+        bytes_reused: fetched.bytes_reused,
         providers: fetched
             .providers
             .iter()
@@ -69,7 +72,7 @@ pub(super) fn summarise(fetched: &Fetched) -> (String, Transfer) {
             .collect(),
         ..Progress::default()
     };
-    let (_, message, transfer) = describe(&progress);
+    let (_, message, transfer) = describe(&progress, spared_bytes);
     (message, transfer)
 }
 
@@ -94,7 +97,10 @@ mod tests {
             bytes_per_second: 10_000_000,
             ..Progress::default()
         };
-        let (fraction, message, transfer) = describe(&progress);
+        progress.bytes_reused = 12_000_000;
+        let (fraction, message, transfer) = describe(&progress, 100_000_000);
+        assert_eq!(transfer.whole_bytes, 512_000_000);
+        assert_eq!(transfer.reused_bytes, 112_000_000);
         assert_eq!(
             message,
             "Fetching 38 of 412 MB".replace("38 of", "38 MB of")
@@ -102,7 +108,7 @@ mod tests {
         assert_eq!(transfer.seconds_left, Some(37));
         assert!((fraction - 0.0927).abs() < 0.001);
         progress.bytes_per_second = 0;
-        assert_eq!(describe(&progress).2.seconds_left, None);
-        assert_eq!(describe(&Progress::default()).0, 0.0);
+        assert_eq!(describe(&progress, 0).2.seconds_left, None);
+        assert_eq!(describe(&Progress::default(), 0).0, 0.0);
     }
 }

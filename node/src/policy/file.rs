@@ -1,8 +1,10 @@
-//! Keeps the owner's policy in a file beside the databases.
+//! Keeps what the owner decided in files beside the databases.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::check;
@@ -40,14 +42,30 @@ pub enum PolicyError {
     },
 }
 
-/// The owner's policy, as it is now.
-#[derive(Debug)]
-pub struct Policies {
-    path: PathBuf,
-    now: watch::Sender<Policy>,
+/// What an owner decides; the usual is its default.
+pub trait Decided: Clone + Default + Serialize + DeserializeOwned {
+    /// Checks that it asks for something that can be.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    fn check(&self) -> Result<(), Problem>;
 }
 
-impl Policies {
+impl Decided for Policy {
+    fn check(&self) -> Result<(), Problem> {
+        check(self)
+    }
+}
+
+/// The owner's policy, as it is now.
+#[derive(Debug)]
+pub struct Policies<P = Policy> {
+    path: PathBuf,
+    now: watch::Sender<P>,
+}
+
+impl<P: Decided> Policies<P> {
     /// Reads the file; without one the policy is the usual one.
     ///
     /// # Errors
@@ -56,14 +74,14 @@ impl Policies {
     pub fn open(path: &Path) -> Result<Self, PolicyError> {
         let path = path.to_owned();
         let policy = match std::fs::read(&path) {
-            Ok(bytes) => match serde_json::from_slice(&bytes) {
+            Ok(bytes) => match serde_json::from_slice::<P>(&bytes) {
                 Ok(policy) => policy,
                 Err(source) => return Err(PolicyError::Malformed { path, source }),
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Policy::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => P::default(),
             Err(source) => return Err(PolicyError::Read { path, source }),
         };
-        if let Err(problem) = check(&policy) {
+        if let Err(problem) = policy.check() {
             let message = problem.message;
             return Err(PolicyError::Senseless { path, message });
         }
@@ -72,8 +90,13 @@ impl Policies {
     }
 
     /// Returns the policy.
-    pub fn now(&self) -> Policy {
+    pub fn now(&self) -> P {
         self.now.borrow().clone()
+    }
+
+    /// Returns a receiver that changes with the policy.
+    pub fn watch(&self) -> watch::Receiver<P> {
+        self.now.subscribe()
     }
 
     /// Replaces the policy, on disk first.
@@ -81,8 +104,8 @@ impl Policies {
     /// # Errors
     ///
     /// When it makes no sense or cannot be written; the old one then stays.
-    pub fn set(&self, policy: Policy) -> Result<(), Problem> {
-        check(&policy)?;
+    pub fn set(&self, policy: P) -> Result<(), Problem> {
+        policy.check()?;
         write(&self.path, &policy).map_err(|error| explain::internal("keep the policy", &error))?;
         self.now.send_replace(policy);
         Ok(())
@@ -90,7 +113,7 @@ impl Policies {
 }
 
 /// Writes the whole file beside its place, and moves it there once the disk has it.
-fn write(path: &Path, policy: &Policy) -> io::Result<()> {
+fn write(path: &Path, policy: &impl Serialize) -> io::Result<()> {
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     let text = serde_json::to_string_pretty(policy).map_err(io::Error::other)?;

@@ -216,14 +216,14 @@ fn the_policy_survives_and_a_damaged_one_is_not_replaced_by_a_laxer_one() {
         ..Policy::default()
     };
     assert_eq!(policies.set(senseless).unwrap_err().kind, "invalid");
-    assert_eq!(Policies::open(&path).unwrap().now(), strict);
+    assert_eq!(Policies::<Policy>::open(&path).unwrap().now(), strict);
     for text in [
         "{",
         "{}",
         r#"{"showPointsMin":0,"installPointsMin":0,"updatePointsMin":35,"signaturesMin":0}"#,
     ] {
         std::fs::write(&path, text).unwrap();
-        assert!(Policies::open(&path).is_err(), "{text}");
+        assert!(Policies::<Policy>::open(&path).is_err(), "{text}");
     }
 }
 

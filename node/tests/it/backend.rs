@@ -37,6 +37,8 @@ fn job() -> Job {
             total_bytes: 412_000_000,
             bytes_per_second: 9_000_000,
             seconds_left: Some(42),
+            whole_bytes: 512_000_000,
+            reused_bytes: 112_000_000,
             providers: vec![ProviderShare {
                 id: "ab".repeat(32),
                 kind: "lan".to_owned(),
@@ -192,6 +194,12 @@ impl Backend for Fixed {
     }
     async fn fsck(&self, _: FsckParams) -> Result<StoragePage, Problem> {
         Err(no_such("storage"))
+    }
+    async fn seeding(&self) -> Result<SeedingPage, Problem> {
+        Err(no_such("seeding"))
+    }
+    async fn set_seeding(&self, _: SeedingPolicy) -> Result<SeedingPage, Problem> {
+        Err(no_such("seeding"))
     }
     async fn policy(&self) -> Result<PolicyPage, Problem> {
         Err(no_such("policy"))

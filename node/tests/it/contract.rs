@@ -33,7 +33,7 @@ fn the_web_uis_types_have_not_drifted() {
         ClaimParams LoginParams Event PublishState BlobsParams BlobsMissing BlobProvided
         RegistryList RegistryAddParams RegistryRemoveParams RegistryMoveParams RegistryTestParams RegistryTest
         TrustParams TrustPage HistoryParams History PinParams BlockParams ReportParams VouchParams OpinionGiven
-        ReviewerParams Reviewers Policy PolicyPage StoragePage FsckParams
+        ReviewerParams Reviewers Policy PolicyPage StoragePage FsckParams SeedingPolicy SeedingPage
     );
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/src/api/types");
     let made = read(dir.path());

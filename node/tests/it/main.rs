@@ -17,6 +17,7 @@ mod machine;
 mod refusals;
 mod registries;
 mod rpc;
+mod seeding;
 mod storage;
 mod streams;
 mod trust;

@@ -1,6 +1,6 @@
 //! The user's systemd over D-Bus: starts and stops units and waits for the outcome that systemd itself reports.
 //!
-//! The only module that names zbus. A lost connection is opened again by the next call.
+//! Only this module and `network` name zbus. A lost connection is opened again by the next call.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -30,9 +30,11 @@ macro_rules! copies {
 }
 
 pub mod registry;
+mod seeding;
 mod storage;
 mod trust;
 
+pub use seeding::*;
 pub use storage::*;
 pub use trust::*;
 

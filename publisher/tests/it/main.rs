@@ -14,6 +14,7 @@ mod node;
 mod owner;
 mod person;
 mod publish;
+mod seeding;
 mod shipped;
 mod signer;
 mod trust;

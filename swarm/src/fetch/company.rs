@@ -90,6 +90,12 @@ impl Talker {
         }
     }
 
+    /// Tells whether others get from here what arrives: its owner may have paused that.
+    fn serves(&self) -> bool {
+        let store = self.transport.store();
+        self.joins && self.blobs.iter().any(|blob| store.serves(blob))
+    }
+
     async fn converse(
         &self,
         mut wishes: mpsc::Receiver<usize>,
@@ -100,7 +106,7 @@ impl Talker {
         loop {
             let announce = Question::Announce {
                 blobs: self.blobs.iter().take(COMPANY_BLOBS_MAX).copied().collect(),
-                endpoint: self.joins.then(|| self.transport.local()),
+                endpoint: self.serves().then(|| self.transport.local()),
             };
             if let Answer::Company { peers, crowd } = conversation.ask(&announce).await? {
                 let company = Said::Company(Company { peers, crowd });

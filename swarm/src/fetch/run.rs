@@ -79,7 +79,7 @@ async fn attempt(run: &Run, progress: &watch::Sender<Progress>) -> Result<Fetche
             let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
             loop {
                 tick.tick().await;
-                progress.send_replace(run.progress(&mut meter));
+                progress.send_replace(run.progress(bytes_reused, &mut meter));
             }
         };
         tokio::select! {
@@ -89,7 +89,7 @@ async fn attempt(run: &Run, progress: &watch::Sender<Progress>) -> Result<Fetche
     }
     let synced = run.job.transport.store().sync().await;
     synced.map_err(store_error)?;
-    progress.send_replace(run.progress(&mut meter));
+    progress.send_replace(run.progress(bytes_reused, &mut meter));
     Ok(Fetched {
         bytes_total: run.bytes_total(),
         bytes_reused,
@@ -328,13 +328,14 @@ impl Run {
         Ok(())
     }
 
-    fn progress(&self, meter: &mut Meter) -> Progress {
+    fn progress(&self, bytes_reused: u64, meter: &mut Meter) -> Progress {
         let (bytes_done, bytes_total) = (self.bytes_done(), self.bytes_total());
         let bytes_per_second = meter.observe(bytes_done, Instant::now());
         let is_whole = |part: &&Part| part.is_whole.load(Ordering::Relaxed);
         Progress {
             bytes_done,
             bytes_total,
+            bytes_reused,
             bytes_per_second,
             blobs_done: self.blobs.iter().filter(is_whole).count(),
             blobs_total: self.blobs.len(),

@@ -35,6 +35,12 @@ impl UploadTotals {
         self.by_tag.get(tag).copied().unwrap_or(0)
     }
 
+    /// Lists the bytes sent for every tag that there ever was, in all.
+    pub(crate) fn by_tag(&self) -> Vec<(Tag, u64)> {
+        let sums = self.by_tag.iter();
+        sums.map(|(tag, bytes)| (tag.clone(), *bytes)).collect()
+    }
+
     /// Returns the bytes sent on a day and later.
     pub(crate) fn since(&self, day: u32) -> u64 {
         self.by_day
@@ -77,6 +83,9 @@ mod tests {
         uploads.note(&b, 1, 3);
         assert_eq!((uploads.of(&a), uploads.of(&b)), (15, 8));
         assert_eq!((uploads.since(2), uploads.since(3)), (13, 1));
+        let mut by_tag = uploads.by_tag();
+        by_tag.sort();
+        assert_eq!(by_tag, [(a.clone(), 15), (b.clone(), 8)]);
         let unwritten = uploads.take_unwritten();
         assert_eq!(unwritten.len(), 3, "what was read is not written again");
         uploads.put_back(unwritten);

@@ -30,6 +30,8 @@ use crate::upload::{Asked, PeerKey, RequestNo, UploadLimits, Uploads, Verdict};
 const REQUESTS_PER_CONNECTION_MAX: usize = 32;
 /// Requests that nobody has looked at yet.
 const QUESTIONS: usize = 64;
+/// Bytes of one request that may be sent before they are counted; a request for a whole blob may last for hours.
+const COUNT_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What was served since start.
 #[derive(Debug, Default)]
@@ -37,12 +39,19 @@ pub(crate) struct Traffic {
     bytes_served: AtomicU64,
     refused: AtomicU64,
     active: AtomicUsize,
+    /// Bytes that are counted as sent.
+    counted: watch::Sender<u64>,
 }
 
 impl Traffic {
     /// Returns the payload bytes sent to other nodes.
     pub(crate) fn bytes_served(&self) -> u64 {
         self.bytes_served.load(Ordering::Relaxed)
+    }
+
+    /// Returns a receiver that changes when more bytes are counted as sent.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.counted.subscribe()
     }
 
     /// Returns the number of requests refused.
@@ -73,11 +82,13 @@ pub(super) fn start(
     };
     let (sender, mut questions) = EventSender::channel(QUESTIONS, mask);
     let traffic = Arc::new(Traffic::default());
-    let uploads = Uploads::new(*limits.borrow_and_update(), Duration::ZERO);
+    let first = *limits.borrow_and_update();
+    let uploads = Uploads::new(first, Duration::ZERO);
     let mut gate = Gate {
         ledger,
         traffic: traffic.clone(),
         began: Instant::now(),
+        limits: first,
         uploads,
         requests_ever: 0,
         connections: HashMap::new(),
@@ -100,10 +111,7 @@ pub(super) fn start(
                     let task = ended.map_or_else(|error| error.id(), |(task, ())| task);
                     gate.ended(task);
                 }
-                Ok(()) = limits.changed() => {
-                    let now = gate.now();
-                    gate.uploads.limit(*limits.borrow_and_update(), now);
-                }
+                Ok(()) = limits.changed() => gate.limit(*limits.borrow_and_update()),
                 () = tokio::time::sleep(look), if look < Duration::MAX => {}
             }
             gate.decide();
@@ -127,12 +135,15 @@ struct Attended {
     blob: Blake3Hash,
     /// Bytes that were sent of it.
     sent: Arc<AtomicU64>,
+    /// Bytes of these that are counted.
+    counted: u64,
 }
 
 struct Gate {
     ledger: Arc<Mutex<Ledger>>,
     traffic: Arc<Traffic>,
     began: Instant,
+    limits: UploadLimits,
     uploads: Uploads,
     requests_ever: RequestNo,
     connections: HashMap<u64, Connected>,
@@ -261,15 +272,37 @@ impl Gate {
             task,
             blob,
             sent,
+            counted: 0,
         };
         self.requests.insert(number, attended);
     }
 
+    /// Takes over what its owner allows now. What may not be had any more is not sent to its end either.
+    fn limit(&mut self, limits: UploadLimits) {
+        if limits != self.limits {
+            self.limits = limits;
+            self.uploads.limit(limits, self.began.elapsed());
+        }
+        for request in self.requests.values() {
+            if request.turn.is_none() && !self.ledger().serves(&request.blob) {
+                request.task.abort();
+            }
+        }
+    }
+
     /// Carries out what can be decided now.
     fn decide(&mut self) {
-        for (number, request) in &self.requests {
+        let mut due = Vec::new();
+        for (number, request) in &mut self.requests {
             let sent = request.sent.load(Ordering::Relaxed);
             self.uploads.sent(*number, sent);
+            if sent - request.counted >= COUNT_BYTES {
+                due.push((request.blob, sent - request.counted));
+                request.counted = sent;
+            }
+        }
+        for (blob, bytes) in due {
+            self.count(&blob, bytes);
         }
         for (number, verdict) in self.uploads.poll(self.now()) {
             let Some(request) = self.requests.get_mut(&number) else {
@@ -277,7 +310,9 @@ impl Gate {
             };
             let turn = request.turn.take();
             let answer = match verdict {
-                Verdict::Serve => Ok(()),
+                Verdict::Serve if serves(&self.ledger, &request.blob) => Ok(()),
+                // Its owner changed their mind while it waited.
+                Verdict::Serve => Err(AbortReason::Permission),
                 Verdict::Refuse => {
                     self.traffic.refused.fetch_add(1, Ordering::Relaxed);
                     Err(AbortReason::RateLimited)
@@ -305,9 +340,16 @@ impl Gate {
             connected.requests -= 1;
         }
         let sent = request.sent.load(Ordering::Relaxed);
-        self.ledger().note_upload(&request.blob, sent, today());
+        self.count(&request.blob, sent.saturating_sub(request.counted));
         self.uploads.sent(number, sent);
         self.uploads.ended(number, self.now());
+    }
+
+    fn count(&self, blob: &Blake3Hash, bytes: u64) {
+        if bytes > 0 {
+            self.ledger().note_upload(blob, bytes, today());
+            self.traffic.counted.send_modify(|sum| *sum += bytes);
+        }
     }
 
     fn refused(&self) {
@@ -315,12 +357,17 @@ impl Gate {
     }
 
     fn serves(&self, hash: &Hash) -> bool {
-        self.ledger().serves(&from_hash(hash))
+        serves(&self.ledger, &from_hash(hash))
     }
 
     fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn serves(ledger: &Mutex<Ledger>, blob: &Blake3Hash) -> bool {
+    let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    ledger.serves(blob)
 }
 
 /// Follows one transfer to its end.

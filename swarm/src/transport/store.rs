@@ -6,7 +6,7 @@
 mod collector;
 mod strays;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -683,6 +683,11 @@ impl BlobStore {
         self.ledger().pause(is_paused);
     }
 
+    /// Serves nothing for these tags and those that begin with one of them and a slash.
+    pub(super) fn refuse(&self, tags: HashSet<Tag>) {
+        self.ledger().refuse(tags);
+    }
+
     /// Reads a whole blob, checking its hash again.
     pub(crate) async fn read(&self, blob: Blake3Hash) -> Result<Bytes, String> {
         let store = self.store().await?;
@@ -709,6 +714,11 @@ impl BlobStore {
         let at = self.collected_at.load(Ordering::Relaxed);
         let late = unix_seconds().saturating_sub(at) > 3 * self.gc_interval.as_secs() + 60;
         (at, late)
+    }
+
+    /// Lists the bytes sent for every tag that there ever was, in all.
+    pub(crate) fn uploads(&self) -> Vec<(Tag, u64)> {
+        self.ledger().uploads().by_tag()
     }
 
     /// Returns the bytes sent for a tag, in all.

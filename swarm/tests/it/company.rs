@@ -1,9 +1,9 @@
 //! Nodes that fetch the same find each other through the node that serves it.
 
-use archy_swarm::ProviderKind;
+use archy_swarm::{ProviderKind, UploadLimits};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{DEADLINE, Node, bytes, request, wanted};
+use crate::support::{DEADLINE, Node, bytes, request, tag, wanted};
 
 const SIZE: usize = 3 * 1024 * 1024;
 
@@ -43,8 +43,19 @@ async fn who_does_not_share_is_not_named() {
     let data = bytes(SIZE, 2);
     let origin = Node::with_blob(&data).await;
     let quiet = Node::start().await;
+    let (refusing, paused) = (Node::start().await, Node::start().await);
+    refusing.refuse_uploads([tag("fetched")]);
+    paused.limit_uploads(UploadLimits {
+        is_paused: true,
+        ..UploadLimits::default()
+    });
     let late = Node::start().await;
-    for (node, share) in [(&quiet, false), (&late, true)] {
+    for (node, share) in [
+        (&quiet, false),
+        (&refusing, true),
+        (&paused, true),
+        (&late, true),
+    ] {
         let mut request = request(&[&data], &[&origin.endpoint()], &[]);
         request.share = share;
         let fetch = node.fetch(request, &CancellationToken::new());

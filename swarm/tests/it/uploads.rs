@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use archy_swarm::{Class, Config, FetchError, Patience, UploadLimits};
 use futures_util::future::join_all;
 use iroh_blobs::Hash;
-use iroh_blobs::get::fsm::{self, AtConnected};
+use iroh_blobs::get::fsm::{self, AtConnected, BlobContentNext, ConnectedNext};
 use iroh_blobs::protocol::GetRequest;
 use tokio_util::sync::CancellationToken;
 
@@ -112,4 +112,85 @@ async fn what_a_node_is_the_origin_of_knows_no_limit() {
     let fetch = fetcher.fetch(request, &CancellationToken::new());
     fetch.finish().await.unwrap();
     assert_eq!(node.status().requests_refused, 0);
+}
+
+#[tokio::test]
+async fn a_tag_that_is_refused_is_not_here_until_it_is_served_again() {
+    let (data, published) = (bytes(3_000_000, 6), bytes(300_000, 7));
+    let (node, fetcher) = (Node::start().await, Node::start().await);
+    for (name, data, class) in [
+        ("app/notes/1", &data, Class::Installed),
+        ("release/notes/1", &published, Class::Publishing),
+    ] {
+        node.provide(&tag(name), &data[..], None).await.unwrap();
+        node.set_class(&tag(name), class).await.unwrap();
+    }
+    let here = node.endpoint();
+    let fetch = async |data: &[u8]| {
+        let request = request(&[data], &[], &[&here]);
+        fetcher
+            .fetch(request, &CancellationToken::new())
+            .finish()
+            .await
+    };
+    node.refuse_uploads([tag("app/notes"), tag("release/notes")]);
+    let Err(FetchError::Exhausted { providers, .. }) = fetch(&data).await else {
+        panic!("it gave away what its owner switched off");
+    };
+    // Whoever has nothing to give is at no fault.
+    let said = &providers[0];
+    assert_eq!((said.bytes, said.lied, said.damaged), (0, false, false));
+    assert!(said.failures.is_empty(), "{said}");
+    assert!(!node.serves(wanted(&data).blake3));
+    assert_eq!(node.uploaded(&tag("app/notes/1")), 0);
+    // A publisher serves what it published, whatever else holds.
+    node.limit_uploads(PAUSED);
+    fetch(&published).await.unwrap();
+    node.limit_uploads(UploadLimits::default());
+
+    let mut counted = node.watch_uploads();
+    node.refuse_uploads([]);
+    fetch(&data).await.unwrap();
+    let all = (data.len() + published.len()) as u64;
+    counted.wait_for(|sum| *sum >= all).await.unwrap();
+    let mut uploads = node.uploads();
+    uploads.sort();
+    assert_eq!(
+        uploads,
+        [
+            (tag("app/notes/1"), data.len() as u64),
+            (tag("release/notes/1"), published.len() as u64)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_pause_breaks_off_what_is_being_sent() {
+    // More than fits on the way: it cannot be sent to its end before anybody reads it.
+    let data = bytes(48_000_000, 8);
+    let node = peer_with(&data).await;
+    let (_endpoint, _store, connection) = stranger(&node).await;
+    let ask = fsm::start(
+        connection,
+        GetRequest::blob(Hash::new(&data)),
+        Default::default(),
+    );
+    let ConnectedNext::StartRoot(start) = ask.next().await.unwrap().next().await.unwrap() else {
+        panic!("a request for a blob begins with it");
+    };
+    let (mut content, size) = start.next().next().await.unwrap();
+    assert_eq!(size, data.len() as u64);
+    node.limit_uploads(PAUSED);
+    let mut tick = tokio::time::interval(std::time::Duration::from_millis(5));
+    while node.status().requests_active > 0 {
+        tick.tick().await;
+    }
+    loop {
+        content = match content.next().await {
+            BlobContentNext::More((_, Err(_))) => break,
+            BlobContentNext::More((content, Ok(_))) => content,
+            BlobContentNext::Done(_) => panic!("it went on as if nothing had been said"),
+        };
+    }
+    assert!(node.uploaded(&tag("test")) < data.len() as u64);
 }

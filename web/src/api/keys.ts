@@ -19,4 +19,5 @@ export const keys = {
   trust: (publisher: string) => ['trust', publisher] as const,
   policy: ['policy'] as const,
   reviewers: ['reviewers'] as const,
+  seeding: ['seeding'] as const,
 }

@@ -26,6 +26,8 @@ import type { ReviewerParams } from './types/ReviewerParams'
 import type { Reviewers } from './types/Reviewers'
 import type { SearchParams } from './types/SearchParams'
 import type { SearchResult } from './types/SearchResult'
+import type { SeedingPage } from './types/SeedingPage'
+import type { SeedingPolicy } from './types/SeedingPolicy'
 import type { StoragePage } from './types/StoragePage'
 import type { TrustPage } from './types/TrustPage'
 import type { TrustParams } from './types/TrustParams'
@@ -58,6 +60,8 @@ export interface Methods {
   'trust.reviewer': { params: ReviewerParams; result: Reviewers }
   'policy.show': { params: Nothing; result: PolicyPage }
   'policy.set': { params: Policy; result: PolicyPage }
+  'seeding.show': { params: Nothing; result: SeedingPage }
+  'seeding.set': { params: SeedingPolicy; result: SeedingPage }
   'storage.show': { params: Nothing; result: StoragePage }
   'storage.fsck': { params: FsckParams; result: StoragePage }
   'node.status': { params: Nothing; result: NodeStatus }

@@ -20,6 +20,7 @@ import type { PublisherCard } from '../api/types/PublisherCard'
 import type { SearchResult } from '../api/types/SearchResult'
 import type { SearchSort } from '../api/types/SearchSort'
 import { MockOpinions, MockRefusal, UNPROVEN } from './opinions.ts'
+import { MockSeeding } from './seeding.ts'
 import { APPS, type MockApp, type MockPublisher, PUBLISHERS, RIGHTS } from './catalogue.ts'
 
 const MB = 1_000_000
@@ -98,6 +99,7 @@ export class MockNode {
   private jobs: Job[] = []
   private readonly running: RunningJob[] = []
   private readonly opinions: MockOpinions
+  private readonly seeding: MockSeeding
   private readonly listeners = new Set<(event: Event) => void>()
   private nextJob = 1
   private readonly appsPort: number
@@ -110,6 +112,14 @@ export class MockNode {
     this.bytesPerSecond = options.bytesPerSecond ?? 14 * MB
     this.apps = options.empty ? [] : APPS
     this.opinions = new MockOpinions(this.now, (publisher) => this.publisherCard(publisher))
+    this.seeding = new MockSeeding(() =>
+      [...this.instances.values()].map(({ app, name }, index) => {
+        const mb = this.apps.find((one) => one.slug === app.slug)?.mb ?? 0
+        const sizeBytes = Math.round(mb * MB)
+        const uploadedBytes = Math.round(sizeBytes * (index % 4) * 0.7)
+        return { app, name, published: false, sizeBytes, uploadedBytes }
+      }),
+    )
     for (const app of this.apps) if (app.installed) this.instances.set(app.slug, this.seedInstance(app))
     if (!options.empty) this.seedJobs()
   }
@@ -148,6 +158,10 @@ export class MockNode {
         return this.jobs.find((job) => job.id === params.job) ?? refuse('notFound', 'There is no such job')
       case 'job.cancel':
         return this.cancel(String(params.job))
+      case 'seeding.show':
+        return this.seeding.page()
+      case 'seeding.set':
+        return this.seeding.set(params)
       case 'node.status':
         return this.status()
       default:
@@ -410,7 +424,7 @@ export class MockNode {
       problem: photos?.failsWith ?? null,
     })
     past(180, 9, 'jellyfin', 'restart')
-    past(1_500, 73, 'radicale', 'install')
+    past(1_500, 73, 'radicale', 'install', { transfer: this.transfer(58 * MB, 1, 4000) })
     past(1_700, 12, 'immich', 'install', { state: 'cancelled', percent: 18 })
     past(4_400, 66, 'syncthing', 'install')
   }
@@ -492,7 +506,7 @@ export class MockNode {
       phase,
       message,
       percent: start + (end - start) * share,
-      transfer: phase === 'fetching' ? this.transfer(bytes, share, lengthMs) : null,
+      transfer: phase === 'fetching' ? this.transfer(bytes, share, lengthMs) : running.job.transfer,
       cancellable: running.job.kind === 'install' && running.step < 4,
       updated: new Date(this.now).toISOString(),
     })
@@ -519,6 +533,8 @@ export class MockNode {
       totalBytes: bytes,
       bytesPerSecond: Math.round((bytes / lengthMs) * 1000),
       secondsLeft: Math.ceil(((1 - share) * lengthMs) / 1000),
+      wholeBytes: bytes + Math.round(bytes / 4),
+      reusedBytes: Math.round(bytes / 4),
       providers,
     }
   }
@@ -535,7 +551,7 @@ export class MockNode {
       problem,
       phase: 'done',
       cancellable: false,
-      transfer: null,
+      transfer: job.transfer && { ...job.transfer, bytesPerSecond: 0, secondsLeft: null },
       percent: state === 'succeeded' ? 100 : job.percent,
       updated: new Date(this.now).toISOString(),
     })

@@ -7,6 +7,7 @@ import type { AppPage } from '@/api/types/AppPage'
 import type { InstanceList } from '@/api/types/InstanceList'
 import type { Job } from '@/api/types/Job'
 import type { SearchResult } from '@/api/types/SearchResult'
+import type { SeedingPage } from '@/api/types/SeedingPage'
 import { NO_FILTERS } from '@/lib/filters'
 import { PUBLISHERS } from '@/mocks/catalogue'
 import { MockNode } from '@/mocks/node'
@@ -23,6 +24,7 @@ const show = (publisher: keyof typeof PUBLISHERS, slug: string) =>
 const page = show('workshop', 'wordpress')
 const refused = show('twofaced', 'syncthing')
 const cards = (node.call('store.search', {}) as SearchResult).apps
+const seeding = node.call('seeding.show', {}) as SeedingPage
 const { instances } = node.call('package.list', {}) as InstanceList
 const past = node.call('job.list', {}) as Job[]
 const [first] = past
@@ -45,6 +47,8 @@ const fetching: Job = {
     totalBytes: 412_000_000,
     bytesPerSecond: 12_000_000,
     secondsLeft: 31,
+    wholeBytes: 412_000_000,
+    reusedBytes: 14_000_000,
     providers: [{ id: '3f9a1c7be20d44c05d', kind: 'lan', bytes: 38_000_000 }],
   },
 }
@@ -123,6 +127,24 @@ const CASES: Record<string, Case[]> = {
   RightsList: [{ props: { rights: refused.rights } }, { props: { rights: [] } }],
   ScreenshotStrip: [{ props: { screenshots: page.screenshots, name: 'WordPress' } }],
   SearchField: [{ props: { modelValue: '' } }, { props: { modelValue: 'photo' } }],
+  SeedingApps: [
+    { props: { page: seeding } },
+    { props: { page: { ...seeding, apps: [] } } },
+    { props: { page: { ...seeding, apps: seeding.apps.map((app) => ({ ...app, published: true })) } } },
+  ],
+  SeedingHoursField: [
+    {
+      props: {
+        number: 1,
+        modelValue: { rule: 'slow', days: ['monday'], from: '22:00', to: '07:00', rate: '' },
+      },
+    },
+  ],
+  SeedingLimits: [
+    { props: { page: seeding } },
+    { props: { page: { ...seeding, networkMetered: null, bytesPerSecondMax: 2_000_000 } } },
+  ],
+  SeedingPanel: [{}],
   StoreFilters: [
     { props: { modelValue: NO_FILTERS } },
     { props: { modelValue: { ...NO_FILTERS, pointsMin: 35, withoutRights: ['device'] } } },

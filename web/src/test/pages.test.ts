@@ -206,6 +206,7 @@ describe('the other pages', () => {
     expect(wrapper.text()).toContain(title)
     expect(wrapper.text()).toContain(text)
     await expectAccessible()
+    wrapper.unmount()
   })
 
   it('claims a node', async () => {

@@ -126,6 +126,12 @@ wire! {
         pub bytes_per_second: u64,
         /// Time left at that rate.
         pub seconds_left: Option<u32>,
+        /// Bytes that a node fetches that has nothing.
+        #[serde(default)]
+        pub whole_bytes: u64,
+        /// Of these, spared: they were here before, or are made of what was.
+        #[serde(default)]
+        pub reused_bytes: u64,
         /// Who sends.
         pub providers: Vec<ProviderShare>,
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 fn copies() -> Vec<(&'static str, String)> {
     let mut all = super::declared();
     all.extend(super::registry::declared());
+    all.extend(super::seeding::declared());
     all.extend(super::storage::declared());
     all.extend(super::trust::declared());
     all

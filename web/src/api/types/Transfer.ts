@@ -22,6 +22,14 @@ bytesPerSecond: number,
  */
 secondsLeft: number | null, 
 /**
+ * Bytes that a node fetches that has nothing.
+ */
+wholeBytes: number, 
+/**
+ * Of these, spared: they were here before, or are made of what was.
+ */
+reusedBytes: number, 
+/**
  * Who sends.
  */
 providers: Array<ProviderShare>, };
