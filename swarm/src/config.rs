@@ -46,6 +46,8 @@ pub struct Config {
     pub patience: Patience,
     /// How much room blobs may take.
     pub room: RoomLimits,
+    /// How often the trackers of what is held here are told that this node serves it.
+    pub announce_interval: Duration,
     /// What is given away at first; [`Swarm::limit_uploads`](crate::Swarm::limit_uploads) changes it.
     pub uploads: UploadLimits,
 }
@@ -65,6 +67,7 @@ impl Config {
             gc_interval: GC_INTERVAL,
             patience: Patience::default(),
             room: RoomLimits::default(),
+            announce_interval: crate::seeding::INTERVAL,
             uploads: UploadLimits::default(),
         }
     }

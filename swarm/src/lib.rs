@@ -18,6 +18,7 @@ pub mod storage;
 mod blob;
 mod ledger;
 mod reading;
+mod seeding;
 mod swarm;
 mod tag;
 mod tracker;

@@ -17,6 +17,7 @@ use crate::config::{Config, Patience};
 use crate::fetch::{BLOB_SIZE_BYTES_MAX, Fetch, FetchError, FetchRequest, Job, Progress};
 use crate::ledger::{Class, Entry, Hold, Role, TagUsage};
 use crate::oci_endpoint::OciEndpoint;
+use crate::seeding::{self, Seeder};
 use crate::status::{FetchStatus, Status};
 use crate::storage::{self, Fsck, FsckProgress, Full, Room, RoomError, Using};
 use crate::tag::Tag;
@@ -143,6 +144,7 @@ struct Inner {
     patience: Patience,
     peers: Vec<Endpoint>,
     locks: Arc<BlobLocks>,
+    seeder: Arc<Seeder>,
     fetches: Arc<Mutex<FetchList>>,
     fetch_count: AtomicU64,
     bytes_fetched: Arc<AtomicU64>,
@@ -170,6 +172,15 @@ impl Swarm {
         let oci = OciEndpoint::start(transport.clone(), &tasks, &cancel)
             .await
             .map_err(StartError::OciEndpoint)?;
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|error| StartError::Setting {
+            what: "chance".to_owned(),
+            reason: error.to_string(),
+        })?;
+        let seeder = Seeder::new(config.announce_interval, u64::from_le_bytes(seed));
+        let seeder = Arc::new(seeder);
+        let telling = seeding::keep(seeder.clone(), transport.clone(), config.patience.connect);
+        tasks.spawn(cancel.clone().run_until_cancelled_owned(telling));
         stop_on_error.disarm();
         Ok(Self {
             inner: Arc::new(Inner {
@@ -178,6 +189,7 @@ impl Swarm {
                 patience: config.patience,
                 peers: config.peers,
                 locks: Arc::default(),
+                seeder,
                 fetches: Arc::default(),
                 fetch_count: AtomicU64::new(0),
                 bytes_fetched: Arc::default(),
@@ -458,6 +470,7 @@ impl Swarm {
         let job = Job {
             transport: inner.transport.clone(),
             locks: inner.locks.clone(),
+            seeder: inner.seeder.clone(),
             patience: inner.patience,
             peers: inner.peers.clone(),
             request,
@@ -478,6 +491,13 @@ impl Swarm {
             outcome,
             _stop: stop.drop_guard(),
         }
+    }
+
+    /// Tells these endpoints, now and again from now on, that this node serves the blobs of a tag: whoever asks one of
+    /// them for company hears of this node. Ends when the tag is withdrawn; nothing is told of what is not shared, or
+    /// while uploads are paused. A [fetch](Self::fetch) that ends well has done so, until the next start.
+    pub fn seed(&self, tag: &Tag, trackers: &[Endpoint]) {
+        self.inner.seeder.add(tag, trackers.to_vec());
     }
 
     /// Asks an endpoint, which may be this one, to prove over the network that it serves a blob;

@@ -325,7 +325,7 @@ impl<'a> Driver<'a> {
             with: self.board().providers.endpoint(provider).clone(),
             within: self.job.patience.connect,
             blobs: self.parts.iter().map(|part| part.blob.blake3).collect(),
-            joins: self.job.request.share,
+            joins: self.job.request.share && !self.job.transport.upload_limits().is_paused,
         };
         let events = self.events.clone();
         let (tell, mut said) = mpsc::channel(SAID);

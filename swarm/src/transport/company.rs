@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::from_key;
 use crate::ledger::Ledger;
-use crate::tracker::Tracker;
+use crate::tracker::{Joins, Tracker};
 
 /// Name of the protocol, with its version.
 pub(super) const ALPN: &[u8] = b"archy/company/1";
@@ -25,8 +25,10 @@ pub(super) const ALPN: &[u8] = b"archy/company/1";
 const FRAME_BYTES_MAX: usize = 32 * 1024;
 /// Most blobs of one announcement.
 pub(crate) const BLOBS_MAX: usize = 64;
-/// Most addresses, and most iroh relays, of one endpoint.
+/// Most addresses of one endpoint.
 const ADDRESSES_MAX: usize = 16;
+/// Most iroh relays of one endpoint.
+const RELAYS_MAX: usize = 4;
 /// Longest URL of an iroh relay in bytes.
 const RELAY_LEN_MAX: usize = 200;
 /// Most questions of one conversation.
@@ -48,6 +50,9 @@ pub(crate) enum Question {
     Announce {
         blobs: Vec<Blake3Hash>,
         endpoint: Option<Endpoint>,
+        /// I have all that I want of them.
+        #[serde(default, skip_serializing_if = "is_false")]
+        rests: bool,
     },
     /// Which bytes of this blob shall I take from you?
     Suggest { blob: Blake3Hash },
@@ -117,12 +122,17 @@ impl Host {
             Question::Announce {
                 mut blobs,
                 endpoint,
+                rests,
             } => {
                 let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
                 blobs.truncate(BLOBS_MAX);
                 blobs.retain(|blob| ledger.serves(blob));
                 drop(ledger);
-                let joins = endpoint.is_some();
+                let joins = match (&endpoint, rests) {
+                    (None, _) => Joins::Not,
+                    (Some(_), false) => Joins::Fetching,
+                    (Some(_), true) => Joins::Resting,
+                };
                 let (addresses, relays) = endpoint.map_or_else(
                     || (Vec::new(), Vec::new()),
                     |endpoint| (endpoint.addresses, endpoint.relays),
@@ -133,7 +143,7 @@ impl Host {
                     relays,
                 });
                 let company = tracker.announce(&blobs, &endpoint, joins, Instant::now());
-                if joins {
+                if joins != Joins::Not {
                     let blobs = blobs.into();
                     self.met.send(Met { blobs, endpoint }).ok();
                 }
@@ -234,8 +244,16 @@ impl Drop for Conversation {
 fn modest(mut endpoint: Endpoint) -> Endpoint {
     endpoint.addresses.truncate(ADDRESSES_MAX);
     endpoint.relays.retain(|relay| relay.len() <= RELAY_LEN_MAX);
-    endpoint.relays.truncate(ADDRESSES_MAX);
+    endpoint.relays.truncate(RELAYS_MAX);
     endpoint
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes what it may skip by reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 async fn write<T: Serialize>(to: &mut SendStream, message: &T) -> Result<(), CompanyError> {
