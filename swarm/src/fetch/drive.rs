@@ -23,6 +23,10 @@ use crate::transport::{self, GetFailure, Link};
 const EVENTS: usize = 256;
 /// Blobs of which one provider is asked at a time what it has.
 const WATCHED_BLOBS: usize = 12;
+/// Longest pause before a provider is asked again what it has.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// How often that pause doubles at most.
+const LOOK_AGAIN_DOUBLINGS: u32 = 10;
 /// Time for a provider to say what it has after it failed.
 const CLAIM_TIME_MAX: Duration = Duration::from_secs(2);
 /// How often a blob may turn out to be incomplete after all of it came.
@@ -56,6 +60,13 @@ struct Asked {
     stop: CancellationToken,
 }
 
+/// One provider's claims to one blob, as they are listened to.
+struct Listening {
+    stop: CancellationToken,
+    /// How often it did not give what it was asked for.
+    refusals: u32,
+}
+
 /// The part of a fetch's state that its progress is drawn from.
 #[derive(Debug, Default)]
 pub(super) struct Board {
@@ -79,6 +90,9 @@ pub(super) struct Driver<'a> {
     finished: HashSet<usize>,
     surprises: u32,
     talks: HashMap<ProviderId, Talk>,
+    /// Turns to ask each provider what it has.
+    turns: HashMap<ProviderId, Arc<Semaphore>>,
+    listening: HashMap<(ProviderId, usize), Listening>,
     _stop: DropGuard,
 }
 
@@ -124,6 +138,8 @@ impl<'a> Driver<'a> {
             finished: HashSet::new(),
             surprises: 0,
             talks: HashMap::new(),
+            turns: HashMap::new(),
+            listening: HashMap::new(),
             _stop: stop.drop_guard(),
         };
         driver.meet_everybody();
@@ -285,30 +301,69 @@ impl<'a> Driver<'a> {
         if self.board().providers.kind(provider) == ProviderKind::Origin {
             return;
         }
-        // One question per blob, a few at a time, in the order in which blobs are fetched.
-        let few = Arc::new(Semaphore::new(WATCHED_BLOBS));
-        for (position, part) in self.parts.iter().enumerate() {
-            if self.finished.contains(&position) {
-                continue;
-            }
-            let claims = self.job.transport.claims(link, part.blob.blake3);
-            let (few, events) = (few.clone(), self.events.clone());
-            let listen = async move {
-                let Ok(_turn) = few.acquire().await else {
-                    return;
-                };
-                let mut claims = std::pin::pin!(claims);
+        // In the order in which blobs are fetched.
+        for position in 0..self.parts.len() {
+            self.listen(provider, link, position, Duration::ZERO);
+        }
+    }
+
+    /// Follows what a provider says that it has of a blob; asks again, more and more rarely, when it says nothing.
+    fn listen(&mut self, provider: ProviderId, link: &Link, position: usize, after: Duration) {
+        if self.finished.contains(&position) {
+            return;
+        }
+        let stop = self.wanted[position].child_token();
+        let known = self.listening.get(&(provider, position));
+        let refusals = known.map_or(0, |before| {
+            before.stop.cancel();
+            before.refusals
+        });
+        let listening = Listening {
+            stop: stop.clone(),
+            refusals,
+        };
+        self.listening.insert((provider, position), listening);
+        let turns = self.turns.entry(provider);
+        let turns = turns.or_insert_with(|| Arc::new(Semaphore::new(WATCHED_BLOBS)));
+        let (turns, events) = (turns.clone(), self.events.clone());
+        let (transport, link) = (self.job.transport.clone(), link.clone());
+        let blob = self.parts[position].blob.blake3;
+        let retry = self.job.patience.retry;
+        let listen = async move {
+            let mut refusals = 0;
+            tokio::time::sleep(after).await;
+            while let Ok(turn) = turns.acquire().await {
+                let mut claims = std::pin::pin!(transport.claims(&link, blob));
                 while let Some(ranges) = claims.next().await {
                     let claims = Event::Claims(provider, position, ranges);
                     if events.send(claims).await.is_err() {
                         return;
                     }
                 }
-            };
-            let wanted = self.wanted[position].clone();
-            self.tasks.spawn(async move {
-                wanted.run_until_cancelled(listen).await;
-            });
+                drop(turn);
+                if !link.is_open() {
+                    return;
+                }
+                tokio::time::sleep(look_again(retry, refusals)).await;
+                refusals += 1;
+            }
+        };
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(listen).await;
+        });
+    }
+
+    /// Asks a provider that did not have what it was asked for, after a while, what it has by then.
+    fn listen_again(&mut self, provider: ProviderId, position: usize) {
+        let Some(link) = self.board().providers.link(provider) else {
+            return;
+        };
+        let known = self.listening.get(&(provider, position));
+        let refusals = known.map_or(0, |listening| listening.refusals);
+        let after = look_again(self.job.patience.retry, refusals);
+        self.listen(provider, &link, position, after);
+        if let Some(listening) = self.listening.get_mut(&(provider, position)) {
+            listening.refusals = refusals.saturating_add(1);
         }
     }
 
@@ -496,6 +551,13 @@ impl<'a> Driver<'a> {
             self.board().providers.failed(provider, failure);
         }
         self.scheduler.ended(id, how, now);
+        let is_refused = matches!(
+            outcome,
+            Err(GetFailure::NotServed | GetFailure::Missing | GetFailure::Damaged)
+        );
+        if is_refused && !holds {
+            self.listen_again(provider, asked.blob);
+        }
         for range in claims.iter().flatten() {
             self.scheduler.claims(provider, asked.blob, range);
         }
@@ -554,4 +616,10 @@ impl<'a> Driver<'a> {
             providers: self.board().providers.reports(),
         })
     }
+}
+
+/// Returns the pause before a provider is asked again what it has.
+fn look_again(first: Duration, refusals: u32) -> Duration {
+    let pause = first.saturating_mul(2_u32.pow(refusals.min(LOOK_AGAIN_DOUBLINGS)));
+    pause.min(LOOK_AGAIN_MAX)
 }

@@ -8,7 +8,7 @@ use archy_registry::release::Endpoint;
 use archy_swarm::{Config, Fetched, ProviderKind, UploadLimits};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{DEADLINE, Node, bytes, request, tag, wanted};
+use crate::support::{DEADLINE, Node, bytes, request, tag, until, wanted};
 
 const SIZE: usize = 3 * 1024 * 1024;
 
@@ -86,14 +86,7 @@ impl Amnesiac {
         let mut bytes = std::fs::read(&file).unwrap();
         bytes[2_000_000] ^= 1;
         std::fs::write(&file, bytes).unwrap();
-        let free = async {
-            while std::net::UdpSocket::bind(address).is_err() {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(DEADLINE, free)
-            .await
-            .expect("the address is free again");
+        until(async || std::net::UdpSocket::bind(address).is_ok()).await;
         let node = Node::start_in(dir.path(), at(address)).await;
         Self { node, _dir: dir }
     }

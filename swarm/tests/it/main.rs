@@ -6,6 +6,7 @@
 )]
 
 mod access;
+mod claims;
 mod company;
 mod delta;
 mod fetch;
