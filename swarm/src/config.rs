@@ -127,6 +127,8 @@ pub struct Patience {
     pub attempts_max: u32,
     /// How long a fetch waits for somebody who is connected to get what is missing.
     pub idle: Duration,
+    /// Time without a verified byte from anybody after which a fetch looks further for somebody to ask.
+    pub lonely: Duration,
     /// How long a fetch waits for providers on the local network to show up when nobody else has
     /// the bytes.
     pub lan: Duration,
@@ -140,6 +142,7 @@ impl Default for Patience {
             retry: Duration::from_secs(1),
             attempts_max: 4,
             idle: Duration::from_secs(10),
+            lonely: Duration::from_secs(3),
             lan: Duration::from_secs(4),
         }
     }

@@ -27,7 +27,7 @@ mod upload;
 
 pub use blob::BlobReader;
 pub use config::{Config, Discovery, Patience, RelayMode, RoomLimits};
-pub use fetch::{Fetch, FetchError, FetchRequest, Fetched, Progress, ProviderKind, Wanted};
+pub use fetch::{Fetch, FetchError, FetchRequest, Fetched, Finder, Progress, ProviderKind, Wanted};
 pub use ledger::{Class, Role, TagUsage};
 pub use status::Status;
 pub use storage::Full;

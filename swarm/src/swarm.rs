@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::blob::BlobReader;
 use crate::config::{Config, Patience};
-use crate::fetch::{BLOB_SIZE_BYTES_MAX, Fetch, FetchError, FetchRequest, Job, Progress};
+use crate::fetch::{BLOB_SIZE_BYTES_MAX, Fetch, FetchError, FetchRequest, Finder, Job, Progress};
 use crate::ledger::{Class, Entry, Hold, Role, TagUsage};
 use crate::oci_endpoint::OciEndpoint;
 use crate::seeding::{self, Seeder};
@@ -453,6 +453,26 @@ impl Swarm {
     /// Begins to fetch blobs. They are held under the request's tag from the start and until it is
     /// withdrawn, so that a later fetch goes on where this one ended, whatever ended it.
     pub fn fetch(&self, request: FetchRequest, cancel: &CancellationToken) -> Fetch {
+        self.start_fetch(request, None, cancel)
+    }
+
+    /// Does what [`fetch`](Self::fetch) does, and has `finder` look for more endpoints when nothing comes from those who
+    /// are known.
+    pub fn fetch_finding(
+        &self,
+        request: FetchRequest,
+        finder: Finder,
+        cancel: &CancellationToken,
+    ) -> Fetch {
+        self.start_fetch(request, Some(finder), cancel)
+    }
+
+    fn start_fetch(
+        &self,
+        request: FetchRequest,
+        finder: Option<Finder>,
+        cancel: &CancellationToken,
+    ) -> Fetch {
         let inner = &self.inner;
         let (progress_sender, progress) = watch::channel(Progress::default());
         let (outcome_sender, outcome) = oneshot::channel();
@@ -474,6 +494,7 @@ impl Swarm {
             patience: inner.patience,
             peers: inner.peers.clone(),
             request,
+            finder,
             bytes_fetched: inner.bytes_fetched.clone(),
         };
         let (stopped, shutdown) = (stop.clone(), inner.cancel.clone());

@@ -34,6 +34,8 @@ const SURPRISES_MAX: u32 = 3;
 
 /// Providers other than origins who are asked for company.
 const TALKS_MAX: usize = 4;
+/// Endpoints that are taken from a finder: as many failed dials, side by side, are what lies can cost.
+const FOUND_MAX: usize = 16;
 /// Suggested pieces that an origin should be ahead of need.
 const SUGGESTED_PIECES: usize = 4;
 
@@ -45,6 +47,7 @@ enum Event {
     Dialled(ProviderId, Result<Link, String>),
     Claims(ProviderId, usize, Vec<Range<u64>>),
     Said(ProviderId, Said),
+    Found(Vec<Endpoint>),
     Received(RequestId, u64),
     /// A request ended; with what the provider says that it has, if it broke off.
     Ended(RequestId, Result<(), GetFailure>, Option<Vec<Range<u64>>>),
@@ -93,6 +96,9 @@ pub(super) struct Driver<'a> {
     /// Turns to ask each provider what it has.
     turns: HashMap<ProviderId, Arc<Semaphore>>,
     listening: HashMap<(ProviderId, usize), Listening>,
+    /// When something verified came last.
+    heard: Duration,
+    is_looking: bool,
     _stop: DropGuard,
 }
 
@@ -140,6 +146,8 @@ impl<'a> Driver<'a> {
             talks: HashMap::new(),
             turns: HashMap::new(),
             listening: HashMap::new(),
+            heard: Duration::ZERO,
+            is_looking: false,
             _stop: stop.drop_guard(),
         };
         driver.meet_everybody();
@@ -161,7 +169,10 @@ impl<'a> Driver<'a> {
             self.perform(actions);
             self.wish();
             self.board().bytes_here = self.scheduler.bytes_here();
-            let look = match self.scheduler.stuck(self.now()) {
+            let stuck = self.scheduler.stuck(self.now());
+            let lonely_at = self.look_further(stuck.is_some());
+            let look = match stuck {
+                Some(_) if self.is_looking => None,
                 Some(stuck) => {
                     let lan_until = self.run.lan_until.saturating_duration_since(self.began);
                     if !self.job.transport.lan().is_enabled() || self.now() >= lan_until {
@@ -172,6 +183,7 @@ impl<'a> Driver<'a> {
                 None => self.scheduler.next_look(now),
             };
             let look = look.unwrap_or(now + self.job.patience.connect);
+            let look = lonely_at.map_or(look, |lonely| look.min(lonely));
             tokio::select! {
                 Some(event) = happened.recv() => {
                     self.take_in(event)?;
@@ -196,6 +208,25 @@ impl<'a> Driver<'a> {
                 }
             }
         }
+    }
+
+    /// Has the finder look when nothing has come for a while; returns when that will be.
+    fn look_further(&mut self, is_stuck: bool) -> Option<Duration> {
+        let finder = self.job.finder.as_ref()?;
+        if self.run.has_looked.load(Ordering::Relaxed) {
+            return None;
+        }
+        let lonely_at = self.heard + self.job.patience.lonely;
+        if !is_stuck && self.now() < lonely_at {
+            return Some(lonely_at);
+        }
+        self.run.has_looked.store(true, Ordering::Relaxed);
+        self.is_looking = true;
+        let (finding, events) = (finder.find(), self.events.clone());
+        self.tasks.spawn(async move {
+            events.send(Event::Found(finding.await)).await.ok();
+        });
+        None
     }
 
     fn now(&self) -> Duration {
@@ -496,10 +527,19 @@ impl<'a> Driver<'a> {
                     self.scheduler.suggests(provider, blob, &bytes);
                 }
             }
+            Event::Found(endpoints) => {
+                self.is_looking = false;
+                for endpoint in endpoints.into_iter().take(FOUND_MAX) {
+                    self.meet(endpoint, ProviderKind::Peer);
+                }
+            }
             Event::Received(id, upto) => {
                 if let Some(asked) = self.requests.get_mut(&id) {
                     let bytes = upto.saturating_sub(asked.at);
                     asked.at = asked.at.max(upto);
+                    if bytes > 0 {
+                        self.heard = now;
+                    }
                     let provider = asked.provider;
                     self.board().providers.received(provider, bytes);
                     let fetched = &self.job.bytes_fetched;

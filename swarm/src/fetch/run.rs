@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use super::drive::{Board, Driver};
 use super::meter::Meter;
 use super::{
-    BLOB_SIZE_BYTES_MAX, BLOBS_MAX, FetchError, FetchRequest, Fetched, Progress, ProviderProgress,
-    ProviderReport, Wanted,
+    BLOB_SIZE_BYTES_MAX, BLOBS_MAX, FetchError, FetchRequest, Fetched, Finder, Progress,
+    ProviderProgress, ProviderReport, Wanted,
 };
 use crate::config::Patience;
 use crate::ledger::Hold;
@@ -39,6 +39,7 @@ pub(crate) struct Job {
     pub(crate) patience: Patience,
     pub(crate) peers: Vec<Endpoint>,
     pub(crate) request: FetchRequest,
+    pub(crate) finder: Option<Finder>,
     pub(crate) bytes_fetched: Arc<AtomicU64>,
 }
 
@@ -142,6 +143,8 @@ pub(super) struct Run {
     pub(super) board: Mutex<Board>,
     blobs: Vec<Part>,
     pub(super) lan_until: Instant,
+    /// Whether it was looked for more endpoints.
+    pub(super) has_looked: AtomicBool,
 }
 
 impl Run {
@@ -157,6 +160,7 @@ impl Run {
                 })
                 .collect(),
             lan_until: Instant::now() + job.patience.lan,
+            has_looked: AtomicBool::new(false),
             job,
         }
     }

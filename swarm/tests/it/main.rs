@@ -10,6 +10,7 @@ mod claims;
 mod company;
 mod delta;
 mod fetch;
+mod finder;
 mod image;
 mod lan;
 mod layout;

@@ -63,6 +63,7 @@ pub(crate) fn config(dir: &Path) -> Config {
             stall: Duration::from_millis(400),
             retry: Duration::from_millis(20),
             idle: Duration::from_millis(300),
+            lonely: Duration::from_millis(200),
             ..Patience::default()
         },
         ..Config::new(dir)
