@@ -29,9 +29,10 @@ use crate::machine::Machine;
 use crate::node::Node;
 use crate::policy::{Policies, PolicyError};
 use crate::registries::{self, Registries};
+use crate::seeders::Seekers;
 use crate::slot::Slot;
 use crate::voice::Voice;
-use crate::{scores, storage, wellbeing};
+use crate::{scores, seeders, storage, wellbeing};
 
 pub(crate) use parts::host_config;
 use stage::Stage;
@@ -143,11 +144,18 @@ impl Daemon {
         let swarm = Slot::default();
         let machine: Slot<Arc<dyn Machine>> = Slot::default();
         let platform = Platform::host();
+        let publish_on = watch::Sender::new(config.nostr.relays.clone());
+        let seekers = if config.nostr.find_seeders {
+            Seekers::on(publish_on.subscribe())
+        } else {
+            Seekers::off()
+        };
         let follow = Arc::new(Follow::new(
             store.clone(),
             swarm.clone(),
             machine.clone(),
             hub.clone(),
+            seekers.clone(),
         ));
         let components = Components::default();
         let registries = Arc::new(Registries::open(
@@ -163,7 +171,6 @@ impl Daemon {
             swarm.clone(),
             components.clone(),
         ));
-        let publish_on = watch::Sender::new(config.nostr.relays.clone());
         let node = Node {
             name: name.clone(),
             platform: platform.clone(),
@@ -217,6 +224,7 @@ impl Daemon {
             swarm: swarm.clone(),
             machine: machine.clone(),
             follow: Arc::clone(&follow),
+            seekers,
             registries: Arc::clone(&registries),
             platform,
         };
@@ -256,6 +264,9 @@ impl Daemon {
         let stop = work.token();
         work.spawn("registries", async move { registries.run(&stop).await });
         work.spawn("storage", storage::keep(node.clone(), work.token()));
+        if config.nostr.announce_seeding {
+            work.spawn("seeders", seeders::announce(node.clone(), work.token()));
+        }
         work.spawn("fsck", storage::check(node.clone(), work.token()));
         let (fetcher, stop) = (Arc::clone(&follow), work.token());
         work.spawn("fetch", async move { fetcher.fetch_missing(&stop).await });

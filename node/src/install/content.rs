@@ -114,7 +114,8 @@ impl Installer {
             peers: Vec::new(),
             share: true,
         };
-        let fetch = swarm.fetch(request, context.token());
+        let finder = self.seekers.finder(release.hash());
+        let fetch = swarm.fetch_finding(request, finder, context.token());
         let mut progress = fetch.progress();
         let reporting = async {
             while progress.changed().await.is_ok() {
