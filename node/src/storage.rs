@@ -34,6 +34,9 @@ pub(crate) async fn keep(node: Node, stop: CancellationToken) {
                 tell(&swarm, &origins.keys().cloned().collect()).await;
                 // An origin forgets within minutes who has what it published.
                 for (tag, origin) in &origins {
+                    if let Some(app) = tag.as_str().strip_prefix("app/").and_then(app_of) {
+                        swarm.join_topic(tag, app);
+                    }
                     swarm.seed(tag, origin);
                 }
                 known = apps;

@@ -16,6 +16,7 @@ pub mod status;
 pub mod storage;
 
 mod blob;
+mod gossip;
 mod ledger;
 mod reading;
 mod seeding;

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::blob::BlobReader;
 use crate::config::{Config, Patience};
 use crate::fetch::{BLOB_SIZE_BYTES_MAX, Fetch, FetchError, FetchRequest, Finder, Job, Progress};
+use crate::gossip::Gossip;
 use crate::ledger::{Class, Entry, Hold, Role, TagUsage};
 use crate::oci_endpoint::OciEndpoint;
 use crate::seeding::{self, Seeder};
@@ -145,6 +146,7 @@ struct Inner {
     peers: Vec<Endpoint>,
     locks: Arc<BlobLocks>,
     seeder: Arc<Seeder>,
+    gossip: Arc<Gossip>,
     fetches: Arc<Mutex<FetchList>>,
     fetch_count: AtomicU64,
     bytes_fetched: Arc<AtomicU64>,
@@ -181,6 +183,8 @@ impl Swarm {
         let seeder = Arc::new(seeder);
         let telling = seeding::keep(seeder.clone(), transport.clone(), config.patience.connect);
         tasks.spawn(cancel.clone().run_until_cancelled_owned(telling));
+        let interval = config.announce_interval;
+        let gossip = Arc::new(Gossip::new(transport.clone(), interval, &tasks, &cancel));
         stop_on_error.disarm();
         Ok(Self {
             inner: Arc::new(Inner {
@@ -190,6 +194,7 @@ impl Swarm {
                 peers: config.peers,
                 locks: Arc::default(),
                 seeder,
+                gossip,
                 fetches: Arc::default(),
                 fetch_count: AtomicU64::new(0),
                 bytes_fetched: Arc::default(),
@@ -491,6 +496,7 @@ impl Swarm {
             transport: inner.transport.clone(),
             locks: inner.locks.clone(),
             seeder: inner.seeder.clone(),
+            gossip: inner.gossip.clone(),
             patience: inner.patience,
             peers: inner.peers.clone(),
             request,
@@ -519,6 +525,16 @@ impl Swarm {
     /// while uploads are paused. A [fetch](Self::fetch) that ends well has done so, until the next start.
     pub fn seed(&self, tag: &Tag, trackers: &[Endpoint]) {
         self.inner.seeder.add(tag, trackers.to_vec());
+        for tracker in trackers {
+            self.inner.gossip.introduce(tag, tracker);
+        }
+    }
+
+    /// Joins the topic of this name, the same for all versions of an app, as long as the tag is held: there nodes hint at
+    /// each other what they have. It is entered through those whom a fetch of the tag meets and [`seed`](Self::seed)
+    /// names. Call it once the tag holds something or a fetch of it has begun; of many, the newest few are kept.
+    pub fn join_topic(&self, tag: &Tag, name: &str) {
+        self.inner.gossip.join(tag, name);
     }
 
     /// Asks an endpoint, which may be this one, to prove over the network that it serves a blob;

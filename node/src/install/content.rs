@@ -115,6 +115,7 @@ impl Installer {
             share: true,
         };
         let finder = self.seekers.finder(release.hash());
+        swarm.join_topic(&request.tag, &release.app().to_string());
         let fetch = swarm.fetch_finding(request, finder, context.token());
         let mut progress = fetch.progress();
         let reporting = async {

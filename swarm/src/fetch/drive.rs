@@ -268,8 +268,11 @@ impl<'a> Driver<'a> {
         // Those who were given up take nobody's place.
         let out = (0..board.providers.len()).filter(|id| self.scheduler.is_out(*id));
         let live_max = PROVIDERS_MAX + out.count();
+        let known = endpoint.clone();
         match board.providers.add(endpoint, kind, live_max) {
             Added::New => {
+                let request = &self.job.request;
+                self.job.gossip.introduce(&request.tag, &known);
                 self.scheduler.add(kind, now);
             }
             Added::Again(id) if kind == ProviderKind::Lan => self.scheduler.retry(id, now),

@@ -15,6 +15,7 @@ use super::{
     ProviderProgress, ProviderReport, Wanted,
 };
 use crate::config::Patience;
+use crate::gossip::Gossip;
 use crate::ledger::Hold;
 use crate::seeding::Seeder;
 use crate::storage::{Reservation, RoomError};
@@ -36,6 +37,7 @@ pub(crate) struct Job {
     pub(crate) transport: Arc<Transport>,
     pub(crate) locks: Arc<BlobLocks>,
     pub(crate) seeder: Arc<Seeder>,
+    pub(crate) gossip: Arc<Gossip>,
     pub(crate) patience: Patience,
     pub(crate) peers: Vec<Endpoint>,
     pub(crate) request: FetchRequest,

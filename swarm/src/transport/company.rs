@@ -115,6 +115,12 @@ impl Host {
         self.met.subscribe()
     }
 
+    /// Passes on to the fetches of this node who has something.
+    pub(super) fn meet(&self, met: Met) {
+        // Nobody may be fetching.
+        self.met.send(met).ok();
+    }
+
     fn answer(&self, question: Question, connection: &Connection) -> Answer {
         let id = from_key(connection.remote_id());
         let mut tracker = self.tracker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,7 +151,7 @@ impl Host {
                 let company = tracker.announce(&blobs, &endpoint, joins, Instant::now());
                 if joins != Joins::Not {
                     let blobs = blobs.into();
-                    self.met.send(Met { blobs, endpoint }).ok();
+                    self.meet(Met { blobs, endpoint });
                 }
                 Answer::Company {
                     peers: company.peers,
@@ -241,7 +247,7 @@ impl Drop for Conversation {
 }
 
 /// Cuts what an endpoint says of itself to what one needs.
-fn modest(mut endpoint: Endpoint) -> Endpoint {
+pub(crate) fn modest(mut endpoint: Endpoint) -> Endpoint {
     endpoint.addresses.truncate(ADDRESSES_MAX);
     endpoint.relays.retain(|relay| relay.len() <= RELAY_LEN_MAX);
     endpoint.relays.truncate(RELAYS_MAX);

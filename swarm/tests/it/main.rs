@@ -11,6 +11,7 @@ mod company;
 mod delta;
 mod fetch;
 mod finder;
+mod gossip;
 mod image;
 mod lan;
 mod layout;
