@@ -204,6 +204,7 @@ impl Member {
             Ok(hint) => self.transport.meet(Met {
                 blobs: hint.blobs.into(),
                 endpoint: hint.endpoint,
+                is_hint: true,
             }),
             Err(why) => tracing::debug!(tag = %self.tag, %why, "a hint was skipped"),
         }

@@ -36,6 +36,10 @@ const SURPRISES_MAX: u32 = 3;
 const TALKS_MAX: usize = 4;
 /// Endpoints that are taken from a finder: as many failed dials, side by side, are what lies can cost.
 const FOUND_MAX: usize = 16;
+/// Endpoints of hints that are tried at a time and have given nothing yet, and tried at all: whoever floods a topic takes
+/// nobody else's place.
+const HINTS_OPEN_MAX: usize = 8;
+const HINTS_MAX: usize = 64;
 /// Suggested pieces that an origin should be ahead of need.
 const SUGGESTED_PIECES: usize = 4;
 
@@ -99,6 +103,8 @@ pub(super) struct Driver<'a> {
     /// When something verified came last.
     heard: Duration,
     is_looking: bool,
+    /// Those whom hints named.
+    hinted: Vec<ProviderId>,
     _stop: DropGuard,
 }
 
@@ -148,6 +154,7 @@ impl<'a> Driver<'a> {
             listening: HashMap::new(),
             heard: Duration::ZERO,
             is_looking: false,
+            hinted: Vec::new(),
             _stop: stop.drop_guard(),
         };
         driver.meet_everybody();
@@ -196,8 +203,13 @@ impl<'a> Driver<'a> {
                 Ok(()) = readers.changed() => self.follow_readers(),
                 Ok(met) = met.recv() => {
                     let ours = |part: &&Part| met.blobs.contains(&part.blob.blake3);
-                    if self.parts.iter().any(ours) {
+                    if self.parts.iter().any(ours) && (!met.is_hint || self.takes_hints()) {
+                        let met_before = self.board().providers.len();
                         self.meet(met.endpoint, ProviderKind::Peer);
+                        let met_now = self.board().providers.len();
+                        if met.is_hint {
+                            self.hinted.extend(met_before..met_now);
+                        }
                     }
                 }
                 Ok(()) = lan.changed() => {
@@ -278,6 +290,12 @@ impl<'a> Driver<'a> {
             Added::Again(id) if kind == ProviderKind::Lan => self.scheduler.retry(id, now),
             Added::Again(_) | Added::Known => {}
         }
+    }
+
+    fn takes_hints(&self) -> bool {
+        let is_open =
+            |id: &&ProviderId| !self.scheduler.is_out(**id) && self.scheduler.bytes_from(**id) == 0;
+        self.hinted.len() < HINTS_MAX && self.hinted.iter().filter(is_open).count() < HINTS_OPEN_MAX
     }
 
     fn follow_readers(&mut self) {

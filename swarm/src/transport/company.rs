@@ -97,6 +97,8 @@ pub(super) struct Host {
 pub(crate) struct Met {
     pub(crate) blobs: Arc<[Blake3Hash]>,
     pub(crate) endpoint: Endpoint,
+    /// Whether somebody else may have said so.
+    pub(crate) is_hint: bool,
 }
 
 impl Host {
@@ -151,7 +153,11 @@ impl Host {
                 let company = tracker.announce(&blobs, &endpoint, joins, Instant::now());
                 if joins != Joins::Not {
                     let blobs = blobs.into();
-                    self.meet(Met { blobs, endpoint });
+                    self.meet(Met {
+                        blobs,
+                        endpoint,
+                        is_hint: false,
+                    });
                 }
                 Answer::Company {
                     peers: company.peers,

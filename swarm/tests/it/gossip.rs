@@ -48,6 +48,86 @@ async fn a_seeder_is_heard_of_over_a_node_that_gives_nothing_itself() {
     assert_eq!(gave, [(seeder.endpoint().id, ProviderKind::Peer)]);
 }
 
+/// Says in a topic that a hundred endpoints at an address where nobody answers have a blob.
+async fn flood(
+    topic: &str,
+    through: &Endpoint,
+    data: &[u8],
+    address: std::net::SocketAddr,
+) -> iroh::protocol::Router {
+    const ALPN: &[u8] = b"archy/gossip/1";
+    let presets = iroh::endpoint::presets::Minimal;
+    let endpoint = iroh::Endpoint::builder(presets)
+        .relay_mode(iroh::RelayMode::Disabled)
+        .clear_ip_transports()
+        .bind_addr("127.0.0.1:0")
+        .unwrap()
+        .bind()
+        .await
+        .unwrap();
+    let gossip = iroh_gossip::net::Gossip::builder()
+        .alpn(ALPN)
+        .spawn(endpoint.clone());
+    let known = iroh::address_lookup::memory::MemoryLookup::new();
+    let id = iroh::PublicKey::from_bytes(through.id.as_bytes()).unwrap();
+    known.add_endpoint_info(iroh::EndpointAddr::new(id).with_ip_addr(through.addresses[0]));
+    endpoint.address_lookup().unwrap().add(known);
+    let router = iroh::protocol::Router::builder(endpoint)
+        .accept(ALPN, gossip.clone())
+        .spawn();
+    let topic = archy_registry::Blake3Hash::of(format!("archy/gossip/1 {topic}").as_bytes());
+    let topic = iroh_gossip::TopicId::from_bytes(*topic.as_bytes());
+    let joined = gossip.subscribe_and_join(topic, vec![id]);
+    let mut joined = tokio::time::timeout(DEADLINE, joined)
+        .await
+        .unwrap()
+        .unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    for _ in 0..100 {
+        let hint = serde_json::json!({
+            "version": 1,
+            "at": now.clone().unwrap().as_secs(),
+            "endpoint": Endpoint { addresses: vec![address], ..dead() },
+            "blobs": [wanted(data).blake3],
+        });
+        joined.broadcast(hint.to_string().into()).await.unwrap();
+    }
+    router
+}
+
+#[tokio::test]
+async fn a_flood_of_false_hints_takes_few_places_and_hides_nobody() {
+    let data = bytes(SIZE, 4);
+    let empty = Node::start().await;
+    let node = Node::start_with(|config| {
+        eager(config);
+        config.patience.attempts_max = 2;
+    });
+    let node = node.await;
+    let fetch = begin(&node, &data, &[&empty.endpoint()], true, "app");
+    let nobody = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let at = nobody.local_addr().unwrap();
+    let flood = flood("app", &node.endpoint(), &data, at).await;
+    // So many dials have begun: it was heard.
+    for _ in 0..8 {
+        let dialled = tokio::time::timeout(DEADLINE, nobody.recv(&mut [0; 2048])).await;
+        dialled.expect("a dial").unwrap();
+    }
+
+    let seeder = Node::start_with(eager).await;
+    seeder.provide(&tag("test"), &data[..], None).await.unwrap();
+    seeder.join_topic(&tag("test"), "app");
+    // Through the node itself: it is in the topic, too.
+    seeder.seed(&tag("test"), &[node.endpoint()]);
+    let fetched = end(fetch).await;
+    let asked = fetched.providers.len();
+    assert!((3..=2 + 8 + 8).contains(&asked), "{asked} were asked");
+    let gave = |report: &&archy_swarm::fetch::ProviderReport| report.bytes == SIZE as u64;
+    let gave = fetched.providers.iter().find(gave).unwrap();
+    assert_eq!(gave.id, seeder.endpoint().id);
+    flood.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn what_is_said_in_another_topic_is_not_heard() {
     let data = bytes(SIZE, 2);
@@ -77,7 +157,7 @@ async fn a_fetch_whose_origin_is_fine_does_not_wait_for_a_topic() {
     let request = request(&[&data], &[&origin.endpoint()], &[&nobody, &silent]);
     let tag = request.tag.clone();
     node.join_topic(&tag, "app");
-    node.seed(&tag, &[nobody.clone()]);
+    node.seed(&tag, std::slice::from_ref(&nobody));
     let fetched = end(node.fetch(request, &CancellationToken::new())).await;
     assert_eq!(fetched.providers[0].bytes, SIZE as u64);
     assert!(node.has(wanted(&data).blake3).await.unwrap());
