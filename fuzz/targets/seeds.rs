@@ -258,6 +258,18 @@ fn messages(here: &Path) {
             said.to_string().as_bytes(),
         );
     }
+    let content = json!({"type": "archy/seeder/v1", "endpoint": {
+        "id": "07".repeat(32), "addresses": ["192.0.2.1:8481", "[2001:db8::1]:8481"],
+        "relays": ["https://relay.example.org/"],
+    }});
+    let mut seeder = event.clone();
+    seeder["created_at"] = 1_795_262_000_u64.into();
+    seeder["tags"] = json!([
+        ["d", format!("archy:seeder:{}", "12".repeat(32))],
+        ["expiration", "1795300000"]
+    ]);
+    seeder["content"] = content.to_string().into();
+    write(here, "event", "seed-seeder", seeder.to_string().as_bytes());
     write(here, "event", "seed-subject", b"archy:app:site");
     write(here, "event", "seed-identity", b"archy:identity");
     write(

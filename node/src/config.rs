@@ -91,6 +91,10 @@ pub struct Relay {
 pub struct Nostr {
     /// Their URLs.
     pub relays: Vec<archy_nostr::RelayUrl>,
+    /// Whether to ask them for seeders of an app that nobody else gives.
+    pub find_seeders: bool,
+    /// Whether to tell them which apps this node seeds, and where.
+    pub announce_seeding: bool,
 }
 
 /// The iroh endpoint.

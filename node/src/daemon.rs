@@ -29,10 +29,11 @@ use crate::machine::Machine;
 use crate::node::Node;
 use crate::policy::{Policies, PolicyError};
 use crate::registries::{self, Registries};
+use crate::seeders::Seekers;
 use crate::seeding::{self, Seeding};
 use crate::slot::Slot;
 use crate::voice::Voice;
-use crate::{scores, storage, wellbeing};
+use crate::{scores, seeders, storage, wellbeing};
 
 pub(crate) use parts::host_config;
 use stage::Stage;
@@ -144,11 +145,18 @@ impl Daemon {
         let swarm = Slot::default();
         let machine: Slot<Arc<dyn Machine>> = Slot::default();
         let platform = Platform::host();
+        let publish_on = watch::Sender::new(config.nostr.relays.clone());
+        let seekers = if config.nostr.find_seeders {
+            Seekers::on(publish_on.subscribe())
+        } else {
+            Seekers::off()
+        };
         let follow = Arc::new(Follow::new(
             store.clone(),
             swarm.clone(),
             machine.clone(),
             hub.clone(),
+            seekers.clone(),
         ));
         let components = Components::default();
         let registries = Arc::new(Registries::open(
@@ -164,7 +172,6 @@ impl Daemon {
             swarm.clone(),
             components.clone(),
         ));
-        let publish_on = watch::Sender::new(config.nostr.relays.clone());
         let node = Node {
             name: name.clone(),
             platform: platform.clone(),
@@ -219,6 +226,7 @@ impl Daemon {
             swarm: swarm.clone(),
             machine: machine.clone(),
             follow: Arc::clone(&follow),
+            seekers,
             registries: Arc::clone(&registries),
             platform,
         };
@@ -258,6 +266,9 @@ impl Daemon {
         let stop = work.token();
         work.spawn("registries", async move { registries.run(&stop).await });
         work.spawn("storage", storage::keep(node.clone(), work.token()));
+        if config.nostr.announce_seeding {
+            work.spawn("seeders", seeders::announce(node.clone(), work.token()));
+        }
         work.spawn("fsck", storage::check(node.clone(), work.token()));
         work.spawn("seeding", seeding::keep(node.clone(), work.token()));
         let (fetcher, stop) = (Arc::clone(&follow), work.token());

@@ -28,6 +28,7 @@ use crate::api::{Hub, problem};
 use crate::machine::Machine;
 use crate::problem as explain;
 use crate::refusals::Refusals;
+use crate::seeders::Seekers;
 use crate::slot::Slot;
 
 /// Follows announcements and keeps the catalog's releases at hand.
@@ -36,6 +37,7 @@ pub struct Follow {
     swarm: Slot<Swarm>,
     machine: Slot<Arc<dyn Machine>>,
     hub: Hub,
+    seekers: Seekers,
     /// What was refused.
     pub refusals: Refusals,
     /// Releases that can never be accepted as they are, and why.
@@ -79,12 +81,14 @@ impl Follow {
         swarm: Slot<Swarm>,
         machine: Slot<Arc<dyn Machine>>,
         hub: Hub,
+        seekers: Seekers,
     ) -> Self {
         Self {
             store,
             swarm,
             machine,
             hub,
+            seekers,
             refusals: Refusals::default(),
             bad: Mutex::default(),
             assets: Mutex::default(),

@@ -27,6 +27,7 @@ use crate::machine::{Machine, MachineError};
 use crate::policy::Action;
 use crate::problem as explain;
 use crate::registries::Registries;
+use crate::seeders::Seekers;
 use crate::slot::Slot;
 use crate::storage;
 pub(crate) use content::app_tag;
@@ -47,6 +48,8 @@ pub struct Installer {
     pub machine: Slot<Arc<dyn Machine>>,
     /// Fetches releases.
     pub follow: Arc<Follow>,
+    /// Looks for those who seed what nobody known gives.
+    pub seekers: Seekers,
     /// Where images are looked for last.
     pub registries: Arc<Registries>,
     /// Whose images are fetched.

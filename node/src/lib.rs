@@ -19,6 +19,7 @@ pub mod problem;
 pub mod refusals;
 pub mod registries;
 mod scores;
+pub mod seeders;
 pub mod seeding;
 pub mod setup;
 pub mod slot;

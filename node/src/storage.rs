@@ -3,9 +3,9 @@
 
 mod fsck;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use archy_registry::release::Release;
+use archy_registry::release::{Endpoint, Release};
 use archy_swarm::{Class, Swarm, Tag, TagUsage};
 use tokio_util::sync::CancellationToken;
 
@@ -29,9 +29,16 @@ pub(crate) async fn keep(node: Node, stop: CancellationToken) {
             // Nothing is taken for removed because it cannot be seen.
             if apps.is_some()
                 && apps != known
-                && let Some(tags) = tags_of(&node, &now).await
+                && let Some(origins) = origins_of(&node, &now).await
             {
-                tell(&swarm, &tags).await;
+                tell(&swarm, &origins.keys().cloned().collect()).await;
+                // An origin forgets within minutes who has what it published.
+                for (tag, origin) in &origins {
+                    if let Some(app) = tag.as_str().strip_prefix("app/").and_then(app_of) {
+                        swarm.join_topic(tag, app);
+                    }
+                    swarm.seed(tag, origin);
+                }
                 known = apps;
             }
             if observed.changed().await.is_err() {
@@ -67,13 +74,13 @@ fn installed(observed: &Observed) -> Option<BTreeSet<[u8; 32]>> {
     is_known.then(|| releases.collect())
 }
 
-/// The tags of what is installed; `None` when one of the releases cannot be read.
-async fn tags_of(node: &Node, observed: &Observed) -> Option<BTreeSet<Tag>> {
-    let mut tags = BTreeSet::new();
+/// The tags of what is installed, and where it is from; `None` when one of the releases cannot be read.
+async fn origins_of(node: &Node, observed: &Observed) -> Option<BTreeMap<Tag, Vec<Endpoint>>> {
+    let mut origins = BTreeMap::new();
     for app in &observed.apps {
         match node.store.release_as_admitted(&app.release).await {
             Ok(Some(release)) => {
-                tags.insert(app_tag(&release));
+                origins.insert(app_tag(&release), release.origin.endpoints.clone());
             }
             Ok(None) => {}
             Err(error) => {
@@ -82,7 +89,7 @@ async fn tags_of(node: &Node, observed: &Observed) -> Option<BTreeSet<Tag>> {
             }
         }
     }
-    Some(tags)
+    Some(origins)
 }
 
 async fn tell(swarm: &Swarm, installed: &BTreeSet<Tag>) {

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use archy_nostr::{Draft, NostrKey, PublishOptions, RelayUrl, publish};
+use archy_nostr::{Draft, NostrKey, PublishOptions, RelayUrl, SeederRecord, publish};
 
 use crate::api::problem;
 use crate::api::types::{OpinionPublished, Problem};
@@ -85,6 +85,23 @@ impl Voice {
             refused,
             note: None,
         })
+    }
+
+    /// Says until `expires` (seconds since 1970) that this node serves a release.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be signed or no relay takes it.
+    pub async fn seed(
+        &self,
+        record: &SeederRecord,
+        expires: u64,
+        relays: &[RelayUrl],
+    ) -> Result<(), Problem> {
+        let draft = record
+            .draft(expires)
+            .map_err(|error| explain::internal("write a seeder record", &error))?;
+        self.say(&draft, relays).await.map(drop)
     }
 
     fn key(&self) -> Result<NostrKey, Problem> {

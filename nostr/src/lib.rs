@@ -24,6 +24,7 @@ mod opinion;
 mod publish;
 pub mod relay;
 pub mod sdk;
+mod seeder;
 mod seen;
 mod signer;
 mod statement;
@@ -46,6 +47,10 @@ pub use opinion::{
     NoOpinion, OPINION_BYTES_MAX,
 };
 pub use publish::{PublishError, PublishOptions, PublishReport, publish};
+pub use seeder::{
+    D_SEEDER_PREFIX, FindOptions, NoSeeder, SEEDER_BYTES_MAX, SEEDER_SECONDS_MAX, SEEDERS_MAX,
+    SeederRecord, find_seeders,
+};
 pub use signer::{NostrSigner, SignError, Signer};
 pub use statement::{D_APP_PREFIX, D_KEY_STATE, Heard, KIND, Subject};
 pub use topic::{FOLLOWED_KINDS, Message, TOPIC, Unwanted};

@@ -291,7 +291,7 @@ async fn send(
 }
 
 /// Reads the stored events that meet the filter; only authentic ones count.
-async fn read(
+pub(crate) async fn read(
     link: &mut Link,
     name: &str,
     filter: &Filter,

@@ -46,6 +46,8 @@ pub struct Config {
     pub patience: Patience,
     /// How much room blobs may take.
     pub room: RoomLimits,
+    /// How often the trackers of what is held here are told that this node serves it.
+    pub announce_interval: Duration,
     /// What is given away at first; [`Swarm::limit_uploads`](crate::Swarm::limit_uploads) changes it.
     pub uploads: UploadLimits,
 }
@@ -65,6 +67,7 @@ impl Config {
             gc_interval: GC_INTERVAL,
             patience: Patience::default(),
             room: RoomLimits::default(),
+            announce_interval: crate::seeding::INTERVAL,
             uploads: UploadLimits::default(),
         }
     }
@@ -124,6 +127,8 @@ pub struct Patience {
     pub attempts_max: u32,
     /// How long a fetch waits for somebody who is connected to get what is missing.
     pub idle: Duration,
+    /// Time without a verified byte from anybody after which a fetch looks further for somebody to ask.
+    pub lonely: Duration,
     /// How long a fetch waits for providers on the local network to show up when nobody else has
     /// the bytes.
     pub lan: Duration,
@@ -137,6 +142,7 @@ impl Default for Patience {
             retry: Duration::from_secs(1),
             attempts_max: 4,
             idle: Duration::from_secs(10),
+            lonely: Duration::from_secs(3),
             lan: Duration::from_secs(4),
         }
     }

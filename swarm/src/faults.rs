@@ -11,7 +11,7 @@ use bytes::Bytes;
 use iroh::endpoint::{Connection, presets};
 use iroh::protocol::{AcceptError, ProtocolHandler, Router};
 use iroh_blobs::api::Store;
-use iroh_blobs::protocol::{GetRequest, Request};
+use iroh_blobs::protocol::{ERR_INTERNAL, GetRequest, Request};
 use iroh_blobs::provider::events::EventSender;
 use iroh_blobs::provider::{StreamPair, handle_observe};
 use iroh_blobs::store::mem::MemStore;
@@ -28,6 +28,8 @@ pub enum Fault {
     Lies(usize),
     /// It claims another size.
     Claims(u64),
+    /// It claims everything and has nothing.
+    Boasts,
     /// It closes the connection at once.
     HangsUp,
     /// It sends right answers one byte at a time, with this pause after each.
@@ -161,6 +163,10 @@ impl ProtocolHandler for Handler {
             };
             self.requests.fetch_add(1, Ordering::Relaxed);
             match self.fault {
+                Fault::Boasts => {
+                    send.reset(ERR_INTERNAL).ok();
+                    continue;
+                }
                 Fault::Silent | Fault::HangsUp => answer.clear(),
                 Fault::StallsAfter(_) if self.is_over.load(Ordering::Relaxed) => {}
                 Fault::StallsAfter(bytes) => {

@@ -5,6 +5,7 @@
 
 mod company;
 mod drive;
+mod finder;
 mod meter;
 mod providers;
 mod report;
@@ -21,6 +22,7 @@ use crate::ledger::{Class, Role};
 pub use crate::schedule::ProviderKind;
 use crate::tag::Tag;
 
+pub use finder::Finder;
 pub use report::{FetchError, ProviderReport};
 pub(crate) use run::{Job, run};
 

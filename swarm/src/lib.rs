@@ -16,8 +16,10 @@ pub mod status;
 pub mod storage;
 
 mod blob;
+mod gossip;
 mod ledger;
 mod reading;
+mod seeding;
 mod swarm;
 mod tag;
 mod tracker;
@@ -26,7 +28,7 @@ mod upload;
 
 pub use blob::BlobReader;
 pub use config::{Config, Discovery, Patience, RelayMode, RoomLimits};
-pub use fetch::{Fetch, FetchError, FetchRequest, Fetched, Progress, ProviderKind, Wanted};
+pub use fetch::{Fetch, FetchError, FetchRequest, Fetched, Finder, Progress, ProviderKind, Wanted};
 pub use ledger::{Class, Role, TagUsage};
 pub use status::Status;
 pub use storage::Full;

@@ -14,9 +14,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::blob::BlobReader;
 use crate::config::{Config, Patience};
-use crate::fetch::{BLOB_SIZE_BYTES_MAX, Fetch, FetchError, FetchRequest, Job, Progress};
+use crate::fetch::{BLOB_SIZE_BYTES_MAX, Fetch, FetchError, FetchRequest, Finder, Job, Progress};
+use crate::gossip::Gossip;
 use crate::ledger::{Class, Entry, Hold, Role, TagUsage};
 use crate::oci_endpoint::OciEndpoint;
+use crate::seeding::{self, Seeder};
 use crate::status::{FetchStatus, Status};
 use crate::storage::{self, Fsck, FsckProgress, Full, Room, RoomError, Using};
 use crate::tag::Tag;
@@ -143,6 +145,8 @@ struct Inner {
     patience: Patience,
     peers: Vec<Endpoint>,
     locks: Arc<BlobLocks>,
+    seeder: Arc<Seeder>,
+    gossip: Arc<Gossip>,
     fetches: Arc<Mutex<FetchList>>,
     fetch_count: AtomicU64,
     bytes_fetched: Arc<AtomicU64>,
@@ -170,6 +174,17 @@ impl Swarm {
         let oci = OciEndpoint::start(transport.clone(), &tasks, &cancel)
             .await
             .map_err(StartError::OciEndpoint)?;
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|error| StartError::Setting {
+            what: "chance".to_owned(),
+            reason: error.to_string(),
+        })?;
+        let seeder = Seeder::new(config.announce_interval, u64::from_le_bytes(seed));
+        let seeder = Arc::new(seeder);
+        let telling = seeding::keep(seeder.clone(), transport.clone(), config.patience.connect);
+        tasks.spawn(cancel.clone().run_until_cancelled_owned(telling));
+        let interval = config.announce_interval;
+        let gossip = Arc::new(Gossip::new(transport.clone(), interval, &tasks, &cancel));
         stop_on_error.disarm();
         Ok(Self {
             inner: Arc::new(Inner {
@@ -178,6 +193,8 @@ impl Swarm {
                 patience: config.patience,
                 peers: config.peers,
                 locks: Arc::default(),
+                seeder,
+                gossip,
                 fetches: Arc::default(),
                 fetch_count: AtomicU64::new(0),
                 bytes_fetched: Arc::default(),
@@ -459,6 +476,26 @@ impl Swarm {
     /// Begins to fetch blobs. They are held under the request's tag from the start and until it is
     /// withdrawn, so that a later fetch goes on where this one ended, whatever ended it.
     pub fn fetch(&self, request: FetchRequest, cancel: &CancellationToken) -> Fetch {
+        self.start_fetch(request, None, cancel)
+    }
+
+    /// Does what [`fetch`](Self::fetch) does, and has `finder` look for more endpoints when nothing comes from those who
+    /// are known.
+    pub fn fetch_finding(
+        &self,
+        request: FetchRequest,
+        finder: Finder,
+        cancel: &CancellationToken,
+    ) -> Fetch {
+        self.start_fetch(request, Some(finder), cancel)
+    }
+
+    fn start_fetch(
+        &self,
+        request: FetchRequest,
+        finder: Option<Finder>,
+        cancel: &CancellationToken,
+    ) -> Fetch {
         let inner = &self.inner;
         let (progress_sender, progress) = watch::channel(Progress::default());
         let (outcome_sender, outcome) = oneshot::channel();
@@ -476,9 +513,12 @@ impl Swarm {
         let job = Job {
             transport: inner.transport.clone(),
             locks: inner.locks.clone(),
+            seeder: inner.seeder.clone(),
+            gossip: inner.gossip.clone(),
             patience: inner.patience,
             peers: inner.peers.clone(),
             request,
+            finder,
             bytes_fetched: inner.bytes_fetched.clone(),
         };
         let (stopped, shutdown) = (stop.clone(), inner.cancel.clone());
@@ -496,6 +536,23 @@ impl Swarm {
             outcome,
             _stop: stop.drop_guard(),
         }
+    }
+
+    /// Tells these endpoints, now and again from now on, that this node serves the blobs of a tag: whoever asks one of
+    /// them for company hears of this node. Ends when the tag is withdrawn; nothing is told of what is not shared, or
+    /// while uploads are paused. A [fetch](Self::fetch) that ends well has done so, until the next start.
+    pub fn seed(&self, tag: &Tag, trackers: &[Endpoint]) {
+        self.inner.seeder.add(tag, trackers.to_vec());
+        for tracker in trackers {
+            self.inner.gossip.introduce(tag, tracker);
+        }
+    }
+
+    /// Joins the topic of this name, the same for all versions of an app, as long as the tag is held: there nodes hint at
+    /// each other what they have. It is entered through those whom a fetch of the tag meets and [`seed`](Self::seed)
+    /// names. Call it once the tag holds something or a fetch of it has begun; of many, the newest few are kept.
+    pub fn join_topic(&self, tag: &Tag, name: &str) {
+        self.inner.gossip.join(tag, name);
     }
 
     /// Asks an endpoint, which may be this one, to prove over the network that it serves a blob;

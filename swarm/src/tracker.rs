@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use archy_registry::Blake3Hash;
@@ -20,14 +21,27 @@ const MEMBERS_MAX: usize = 512;
 /// Length in bytes of what is suggested to one node at a time.
 pub(crate) const BLOCK_BYTES: u64 = 256 * 1024;
 /// Most endpoints remembered in all; beyond it nobody new is until some were forgotten.
-const ALL_MEMBERS_MAX: usize = 4096;
+const ALL_MEMBERS_MAX: usize = 16_384;
 /// How recently a member must have been heard to count as one who fetches now.
 const FRESH: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct Member {
-    endpoint: Endpoint,
+    /// One for all blobs of an announcement.
+    endpoint: Arc<Endpoint>,
     heard: Instant,
+    joins: Joins,
+}
+
+/// What an endpoint that announces itself does with the blobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Joins {
+    /// It only asks who is there.
+    Not,
+    /// It fetches them and serves what it gets.
+    Fetching,
+    /// It has them and serves them.
+    Resting,
 }
 
 #[derive(Debug, Default)]
@@ -61,20 +75,22 @@ impl Tracker {
         }
     }
 
-    /// Names others who fetch or have blobs; with `joins`, notes that the asker will serve what it gets of them.
+    /// Names others who fetch or have blobs; notes that the asker serves them unless it does not join.
     pub(crate) fn announce(
         &mut self,
         blobs: &[Blake3Hash],
         from: &Endpoint,
-        joins: bool,
+        joins: Joins,
         now: Instant,
     ) -> Company {
+        let shared = Arc::new(from.clone());
+        let is_there = joins != Joins::Not;
         let mut room = ALL_MEMBERS_MAX.saturating_sub(self.members());
-        if joins && room < blobs.len() {
+        if is_there && room < blobs.len() {
             self.forget_old(now);
             room = ALL_MEMBERS_MAX.saturating_sub(self.members());
         }
-        let mut peers: HashMap<EndpointId, Endpoint> = HashMap::new();
+        let mut peers: HashMap<EndpointId, Arc<Endpoint>> = HashMap::new();
         let mut largest = 0;
         for blob in blobs {
             let crowd = self.crowds.entry(*blob).or_default();
@@ -82,23 +98,27 @@ impl Tracker {
                 .members
                 .retain(|_, member| now.duration_since(member.heard) < TTL);
             let known = crowd.members.contains_key(&from.id);
-            if joins && !known && crowd.members.len() >= MEMBERS_MAX {
+            if is_there && !known && crowd.members.len() >= MEMBERS_MAX {
                 let oldest = crowd.members.iter().min_by_key(|(_, member)| member.heard);
                 if let Some(oldest) = oldest.map(|(id, _)| *id) {
                     crowd.members.remove(&oldest);
                 }
             }
             let member = Member {
-                endpoint: from.clone(),
+                endpoint: shared.clone(),
                 heard: now,
+                joins,
             };
-            if joins && (known || room > 0) {
+            if is_there && (known || room > 0) {
                 room -= usize::from(!known && room > 0);
                 crowd.members.insert(from.id, member);
             }
-            let fresh = |member: &&Member| now.duration_since(member.heard) < FRESH;
-            let asks = usize::from(!crowd.members.contains_key(&from.id));
-            largest = largest.max(crowd.members.values().filter(fresh).count() + asks);
+            let fetches = |member: &&Member| {
+                member.joins == Joins::Fetching && now.duration_since(member.heard) < FRESH
+            };
+            let asks = joins != Joins::Resting && !crowd.members.contains_key(&from.id);
+            let fetching = crowd.members.values().filter(fetches).count();
+            largest = largest.max(fetching + usize::from(asks));
             let others = crowd
                 .members
                 .values()
@@ -106,13 +126,13 @@ impl Tracker {
             peers.extend(others.map(|member| (member.endpoint.id, member.endpoint.clone())));
         }
         self.crowds.retain(|_, crowd| !crowd.members.is_empty());
-        let mut peers: Vec<Endpoint> = peers.into_values().collect();
+        let mut peers: Vec<Arc<Endpoint>> = peers.into_values().collect();
         // The order of a map is chance, but not ours.
         peers.sort_by_key(|peer| peer.id);
         self.rng.shuffle(&mut peers);
         peers.truncate(NAMED_MAX);
         Company {
-            peers,
+            peers: peers.into_iter().map(Arc::unwrap_or_clone).collect(),
             crowd: largest,
         }
     }
@@ -167,31 +187,45 @@ mod tests {
     fn those_who_fetch_the_same_learn_of_each_other_and_are_forgotten() {
         let mut tracker = Tracker::new(1);
         let (now, a, b) = (Instant::now(), Blake3Hash::of(b"a"), Blake3Hash::of(b"b"));
-        let alone = tracker.announce(&[a, b], &endpoint(1), true, now);
+        let alone = tracker.announce(&[a, b], &endpoint(1), Joins::Fetching, now);
         assert_eq!((alone.peers.len(), alone.crowd), (0, 1));
-        let second = tracker.announce(&[b], &endpoint(2), true, now);
+        let second = tracker.announce(&[b], &endpoint(2), Joins::Fetching, now);
         assert_eq!((second.peers, second.crowd), (vec![endpoint(1)], 2));
-        let guest = tracker.announce(&[b], &endpoint(9), false, now);
+        let guest = tracker.announce(&[b], &endpoint(9), Joins::Not, now);
         assert_eq!((guest.peers.len(), guest.crowd), (2, 3));
-        let other = tracker.announce(&[a], &endpoint(3), true, now);
+        let other = tracker.announce(&[a], &endpoint(3), Joins::Fetching, now);
         assert_eq!(other.peers, [endpoint(1)]);
         tracker.leave(&[a, b], &endpoint(1).id);
         assert!(
             tracker
-                .announce(&[a], &endpoint(3), true, now)
+                .announce(&[a], &endpoint(3), Joins::Fetching, now)
                 .peers
                 .is_empty()
         );
         let later = now + FRESH;
-        let stale = tracker.announce(&[b], &endpoint(4), true, later);
+        let stale = tracker.announce(&[b], &endpoint(4), Joins::Fetching, later);
         assert_eq!((stale.peers, stale.crowd), (vec![endpoint(2)], 1));
         assert!(
             tracker
-                .announce(&[b], &endpoint(5), true, now + TTL)
+                .announce(&[b], &endpoint(5), Joins::Fetching, now + TTL)
                 .peers
                 .len()
                 < 2
         );
+    }
+
+    #[test]
+    fn who_rests_is_named_and_is_no_crowd() {
+        let mut tracker = Tracker::new(1);
+        let (now, blob) = (Instant::now(), Blake3Hash::of(b"a"));
+        let told = tracker.announce(&[blob], &endpoint(1), Joins::Resting, now);
+        assert_eq!((told.peers.len(), told.crowd), (0, 0));
+        let asks = tracker.announce(&[blob], &endpoint(2), Joins::Fetching, now);
+        assert_eq!((asks.peers, asks.crowd), (vec![endpoint(1)], 1));
+        // Whoever is done and stays is heard of, and does not fetch any more.
+        tracker.announce(&[blob], &endpoint(2), Joins::Resting, now);
+        let guest = tracker.announce(&[blob], &endpoint(3), Joins::Not, now);
+        assert_eq!((guest.peers.len(), guest.crowd), (2, 1));
     }
 
     #[test]
@@ -205,18 +239,23 @@ mod tests {
                 id: EndpointId::from_bytes(id),
                 ..endpoint(0)
             };
-            let company =
-                tracker.announce(&[blob], &from, true, now + Duration::from_millis(n.into()));
+            let company = tracker.announce(
+                &[blob],
+                &from,
+                Joins::Fetching,
+                now + Duration::from_millis(n.into()),
+            );
             assert!(company.peers.len() <= NAMED_MAX && company.crowd <= MEMBERS_MAX);
         }
         let blobs: Vec<_> = (0..20_u8).map(|n| Blake3Hash::of(&[n])).collect();
+        let many: Vec<_> = (0..65_u8).map(|n| Blake3Hash::of(&[n])).collect();
         for n in 0..255 {
-            tracker.announce(&blobs, &endpoint(n), true, now);
+            tracker.announce(&many, &endpoint(n), Joins::Fetching, now);
         }
         assert!(tracker.members() <= ALL_MEMBERS_MAX);
         // Those who are known are not put out, and there is room again once the flood is forgotten.
         let later = now + TTL + Duration::from_secs(3);
-        tracker.announce(&blobs, &endpoint(1), true, later);
+        tracker.announce(&blobs, &endpoint(1), Joins::Fetching, later);
         assert_eq!(tracker.members(), blobs.len());
     }
 
@@ -225,7 +264,7 @@ mod tests {
         let mut tracker = Tracker::new(1);
         let blob = Blake3Hash::of(b"a");
         assert_eq!(tracker.suggest(&blob, 10), None, "nobody fetches it");
-        tracker.announce(&[blob], &endpoint(1), true, Instant::now());
+        tracker.announce(&[blob], &endpoint(1), Joins::Fetching, Instant::now());
         let size = 3 * BLOCK_BYTES + 5;
         let mut blocks: Vec<_> = (0..4)
             .map(|_| tracker.suggest(&blob, size).unwrap())

@@ -6,6 +6,7 @@
 mod access;
 mod company;
 mod get;
+mod gossip;
 mod key;
 mod lan;
 mod store;
@@ -34,11 +35,12 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use access::Traffic;
 pub(crate) use company::{
-    Answer, BLOBS_MAX as COMPANY_BLOBS_MAX, CompanyError, Conversation, Met, Question,
+    Answer, BLOBS_MAX as COMPANY_BLOBS_MAX, CompanyError, Conversation, Met, Question, modest,
 };
 pub(crate) use get::{GetFailure, Part};
+pub(crate) use gossip::{Happened, MESSAGE_BYTES_MAX, Topic, Topics};
 pub(crate) use lan::LanPeers;
-pub(crate) use store::{BlobState, BlobStore, ImportFailure, Opened};
+pub(crate) use store::{BlobState, BlobStore, ImportFailure, Opened, unix_seconds};
 
 use crate::config::{Config, RelayMode};
 use crate::ledger::Ledger;
@@ -111,6 +113,7 @@ pub(crate) struct Transport {
     traffic: Arc<Traffic>,
     limits: watch::Sender<UploadLimits>,
     company: company::Host,
+    topics: Topics,
     readers: Readers,
 }
 
@@ -152,8 +155,10 @@ impl Transport {
             store: store.clone(),
             events,
         };
+        let topics = Topics::start(&endpoint);
         let router = Router::builder(endpoint.clone())
             .accept(iroh_blobs::ALPN, blobs)
+            .accept(gossip::ALPN, topics.handler())
             .accept(company::ALPN, company.clone())
             .spawn();
         Ok(Self {
@@ -164,6 +169,7 @@ impl Transport {
             traffic,
             limits,
             company,
+            topics,
             readers: Readers::default(),
         })
     }
@@ -230,6 +236,16 @@ impl Transport {
         let connection = connect(&self.endpoint, with, company::ALPN, within).await;
         let connection = connection.map_err(|error| CompanyError::Broken(error.0))?;
         Conversation::open(connection).await
+    }
+
+    /// Returns the topics of this endpoint.
+    pub(crate) fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// Has the fetches under way know of somebody who says that it has blobs.
+    pub(crate) fn meet(&self, met: Met) {
+        self.company.meet(met);
     }
 
     /// Returns who announces itself to this node from now on.

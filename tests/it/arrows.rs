@@ -12,6 +12,7 @@ const ENGINES: &[(&str, &[&str])] = &[
         &[
             "iroh",
             "iroh-blobs",
+            "iroh-gossip",
             "iroh-mdns-address-lookup",
             "oci-client",
         ],

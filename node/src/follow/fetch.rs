@@ -181,7 +181,9 @@ impl Follow {
             peers: Vec::new(),
             share: true,
         };
-        if let Err(error) = swarm.fetch(request, stop).finish().await {
+        let finder = self.seekers.finder(entry.announcement.release.blake3);
+        let fetch = swarm.fetch_finding(request, finder, stop);
+        if let Err(error) = fetch.finish().await {
             tracing::info!(app = %entry.app(), error = %error, "an app stays without its pictures for now");
         }
         Ok(())
@@ -215,8 +217,9 @@ impl Follow {
             peers: Vec::new(),
             share: true,
         };
+        let finder = self.seekers.finder(reference.blake3);
         swarm
-            .fetch(request, cancel)
+            .fetch_finding(request, finder, cancel)
             .finish()
             .await
             .map_err(|error| explain::of_fetch(&error))?;

@@ -117,7 +117,9 @@ impl Installer {
             peers: Vec::new(),
             share: true,
         };
-        let fetch = swarm.fetch(request, context.token());
+        let finder = self.seekers.finder(release.hash());
+        swarm.join_topic(&request.tag, &release.app().to_string());
+        let fetch = swarm.fetch_finding(request, finder, context.token());
         let mut progress = fetch.progress();
         let reporting = async {
             while progress.changed().await.is_ok() {

@@ -60,6 +60,45 @@ async fn an_app_travels_from_its_publisher_over_one_node_to_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_app_comes_from_a_seeder_of_whom_only_a_relay_knows() {
+    let relay = Relay::start().await;
+    let publisher = Publisher::start().await;
+    let notes = app(&publisher, "notes");
+    let announces = ["nostr.announce_seeding=true".to_owned()];
+    let quiet = Node::start(&relay, &[]).await;
+    let seeder = Node::start_with(&relay, &[], &announces).await;
+    let signed = publisher.publish(&relay, "notes", 1, &layer("one")).await;
+    for node in [&quiet, &seeder] {
+        node.has_release(&notes).await;
+        assert_eq!(node.install(&notes).await["state"], "succeeded");
+    }
+    let options = archy_nostr::FindOptions::default();
+    let found = loop {
+        let found = archy_nostr::find_seeders(&[relay.url()], &signed.hash, &options).await;
+        if !found.is_empty() {
+            break found;
+        }
+    };
+    let endpoint = seeder.daemon.node.swarm.ready().await.endpoint();
+    assert_eq!(found, [endpoint], "who was not told to keeps quiet");
+
+    publisher.swarm.shutdown().await;
+    quiet.daemon.stop().await;
+    let alone = ["nostr.find_seeders=false".to_owned()];
+    let alone = Node::start_with(&relay, &[], &alone).await;
+    let late = Node::start(&relay, &[]).await;
+    late.has_release(&notes).await;
+    let job = late.install(&notes).await;
+    assert_eq!(job["state"], "succeeded", "{job}");
+    assert_eq!(late.machine.loaded.lock().unwrap()[0].1, layer("one"));
+    let page = alone.page(&notes, |page| page["card"].is_object()).await;
+    assert!(page["release"].is_null(), "{page}");
+    for node in [alone, seeder, late] {
+        node.daemon.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restart_keeps_the_catalog_and_goes_on_with_installs() {
     let (_relay, _publisher, node, notes) = scene_with_notes().await;
     *node.machine.mood.lock().unwrap() = Mood::Slow;

@@ -97,6 +97,12 @@ async fn statements_are_published_heard_and_replaced() {
 }
 
 #[tokio::test]
+async fn seeder_records_are_kept_replaced_and_found() {
+    let foreign = Foreign::start().await;
+    crate::seeders::records_are_found_replaced_and_forgotten(&foreign.url).await;
+}
+
+#[tokio::test]
 async fn the_largest_statements_pass() {
     let foreign = Foreign::start().await;
     let urls = std::slice::from_ref(&foreign.url);

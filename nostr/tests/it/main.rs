@@ -15,4 +15,5 @@ mod opinions;
 mod properties;
 mod protocol;
 mod relay;
+mod seeders;
 mod support;

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use archy_nostr::event::{Event, Slot};
 use archy_nostr::faults;
 use archy_nostr::sdk::{Unsigned, authenticate};
-use archy_nostr::{Message, NostrKey, RelayUrl, Subject};
+use archy_nostr::{Message, NostrKey, RelayUrl, SEEDER_BYTES_MAX, SeederRecord, Subject};
 use archy_registry::trust::opinion::{REVIEWERS_MAX, WORDS_BYTES_MAX};
 use serde_json::value::RawValue;
 
@@ -75,6 +75,24 @@ pub(crate) fn event(input: &[u8]) {
     assert!(authenticate(altered).is_err(), "an altered event holds");
     assert!(authenticate(signed).is_ok(), "a signed event is refused");
     handed_on(&event);
+    seeder_record(&event);
+}
+
+/// A record that counts keeps to its limits, and says the same written anew.
+fn seeder_record(event: &Event) {
+    let Ok(record) = SeederRecord::of(event, NOW) else {
+        return;
+    };
+    assert!(event.content.len() <= SEEDER_BYTES_MAX);
+    let endpoint = &record.endpoint;
+    assert!(endpoint.addresses.len() + endpoint.relays.len() <= 20);
+    let expires = event.expiration().expect("it has an end");
+    // Escapes and notations that no writer uses may have made it shorter.
+    let Ok(draft) = record.draft(expires) else {
+        return;
+    };
+    let anew = KEY.sign(draft.event(NOW)).expect("it can be signed");
+    assert_eq!(SeederRecord::of(&anew, NOW).as_ref(), Ok(&record));
 }
 
 /// Whatever is handed on keeps to its limits, and is its author's.

@@ -107,6 +107,7 @@ impl Talker {
             let announce = Question::Announce {
                 blobs: self.blobs.iter().take(COMPANY_BLOBS_MAX).copied().collect(),
                 endpoint: self.serves().then(|| self.transport.local()),
+                rests: false,
             };
             if let Answer::Company { peers, crowd } = conversation.ask(&announce).await? {
                 let company = Said::Company(Company { peers, crowd });

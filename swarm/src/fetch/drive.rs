@@ -23,6 +23,10 @@ use crate::transport::{self, GetFailure, Link};
 const EVENTS: usize = 256;
 /// Blobs of which one provider is asked at a time what it has.
 const WATCHED_BLOBS: usize = 12;
+/// Longest pause before a provider is asked again what it has.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// How often that pause doubles at most.
+const LOOK_AGAIN_DOUBLINGS: u32 = 10;
 /// Time for a provider to say what it has after it failed.
 const CLAIM_TIME_MAX: Duration = Duration::from_secs(2);
 /// How often a blob may turn out to be incomplete after all of it came.
@@ -30,6 +34,12 @@ const SURPRISES_MAX: u32 = 3;
 
 /// Providers other than origins who are asked for company.
 const TALKS_MAX: usize = 4;
+/// Endpoints that are taken from a finder: as many failed dials, side by side, are what lies can cost.
+const FOUND_MAX: usize = 16;
+/// Endpoints of hints that are tried at a time and have given nothing yet, and tried at all: whoever floods a topic takes
+/// nobody else's place.
+const HINTS_OPEN_MAX: usize = 8;
+const HINTS_MAX: usize = 64;
 /// Suggested pieces that an origin should be ahead of need.
 const SUGGESTED_PIECES: usize = 4;
 
@@ -41,6 +51,7 @@ enum Event {
     Dialled(ProviderId, Result<Link, String>),
     Claims(ProviderId, usize, Vec<Range<u64>>),
     Said(ProviderId, Said),
+    Found(Vec<Endpoint>),
     Received(RequestId, u64),
     /// A request ended; with what the provider says that it has, if it broke off.
     Ended(RequestId, Result<(), GetFailure>, Option<Vec<Range<u64>>>),
@@ -54,6 +65,13 @@ struct Asked {
     /// Whether the scheduler has given it up.
     is_over: bool,
     stop: CancellationToken,
+}
+
+/// One provider's claims to one blob, as they are listened to.
+struct Listening {
+    stop: CancellationToken,
+    /// How often it did not give what it was asked for.
+    refusals: u32,
 }
 
 /// The part of a fetch's state that its progress is drawn from.
@@ -79,6 +97,14 @@ pub(super) struct Driver<'a> {
     finished: HashSet<usize>,
     surprises: u32,
     talks: HashMap<ProviderId, Talk>,
+    /// Turns to ask each provider what it has.
+    turns: HashMap<ProviderId, Arc<Semaphore>>,
+    listening: HashMap<(ProviderId, usize), Listening>,
+    /// When something verified came last.
+    heard: Duration,
+    is_looking: bool,
+    /// Those whom hints named.
+    hinted: Vec<ProviderId>,
     _stop: DropGuard,
 }
 
@@ -124,6 +150,11 @@ impl<'a> Driver<'a> {
             finished: HashSet::new(),
             surprises: 0,
             talks: HashMap::new(),
+            turns: HashMap::new(),
+            listening: HashMap::new(),
+            heard: Duration::ZERO,
+            is_looking: false,
+            hinted: Vec::new(),
             _stop: stop.drop_guard(),
         };
         driver.meet_everybody();
@@ -145,7 +176,10 @@ impl<'a> Driver<'a> {
             self.perform(actions);
             self.wish();
             self.board().bytes_here = self.scheduler.bytes_here();
-            let look = match self.scheduler.stuck(self.now()) {
+            let stuck = self.scheduler.stuck(self.now());
+            let lonely_at = self.look_further(stuck.is_some());
+            let look = match stuck {
+                Some(_) if self.is_looking => None,
                 Some(stuck) => {
                     let lan_until = self.run.lan_until.saturating_duration_since(self.began);
                     if !self.job.transport.lan().is_enabled() || self.now() >= lan_until {
@@ -156,6 +190,7 @@ impl<'a> Driver<'a> {
                 None => self.scheduler.next_look(now),
             };
             let look = look.unwrap_or(now + self.job.patience.connect);
+            let look = lonely_at.map_or(look, |lonely| look.min(lonely));
             tokio::select! {
                 Some(event) = happened.recv() => {
                     self.take_in(event)?;
@@ -168,8 +203,13 @@ impl<'a> Driver<'a> {
                 Ok(()) = readers.changed() => self.follow_readers(),
                 Ok(met) = met.recv() => {
                     let ours = |part: &&Part| met.blobs.contains(&part.blob.blake3);
-                    if self.parts.iter().any(ours) {
+                    if self.parts.iter().any(ours) && (!met.is_hint || self.takes_hints()) {
+                        let met_before = self.board().providers.len();
                         self.meet(met.endpoint, ProviderKind::Peer);
+                        let met_now = self.board().providers.len();
+                        if met.is_hint {
+                            self.hinted.extend(met_before..met_now);
+                        }
                     }
                 }
                 Ok(()) = lan.changed() => {
@@ -180,6 +220,25 @@ impl<'a> Driver<'a> {
                 }
             }
         }
+    }
+
+    /// Has the finder look when nothing has come for a while; returns when that will be.
+    fn look_further(&mut self, is_stuck: bool) -> Option<Duration> {
+        let finder = self.job.finder.as_ref()?;
+        if self.run.has_looked.load(Ordering::Relaxed) {
+            return None;
+        }
+        let lonely_at = self.heard + self.job.patience.lonely;
+        if !is_stuck && self.now() < lonely_at {
+            return Some(lonely_at);
+        }
+        self.run.has_looked.store(true, Ordering::Relaxed);
+        self.is_looking = true;
+        let (finding, events) = (finder.find(), self.events.clone());
+        self.tasks.spawn(async move {
+            events.send(Event::Found(finding.await)).await.ok();
+        });
+        None
     }
 
     fn now(&self) -> Duration {
@@ -221,13 +280,22 @@ impl<'a> Driver<'a> {
         // Those who were given up take nobody's place.
         let out = (0..board.providers.len()).filter(|id| self.scheduler.is_out(*id));
         let live_max = PROVIDERS_MAX + out.count();
+        let known = endpoint.clone();
         match board.providers.add(endpoint, kind, live_max) {
             Added::New => {
+                let request = &self.job.request;
+                self.job.gossip.introduce(&request.tag, &known);
                 self.scheduler.add(kind, now);
             }
             Added::Again(id) if kind == ProviderKind::Lan => self.scheduler.retry(id, now),
             Added::Again(_) | Added::Known => {}
         }
+    }
+
+    fn takes_hints(&self) -> bool {
+        let is_open =
+            |id: &&ProviderId| !self.scheduler.is_out(**id) && self.scheduler.bytes_from(**id) == 0;
+        self.hinted.len() < HINTS_MAX && self.hinted.iter().filter(is_open).count() < HINTS_OPEN_MAX
     }
 
     fn follow_readers(&mut self) {
@@ -285,30 +353,69 @@ impl<'a> Driver<'a> {
         if self.board().providers.kind(provider) == ProviderKind::Origin {
             return;
         }
-        // One question per blob, a few at a time, in the order in which blobs are fetched.
-        let few = Arc::new(Semaphore::new(WATCHED_BLOBS));
-        for (position, part) in self.parts.iter().enumerate() {
-            if self.finished.contains(&position) {
-                continue;
-            }
-            let claims = self.job.transport.claims(link, part.blob.blake3);
-            let (few, events) = (few.clone(), self.events.clone());
-            let listen = async move {
-                let Ok(_turn) = few.acquire().await else {
-                    return;
-                };
-                let mut claims = std::pin::pin!(claims);
+        // In the order in which blobs are fetched.
+        for position in 0..self.parts.len() {
+            self.listen(provider, link, position, Duration::ZERO);
+        }
+    }
+
+    /// Follows what a provider says that it has of a blob; asks again, more and more rarely, when it says nothing.
+    fn listen(&mut self, provider: ProviderId, link: &Link, position: usize, after: Duration) {
+        if self.finished.contains(&position) {
+            return;
+        }
+        let stop = self.wanted[position].child_token();
+        let known = self.listening.get(&(provider, position));
+        let refusals = known.map_or(0, |before| {
+            before.stop.cancel();
+            before.refusals
+        });
+        let listening = Listening {
+            stop: stop.clone(),
+            refusals,
+        };
+        self.listening.insert((provider, position), listening);
+        let turns = self.turns.entry(provider);
+        let turns = turns.or_insert_with(|| Arc::new(Semaphore::new(WATCHED_BLOBS)));
+        let (turns, events) = (turns.clone(), self.events.clone());
+        let (transport, link) = (self.job.transport.clone(), link.clone());
+        let blob = self.parts[position].blob.blake3;
+        let retry = self.job.patience.retry;
+        let listen = async move {
+            let mut refusals = 0;
+            tokio::time::sleep(after).await;
+            while let Ok(turn) = turns.acquire().await {
+                let mut claims = std::pin::pin!(transport.claims(&link, blob));
                 while let Some(ranges) = claims.next().await {
                     let claims = Event::Claims(provider, position, ranges);
                     if events.send(claims).await.is_err() {
                         return;
                     }
                 }
-            };
-            let wanted = self.wanted[position].clone();
-            self.tasks.spawn(async move {
-                wanted.run_until_cancelled(listen).await;
-            });
+                drop(turn);
+                if !link.is_open() {
+                    return;
+                }
+                tokio::time::sleep(look_again(retry, refusals)).await;
+                refusals += 1;
+            }
+        };
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(listen).await;
+        });
+    }
+
+    /// Asks a provider that did not have what it was asked for, after a while, what it has by then.
+    fn listen_again(&mut self, provider: ProviderId, position: usize) {
+        let Some(link) = self.board().providers.link(provider) else {
+            return;
+        };
+        let known = self.listening.get(&(provider, position));
+        let refusals = known.map_or(0, |listening| listening.refusals);
+        let after = look_again(self.job.patience.retry, refusals);
+        self.listen(provider, &link, position, after);
+        if let Some(listening) = self.listening.get_mut(&(provider, position)) {
+            listening.refusals = refusals.saturating_add(1);
         }
     }
 
@@ -325,7 +432,7 @@ impl<'a> Driver<'a> {
             with: self.board().providers.endpoint(provider).clone(),
             within: self.job.patience.connect,
             blobs: self.parts.iter().map(|part| part.blob.blake3).collect(),
-            joins: self.job.request.share,
+            joins: self.job.request.share && !self.job.transport.upload_limits().is_paused,
         };
         let events = self.events.clone();
         let (tell, mut said) = mpsc::channel(SAID);
@@ -441,10 +548,19 @@ impl<'a> Driver<'a> {
                     self.scheduler.suggests(provider, blob, &bytes);
                 }
             }
+            Event::Found(endpoints) => {
+                self.is_looking = false;
+                for endpoint in endpoints.into_iter().take(FOUND_MAX) {
+                    self.meet(endpoint, ProviderKind::Peer);
+                }
+            }
             Event::Received(id, upto) => {
                 if let Some(asked) = self.requests.get_mut(&id) {
                     let bytes = upto.saturating_sub(asked.at);
                     asked.at = asked.at.max(upto);
+                    if bytes > 0 {
+                        self.heard = now;
+                    }
                     let provider = asked.provider;
                     self.board().providers.received(provider, bytes);
                     let fetched = &self.job.bytes_fetched;
@@ -496,6 +612,13 @@ impl<'a> Driver<'a> {
             self.board().providers.failed(provider, failure);
         }
         self.scheduler.ended(id, how, now);
+        let is_refused = matches!(
+            outcome,
+            Err(GetFailure::NotServed | GetFailure::Missing | GetFailure::Damaged)
+        );
+        if is_refused && !holds {
+            self.listen_again(provider, asked.blob);
+        }
         for range in claims.iter().flatten() {
             self.scheduler.claims(provider, asked.blob, range);
         }
@@ -554,4 +677,10 @@ impl<'a> Driver<'a> {
             providers: self.board().providers.reports(),
         })
     }
+}
+
+/// Returns the pause before a provider is asked again what it has.
+fn look_again(first: Duration, refusals: u32) -> Duration {
+    let pause = first.saturating_mul(2_u32.pow(refusals.min(LOOK_AGAIN_DOUBLINGS)));
+    pause.min(LOOK_AGAIN_MAX)
 }

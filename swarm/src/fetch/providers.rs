@@ -100,6 +100,15 @@ impl Providers {
         &self.list[id].endpoint
     }
 
+    /// Returns the peers that gave most; those of the local network find each other.
+    pub(super) fn best_peers(&self, most: usize) -> Vec<Endpoint> {
+        let gave = |provider: &&Provider| provider.kind == ProviderKind::Peer && provider.bytes > 0;
+        let mut gave: Vec<&Provider> = self.list.iter().filter(gave).collect();
+        gave.sort_by_key(|provider| std::cmp::Reverse(provider.bytes));
+        let peers = gave.into_iter().take(most);
+        peers.map(|provider| provider.endpoint.clone()).collect()
+    }
+
     /// Returns the open connection to a provider.
     pub(super) fn link(&self, id: ProviderId) -> Option<Link> {
         let link = self.list[id].link.clone();

@@ -11,17 +11,22 @@ use tokio::sync::watch;
 use super::drive::{Board, Driver};
 use super::meter::Meter;
 use super::{
-    BLOB_SIZE_BYTES_MAX, BLOBS_MAX, FetchError, FetchRequest, Fetched, Progress, ProviderProgress,
-    ProviderReport, Wanted,
+    BLOB_SIZE_BYTES_MAX, BLOBS_MAX, FetchError, FetchRequest, Fetched, Finder, Progress,
+    ProviderProgress, ProviderReport, Wanted,
 };
 use crate::config::Patience;
+use crate::gossip::Gossip;
 use crate::ledger::Hold;
+use crate::seeding::Seeder;
 use crate::storage::{Reservation, RoomError};
 use crate::swarm::BlobLocks;
 use crate::transport::{BlobState, Transport};
 
 /// Time between two reports of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Peers who are told that the blobs are served here: in case the origin is not there to be asked.
+const PEERS_TOLD_MAX: usize = 3;
 
 /// How often a fetch goes on after the store was opened again underneath it.
 const MENDED_MAX: u32 = 3;
@@ -31,9 +36,12 @@ const MENDED_MAX: u32 = 3;
 pub(crate) struct Job {
     pub(crate) transport: Arc<Transport>,
     pub(crate) locks: Arc<BlobLocks>,
+    pub(crate) seeder: Arc<Seeder>,
+    pub(crate) gossip: Arc<Gossip>,
     pub(crate) patience: Patience,
     pub(crate) peers: Vec<Endpoint>,
     pub(crate) request: FetchRequest,
+    pub(crate) finder: Option<Finder>,
     pub(crate) bytes_fetched: Arc<AtomicU64>,
 }
 
@@ -90,6 +98,7 @@ async fn attempt(run: &Run, progress: &watch::Sender<Progress>) -> Result<Fetche
     let synced = run.job.transport.store().sync().await;
     synced.map_err(store_error)?;
     progress.send_replace(run.progress(bytes_reused, &mut meter));
+    run.seed();
     Ok(Fetched {
         bytes_total: run.bytes_total(),
         bytes_reused,
@@ -136,6 +145,8 @@ pub(super) struct Run {
     pub(super) board: Mutex<Board>,
     blobs: Vec<Part>,
     pub(super) lan_until: Instant,
+    /// Whether it was looked for more endpoints.
+    pub(super) has_looked: AtomicBool,
 }
 
 impl Run {
@@ -151,7 +162,18 @@ impl Run {
                 })
                 .collect(),
             lan_until: Instant::now() + job.patience.lan,
+            has_looked: AtomicBool::new(false),
             job,
+        }
+    }
+
+    /// Has those who may be asked for the blobs know that they are served here.
+    fn seed(&self) {
+        let request = &self.job.request;
+        if request.share && !self.blobs.is_empty() {
+            let mut trackers = request.origin.clone();
+            trackers.extend(self.board().providers.best_peers(PEERS_TOLD_MAX));
+            self.job.seeder.add(&request.tag, trackers);
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::from_key;
 use crate::ledger::Ledger;
-use crate::tracker::Tracker;
+use crate::tracker::{Joins, Tracker};
 
 /// Name of the protocol, with its version.
 pub(super) const ALPN: &[u8] = b"archy/company/1";
@@ -25,8 +25,10 @@ pub(super) const ALPN: &[u8] = b"archy/company/1";
 const FRAME_BYTES_MAX: usize = 32 * 1024;
 /// Most blobs of one announcement.
 pub(crate) const BLOBS_MAX: usize = 64;
-/// Most addresses, and most iroh relays, of one endpoint.
+/// Most addresses of one endpoint.
 const ADDRESSES_MAX: usize = 16;
+/// Most iroh relays of one endpoint.
+const RELAYS_MAX: usize = 4;
 /// Longest URL of an iroh relay in bytes.
 const RELAY_LEN_MAX: usize = 200;
 /// Most questions of one conversation.
@@ -48,6 +50,9 @@ pub(crate) enum Question {
     Announce {
         blobs: Vec<Blake3Hash>,
         endpoint: Option<Endpoint>,
+        /// I have all that I want of them.
+        #[serde(default, skip_serializing_if = "is_false")]
+        rests: bool,
     },
     /// Which bytes of this blob shall I take from you?
     Suggest { blob: Blake3Hash },
@@ -92,6 +97,8 @@ pub(super) struct Host {
 pub(crate) struct Met {
     pub(crate) blobs: Arc<[Blake3Hash]>,
     pub(crate) endpoint: Endpoint,
+    /// Whether somebody else may have said so.
+    pub(crate) is_hint: bool,
 }
 
 impl Host {
@@ -110,6 +117,12 @@ impl Host {
         self.met.subscribe()
     }
 
+    /// Passes on to the fetches of this node who has something.
+    pub(super) fn meet(&self, met: Met) {
+        // Nobody may be fetching.
+        self.met.send(met).ok();
+    }
+
     fn answer(&self, question: Question, connection: &Connection) -> Answer {
         let id = from_key(connection.remote_id());
         let mut tracker = self.tracker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,12 +130,17 @@ impl Host {
             Question::Announce {
                 mut blobs,
                 endpoint,
+                rests,
             } => {
                 let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
                 blobs.truncate(BLOBS_MAX);
                 blobs.retain(|blob| ledger.serves(blob));
                 drop(ledger);
-                let joins = endpoint.is_some();
+                let joins = match (&endpoint, rests) {
+                    (None, _) => Joins::Not,
+                    (Some(_), false) => Joins::Fetching,
+                    (Some(_), true) => Joins::Resting,
+                };
                 let (addresses, relays) = endpoint.map_or_else(
                     || (Vec::new(), Vec::new()),
                     |endpoint| (endpoint.addresses, endpoint.relays),
@@ -133,9 +151,13 @@ impl Host {
                     relays,
                 });
                 let company = tracker.announce(&blobs, &endpoint, joins, Instant::now());
-                if joins {
+                if joins != Joins::Not {
                     let blobs = blobs.into();
-                    self.met.send(Met { blobs, endpoint }).ok();
+                    self.meet(Met {
+                        blobs,
+                        endpoint,
+                        is_hint: false,
+                    });
                 }
                 Answer::Company {
                     peers: company.peers,
@@ -231,11 +253,19 @@ impl Drop for Conversation {
 }
 
 /// Cuts what an endpoint says of itself to what one needs.
-fn modest(mut endpoint: Endpoint) -> Endpoint {
+pub(crate) fn modest(mut endpoint: Endpoint) -> Endpoint {
     endpoint.addresses.truncate(ADDRESSES_MAX);
     endpoint.relays.retain(|relay| relay.len() <= RELAY_LEN_MAX);
-    endpoint.relays.truncate(ADDRESSES_MAX);
+    endpoint.relays.truncate(RELAYS_MAX);
     endpoint
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes what it may skip by reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 async fn write<T: Serialize>(to: &mut SendStream, message: &T) -> Result<(), CompanyError> {

@@ -6,9 +6,12 @@
 )]
 
 mod access;
+mod claims;
 mod company;
 mod delta;
 mod fetch;
+mod finder;
+mod gossip;
 mod image;
 mod lan;
 mod layout;

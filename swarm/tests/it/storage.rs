@@ -10,19 +10,9 @@ use archy_swarm::storage::{Bound, Wrong};
 use archy_swarm::{Class, FetchError, FetchRequest, ProvideError, Role, RoomLimits};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{DEADLINE, Fault, Node, bad_peer, bytes, request, tag, wanted};
+use crate::support::{DEADLINE, Fault, Node, bad_peer, bytes, request, tag, until, wanted};
 
 const MB: usize = 1_000_000;
-
-async fn until(mut is_reached: impl AsyncFnMut() -> bool) {
-    let reached = async {
-        let mut tick = tokio::time::interval(Duration::from_millis(20));
-        while !is_reached().await {
-            tick.tick().await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, reached).await.unwrap();
-}
 
 fn quota(config: &mut archy_swarm::Config, quota_bytes: u64) {
     config.room = RoomLimits {

@@ -14,6 +14,17 @@ use tokio_util::sync::CancellationToken;
 /// A time that only a broken node needs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Looks until something is so.
+pub(crate) async fn until(mut is_reached: impl AsyncFnMut() -> bool) {
+    let reached = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        while !is_reached().await {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, reached).await.unwrap();
+}
+
 pub(crate) fn tag(name: &str) -> Tag {
     name.parse().unwrap()
 }
@@ -52,6 +63,7 @@ pub(crate) fn config(dir: &Path) -> Config {
             stall: Duration::from_millis(400),
             retry: Duration::from_millis(20),
             idle: Duration::from_millis(300),
+            lonely: Duration::from_millis(200),
             ..Patience::default()
         },
         ..Config::new(dir)
