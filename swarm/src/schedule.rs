@@ -76,7 +76,7 @@ impl Default for Settings {
         Self {
             request_time: Duration::from_millis(500),
             request_bytes_min: 256 * 1024,
-            request_bytes_max: 8 * 1024 * 1024,
+            request_bytes_max: 32 * 1024 * 1024,
             gentle_bytes_max: 512 * 1024,
             in_flight: 2,
             in_flight_all: 64,
