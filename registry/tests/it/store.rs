@@ -235,6 +235,10 @@ async fn releases_are_verified_again_when_they_are_read() {
         store.highest_release_seq(&site(&origin)).await.unwrap(),
         Some(1)
     );
+    for (seq, version) in [(1, Some(release.manifest.app.version.clone())), (2, None)] {
+        let known = store.release_version(&site(&origin), seq).await;
+        assert_eq!(known.unwrap(), version);
+    }
 
     let expired = store.release(&hash, hours_later(24 * 366 * 3)).await;
     assert!(matches!(expired, Err(StoreError::Release { .. })));
