@@ -402,7 +402,7 @@ impl Backend for Node {
     }
 
     async fn storage(&self) -> Result<StoragePage, Problem> {
-        self.storage_page()
+        self.storage_page().await
     }
 
     async fn fsck(&self, params: FsckParams) -> Result<StoragePage, Problem> {
@@ -412,7 +412,7 @@ impl Backend for Node {
         } else {
             self.fsck.begin();
         }
-        self.storage_page()
+        self.storage_page().await
     }
 
     async fn seeding(&self) -> Result<SeedingPage, Problem> {

@@ -149,6 +149,10 @@ fn of_event(event: &Event) -> String {
         }
         Event::HealthyDay { app, day } => format!("{app} ran well here on {day}"),
         Event::UnhealthyDay { app, day } => format!("{app} was unhealthy here on {day}"),
+        Event::BadDelta { app, reason, .. } => format!(
+            "A delta of {app} that the publisher signed does not make the layer that it signed: {reason}; the layer was \
+             fetched whole"
+        ),
         Event::Complaint { app, text } => format!("You complained about {app}: {text}"),
         Event::Pinned => "You vouched for the publisher".to_owned(),
         Event::Unpinned => "You no longer vouch for the publisher".to_owned(),

@@ -72,6 +72,18 @@ pub enum Event {
         /// The day (UTC).
         day: Date,
     },
+    /// A delta that the publisher signed does not make the layer that it signed, though all that it builds on was right.
+    /// Recorded once per delta of a release; a release counts once.
+    BadDelta {
+        /// The app.
+        app: Slug,
+        /// The release that names the delta.
+        release: Blake3Hash,
+        /// The delta.
+        delta: Blake3Hash,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The owner complained about an app.
     Complaint {
         /// The app.

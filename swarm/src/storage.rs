@@ -130,7 +130,7 @@ pub struct ClassUsage {
     pub tags: usize,
     /// Number of blobs.
     pub blobs: usize,
-    /// Their size in bytes.
+    /// Bytes that they take: of one that is not all here, those that are.
     pub size_bytes: u64,
 }
 
@@ -340,13 +340,8 @@ impl Account {
     fn plan(&self, store: &BlobStore, need: Need) -> Eviction {
         let in_use = self.in_use();
         store.with_ledger(|ledger| {
-            let on_disk = |blob: &Blake3Hash, _: &crate::ledger::Entry| {
-                if ledger.is_whole(blob) {
-                    ledger.size(blob).unwrap_or(0)
-                } else {
-                    store.allocated_bytes(blob)
-                }
-            };
+            let on_disk =
+                |blob: &Blake3Hash, _: &crate::ledger::Entry| here_bytes(ledger, store, blob);
             plan::plan(ledger.sets(), &in_use, on_disk, need)
         })
     }
@@ -424,7 +419,7 @@ impl Account {
             quota_bytes: measured.quota_bytes,
             free_bytes: measured.free_bytes,
             kept_bytes: measured.kept_bytes,
-            classes: store.with_ledger(classes),
+            classes: store.with_ledger(|ledger| classes(ledger, store)),
         })
     }
 
@@ -518,7 +513,16 @@ impl Measured {
     }
 }
 
-fn classes(ledger: &Ledger) -> Vec<ClassUsage> {
+/// Bytes that a blob takes.
+fn here_bytes(ledger: &Ledger, store: &BlobStore, blob: &Blake3Hash) -> u64 {
+    if ledger.is_whole(blob) {
+        ledger.size(blob).unwrap_or(0)
+    } else {
+        store.allocated_bytes(blob)
+    }
+}
+
+fn classes(ledger: &Ledger, store: &BlobStore) -> Vec<ClassUsage> {
     let mut seen = HashSet::new();
     Class::ALL
         .into_iter()
@@ -533,7 +537,7 @@ fn classes(ledger: &Ledger) -> Vec<ClassUsage> {
                 usage.tags += 1;
                 for blob in set.blobs.keys().filter(|blob| seen.insert(**blob)) {
                     usage.blobs += 1;
-                    let size = ledger.size(blob).unwrap_or(0);
+                    let size = here_bytes(ledger, store, blob);
                     usage.size_bytes = usage.size_bytes.saturating_add(size);
                 }
             }

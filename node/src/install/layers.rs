@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
 use archy_registry::release::{Image, Release};
-use archy_registry::{OciDigest, Slug, Verified};
+use archy_registry::trust::Event;
+use archy_registry::{Blake3Hash, OciDigest, Slug, Verified};
 use archy_swarm::image::delta::{self, BuildError, Form, Here, Path, Plan, VerifiedForm};
 use archy_swarm::image::{self, DOCUMENT_SIZE_BYTES_MAX, Variant};
 use archy_swarm::{Swarm, Wanted};
@@ -141,7 +142,7 @@ impl Installer {
             match delta::build(swarm, &tag, step).await {
                 Ok(form) => forms.extend(form),
                 Err(error) => {
-                    tell(release, &error);
+                    self.tell(release, &error).await;
                     whole.push(Wanted::from(&step.layer));
                 }
             }
@@ -183,6 +184,17 @@ impl Installer {
         }
         Some(variants)
     }
+
+    /// Says why a layer did not come about, and notes it where it is the publisher's fault.
+    async fn tell(&self, release: &Verified<Release>, error: &BuildError) {
+        let (app, details) = (release.app(), explain::causes(error));
+        if let Some(event) = evidence(&app.slug, release.hash(), error) {
+            tracing::warn!(%app, release.hash = %release.hash(), publisher.did = %release.publisher, ?details, "a delta that the publisher signed does not make its layer; the whole layer is fetched, and it counts against the publisher");
+            self.record(&app, &event).await;
+        } else {
+            tracing::warn!(%app, ?details, "a layer cannot be made of an earlier one; it is fetched whole");
+        }
+    }
 }
 
 /// Adds the forms in which useful layers of a release are here.
@@ -205,23 +217,92 @@ async fn add_forms(
     Ok(())
 }
 
-async fn has(swarm: &Swarm, blob: archy_registry::Blake3Hash) -> Result<bool, Problem> {
+async fn has(swarm: &Swarm, blob: Blake3Hash) -> Result<bool, Problem> {
     let has = swarm.has(blob).await;
     has.map_err(|error| explain::internal("look for a blob", &error))
 }
 
-fn tell(release: &Verified<Release>, error: &BuildError) {
-    let (app, details) = (release.app(), explain::causes(error));
+/// What a layer that did not come about says of the publisher; `None` when it may be anybody's fault: a peer's, the
+/// disk's, or that of another release, which the layer was to be made of.
+fn evidence(app: &Slug, release: Blake3Hash, error: &BuildError) -> Option<Event> {
     match error {
-        BuildError::Delta { .. } => {
-            tracing::warn!(%app, publisher.did = %release.publisher, ?details, "a delta that the publisher signed is bad; the whole layer is fetched");
-        }
+        BuildError::Delta { delta, fault } => Some(Event::BadDelta {
+            app: app.clone(),
+            release,
+            delta: *delta,
+            reason: fault.to_string(),
+        }),
         BuildError::Form { .. }
         | BuildError::Read(_)
         | BuildError::Disk { .. }
         | BuildError::Full(_)
-        | BuildError::Store(_) => {
-            tracing::warn!(%app, ?details, "a layer cannot be made of an earlier one; it is fetched whole");
+        | BuildError::Store(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use archy_swarm::ReadError;
+    use archy_swarm::image::delta::Fault;
+    use archy_swarm::storage::{Bound, Full};
+
+    use super::*;
+
+    #[test]
+    fn only_a_delta_with_the_right_hash_and_a_wrong_result_counts_against_its_publisher() {
+        let (app, hash) = ("notes".parse().unwrap(), Blake3Hash::of);
+        let (release, delta) = (hash(b"release"), hash(b"delta"));
+        let digest = OciDigest::from_sha256([7; 32]);
+        let bad = |fault| BuildError::Delta { delta, fault };
+        let disk = |error| BuildError::Disk {
+            what: "a delta",
+            source: error,
+        };
+        let cases = [
+            (bad(Fault::CutOff), Some("it is cut off".to_owned())),
+            (
+                bad(Fault::Other(digest)),
+                Some(format!("it makes {digest}")),
+            ),
+            (
+                bad(Fault::OtherBlob(delta)),
+                Some(format!(
+                    "its tar is blob {delta}, not the one that was signed"
+                )),
+            ),
+            // The layer that it builds on came out of another release, perhaps another publisher's.
+            (
+                BuildError::Form {
+                    blob: hash(b"base"),
+                    diff_id: digest,
+                    reason: "it does not unpack".to_owned(),
+                },
+                None,
+            ),
+            (BuildError::Read(ReadError::Absent { blake3: delta }), None),
+            (disk(io::Error::from_raw_os_error(5)), None),
+            (disk(io::ErrorKind::InvalidData.into()), None),
+            (disk(io::ErrorKind::OutOfMemory.into()), None),
+            (
+                BuildError::Full(Full {
+                    needed_bytes: 2,
+                    room_bytes: 1,
+                    freeable_bytes: 0,
+                    bound: Bound::Quota { quota_bytes: 1 },
+                }),
+                None,
+            ),
+        ];
+        for (error, expected) in cases {
+            let expected = expected.map(|reason| Event::BadDelta {
+                app: Slug::clone(&app),
+                release,
+                delta,
+                reason,
+            });
+            assert_eq!(evidence(&app, release, &error), expected, "{error}");
         }
     }
 }

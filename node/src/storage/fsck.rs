@@ -122,6 +122,8 @@ fn take_in(node: &Node, found: &Fsck) {
         }
         .to_owned(),
         sets: damage.tags.iter().map(|(tag, _)| tag.to_string()).collect(),
+        // Names are looked up when it is shown: an app may get another one.
+        apps: Vec::new(),
         mended: false,
         hint: hint(damage).map(str::to_owned),
     });

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use archy_registry::Blake3Hash;
 use archy_registry::release::Delta;
 use archy_swarm::image::delta;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bed::{Node, Publisher, Relay, app, sha256};
 
@@ -51,6 +51,18 @@ async fn published(
     delta
 }
 
+/// What the node noted of bad deltas: the rows of the publisher's log, and those on which its score rests.
+async fn noted(node: &Node, publisher: &Publisher) -> [Vec<String>; 2] {
+    let of = json!({"publisher": publisher.did().to_string()});
+    let history = node.rpc("trust.history", of.clone()).await.unwrap();
+    let page = node.rpc("trust.show", of).await.unwrap();
+    [&history["observations"], &page["observations"]].map(|rows| {
+        let rows = rows.as_array().unwrap().iter();
+        let texts = rows.map(|row| row["text"].as_str().unwrap().to_owned());
+        texts.filter(|text| text.contains("delta")).collect()
+    })
+}
+
 /// Installs both, one after the other; returns the second job.
 async fn installs(node: &Node, publisher: &Publisher) -> Value {
     let (notes, more) = (app(publisher, "notes"), app(publisher, "more"));
@@ -88,7 +100,7 @@ async fn a_layer_is_made_of_an_earlier_one_and_a_delta() {
 
     // Removed, nothing of it is handed on.
     let removal = node
-        .rpc("package.uninstall", serde_json::json!({"slug": "more"}))
+        .rpc("package.uninstall", json!({"slug": "more"}))
         .await
         .unwrap();
     node.ended(removal["job"].as_str().unwrap()).await;
@@ -101,12 +113,22 @@ async fn a_layer_is_made_of_an_earlier_one_and_a_delta() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delta_that_is_bad_or_nowhere_costs_an_install_nothing_but_bytes() {
     type Change = fn(&mut Vec<u8>);
-    let cases: [(&str, Change, bool); 3] = [
-        ("spoilt", |patch| *patch.last_mut().unwrap() ^= 1, true),
-        ("cut off", |patch| patch.truncate(40), true),
-        ("nowhere", |_| {}, false),
+    let cases: [(&str, Change, bool, Option<&str>); 3] = [
+        (
+            "spoilt",
+            |patch| *patch.last_mut().unwrap() ^= 1,
+            true,
+            Some(""),
+        ),
+        (
+            "cut off",
+            |patch| patch.truncate(40),
+            true,
+            Some("it is cut off"),
+        ),
+        ("nowhere", |_| {}, false, None),
     ];
-    for (case, change, provided) in cases {
+    for (case, change, provided, fault) in cases {
         let relay = Relay::start().await;
         let publisher = Publisher::start().await;
         let node = Node::start(&relay, &[]).await;
@@ -121,6 +143,24 @@ async fn a_delta_that_is_bad_or_nowhere_costs_an_install_nothing_but_bytes() {
         assert_eq!(sha256(&bytes).to_string(), digest);
         let swarm = node.daemon.node.swarm.ready().await;
         assert!(!swarm.has(delta.tar.blake3).await.unwrap(), "{case}");
+
+        // It is known and counts, once, however often it is tried.
+        let removal = json!({"slug": "more"});
+        let removal = node.rpc("package.uninstall", removal).await.unwrap();
+        node.ended(removal["job"].as_str().unwrap()).await;
+        let job = node.install(&app(&publisher, "more")).await;
+        assert_eq!(job["state"], "succeeded", "{case}: {job}");
+        for texts in noted(&node, &publisher).await {
+            let expected = fault.map(|fault| {
+                format!(
+                    "A delta of more that the publisher signed does not make the layer that it signed: {fault}"
+                )
+            });
+            assert_eq!(texts.len(), expected.iter().len(), "{case}: {texts:?}");
+            for (text, expected) in texts.iter().zip(expected) {
+                assert!(text.starts_with(&expected), "{case}: {text}");
+            }
+        }
         node.daemon.stop().await;
     }
 }

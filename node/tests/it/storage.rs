@@ -44,6 +44,30 @@ async fn what_is_installed_is_kept_checked_and_mended() {
         "{page}"
     );
     assert!(page["fsck"].is_null());
+    let sum = |rows: &Value| -> u64 {
+        let rows = rows.as_array().unwrap().iter();
+        rows.map(|row| row["sizeBytes"].as_u64().unwrap()).sum()
+    };
+    assert_eq!(
+        page["usedBytes"].as_u64().unwrap(),
+        sum(&page["classes"]),
+        "{page}"
+    );
+    let sets = page["sets"].as_array().unwrap().iter();
+    let mut sets = sets.filter(|set| set["kind"] == "app");
+    let set = sets.next().unwrap();
+    assert_eq!(set["app"], notes, "{page}");
+    let shown = node.has_release(&notes).await;
+    for member in ["name", "version"] {
+        assert!(set[member].is_string(), "{set}");
+        assert_eq!(set[member], shown["card"][member], "{shown}");
+    }
+    assert_eq!(
+        (&set["class"], &set["complete"]),
+        (&json!("installed"), &json!(true))
+    );
+    assert!(set["sizeBytes"].as_u64().unwrap() > 200_000, "{set}");
+    assert!(sets.next().is_none() && page["setsMore"] == 0, "{page}");
 
     let blob = archy_registry::Blake3Hash::of(&layer("one"));
     let data = node.dir.path().join("home/.local/share/archy/blobs/data");
@@ -57,6 +81,7 @@ async fn what_is_installed_is_kept_checked_and_mended() {
         (&bad[0]["wrong"], &bad[0]["mended"]),
         (&json!("damaged"), &json!(true))
     );
+    assert_eq!(bad[0]["apps"], json!([shown["card"]["name"]]), "{page}");
     let swarm = node.daemon.node.swarm.ready().await;
     assert_eq!(swarm.read(blob, 200_000).await.unwrap(), layer("one"));
 

@@ -14,7 +14,8 @@ use crate::trust::{Contradiction, Event, Evidence, Recorded, Sighting, Voice};
 const EVENTS_MAX: u32 = 20_000;
 
 impl Store {
-    /// Adds an event to the log. Events that count once (a day of an app, a Nostr link) are added once.
+    /// Adds an event to the log. Events that count once (a day of an app, a bad delta, a Nostr link) are added
+    /// once.
     ///
     /// Returns the event's number, or `None` when it was there already.
     ///
@@ -177,6 +178,9 @@ fn once(publisher: &Did, event: &Event) -> Option<String> {
     match event {
         Event::HealthyDay { app, day } => Some(format!("healthy {publisher}/{app} {day}")),
         Event::UnhealthyDay { app, day } => Some(format!("unhealthy {publisher}/{app} {day}")),
+        Event::BadDelta { release, delta, .. } => {
+            Some(format!("bad delta {publisher} {release} {delta}"))
+        }
         Event::NostrLinked { pubkey } => Some(format!("linked {publisher} {pubkey}")),
         Event::Installed { .. }
         | Event::InstallFailed { .. }

@@ -151,6 +151,29 @@ impl Store {
         Ok(self.release_row(hash).await?.map(|(bytes, ..)| bytes))
     }
 
+    /// Returns the version that the release kept here under a `seq` of an app names; of two, that of the newer one. For
+    /// people to read: the release was verified when it was admitted and is not verified again.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Query`].
+    pub async fn release_version(
+        &self,
+        app: &AppId,
+        seq: u64,
+    ) -> Result<Option<String>, StoreError> {
+        let version: Option<Option<String>> = sqlx::query_scalar(
+            "SELECT json_extract(CAST(bytes AS TEXT), '$.manifest.app.version') FROM releases
+             WHERE publisher = ? AND slug = ? AND seq = ? ORDER BY admitted_at DESC LIMIT 1",
+        )
+        .bind(app.publisher.to_string())
+        .bind(app.slug.as_str())
+        .bind(to_db(seq))
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(version.flatten())
+    }
+
     /// Returns the highest `seq` of an app among the releases kept here; what a publisher counts on from.
     ///
     /// # Errors

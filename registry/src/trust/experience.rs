@@ -26,12 +26,14 @@ pub(super) struct Experience {
 }
 
 impl Experience {
-    /// Sums up a log: a day of an app is a third of a vote, a failed install or a complaint a whole one.
+    /// Sums up a log: a day of an app is a third of a vote, and so is a release with deltas that are bad; a failed install
+    /// or a complaint is a whole one.
     pub(super) fn of(events: &[Recorded], now: Timestamp) -> Self {
         let today = date(now);
         let mut events: Vec<&Recorded> = events.iter().collect();
         events.sort_by_key(|recorded| recorded.id);
         let mut seen = BTreeSet::new();
+        let mut spoilt = BTreeSet::new();
         let mut good_thirds = 0_u64;
         let mut bad_thirds = 0_u64;
         let mut found = Self::default();
@@ -41,6 +43,10 @@ impl Experience {
                 Event::UnhealthyDay { app, day } if seen.insert((false, app, *day)) => {
                     (false, 1, *day)
                 }
+                // Whoever builds one delta wrongly builds all of a release so.
+                Event::BadDelta { release, .. } if spoilt.insert(release.as_bytes()) => {
+                    (false, 1, date(recorded.at))
+                }
                 Event::InstallFailed {
                     publishers_fault: true,
                     ..
@@ -49,6 +55,7 @@ impl Experience {
                 Event::HealthyDay { .. }
                 | Event::UnhealthyDay { .. }
                 | Event::InstallFailed { .. }
+                | Event::BadDelta { .. }
                 | Event::Installed { .. }
                 | Event::Pinned
                 | Event::Unpinned

@@ -171,7 +171,7 @@ async fn counters_and_evidence_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn days_and_links_count_once() {
+async fn days_bad_deltas_and_links_count_once() {
     let store = Store::in_memory().await.unwrap();
     let did = key(1).did();
     let day = Event::HealthyDay {
@@ -180,6 +180,20 @@ async fn days_and_links_count_once() {
     };
     assert!(store.record(&did, &day, now()).await.unwrap().is_some());
     assert!(store.record(&did, &day, now()).await.unwrap().is_none());
+    let bad = |delta: &[u8], reason: &str| Event::BadDelta {
+        app: "site".parse().unwrap(),
+        release: archy_registry::Blake3Hash::of(b"release"),
+        delta: archy_registry::Blake3Hash::of(delta),
+        reason: reason.to_owned(),
+    };
+    for (delta, reason, is_new) in [
+        (&b"one"[..], "it is cut off", true),
+        (b"one", "in other words", false),
+        (b"two", "it is cut off", true),
+    ] {
+        let recorded = store.record(&did, &bad(delta, reason), now()).await;
+        assert_eq!(recorded.unwrap().is_some(), is_new, "{reason}");
+    }
     assert!(
         store
             .record(&key(2).did(), &day, now())
@@ -191,7 +205,7 @@ async fn days_and_links_count_once() {
         assert!(store.record(&did, &event, now()).await.unwrap().is_some());
     }
     let events = store.evidence(&did).await.unwrap().events;
-    assert_eq!(events.len(), 4);
+    assert_eq!(events.len(), 6);
     assert!(events.is_sorted_by_key(|recorded| recorded.id));
 }
 
@@ -221,6 +235,10 @@ async fn releases_are_verified_again_when_they_are_read() {
         store.highest_release_seq(&site(&origin)).await.unwrap(),
         Some(1)
     );
+    for (seq, version) in [(1, Some(release.manifest.app.version.clone())), (2, None)] {
+        let known = store.release_version(&site(&origin), seq).await;
+        assert_eq!(known.unwrap(), version);
+    }
 
     let expired = store.release(&hash, hours_later(24 * 366 * 3)).await;
     assert!(matches!(expired, Err(StoreError::Release { .. })));

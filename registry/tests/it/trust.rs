@@ -261,12 +261,71 @@ fn complaints_outweigh_what_they_meet_but_never_go_below_nothing() {
     assert_eq!(score(&innocent).reasons, []);
 }
 
+#[test]
+fn a_release_with_bad_deltas_counts_once_and_a_third_of_a_failure() {
+    type Case<'c> = (&'c str, &'c [Event], Option<(i64, usize)>);
+    let bad = |release: &[u8], delta: &[u8]| Event::BadDelta {
+        app: "site".parse().unwrap(),
+        release: archy_registry::Blake3Hash::of(release),
+        delta: archy_registry::Blake3Hash::of(delta),
+        reason: "it is cut off".to_owned(),
+    };
+    let of = |events: &[Event]| {
+        let mut evidence = known();
+        for event in events {
+            record(&mut evidence, event.clone());
+        }
+        let own = score(&evidence).reasons.into_iter();
+        own.filter(|reason| reason.code == ReasonCode::OwnComplaints)
+            .map(|reason| (reason.micro_points, reason.evidence.len()))
+            .next()
+    };
+    let unhealthy = Event::UnhealthyDay {
+        app: "site".parse().unwrap(),
+        day: day(0),
+    };
+    let third = -25 * POINT / 7;
+    let cases: [Case<'_>; 5] = [
+        ("none", &[], None),
+        ("as an unhealthy day", &[unhealthy], Some((third, 1))),
+        ("one", &[bad(b"1", b"a")], Some((third, 1))),
+        (
+            "several of one release",
+            &[bad(b"1", b"a"), bad(b"1", b"a"), bad(b"1", b"b")],
+            Some((third, 1)),
+        ),
+        (
+            "of two releases",
+            &[bad(b"1", b"a"), bad(b"2", b"a")],
+            Some((-25 * POINT / 4, 2)),
+        ),
+    ];
+    for (case, events, expected) in cases {
+        let found = of(events);
+        // Votes are billionths, so a third is cut off.
+        let is_near = |found: (i64, usize), meant: (i64, usize)| {
+            found.1 == meant.1 && (found.0 - meant.0).abs() <= 1
+        };
+        let agree = match (found, expected) {
+            (Some(found), Some(expected)) => is_near(found, expected),
+            (found, expected) => found == expected,
+        };
+        assert!(agree, "{case}: {found:?}, not {expected:?}");
+    }
+}
+
 fn events() -> impl Strategy<Value = Event> {
     let app = || prop_oneof![Just("a"), Just("b")].prop_map(|slug| slug.parse().unwrap());
     prop_oneof![
         4 => (app(), -2_i64..400).prop_map(|(app, ago)| Event::HealthyDay { app, day: day(ago) }),
         2 => (app(), 0_i64..400).prop_map(|(app, ago)| Event::UnhealthyDay { app, day: day(ago) }),
         1 => app().prop_map(|app| Event::Complaint { app, text: String::new() }),
+        1 => (app(), 0_u8..3, 0_u8..3).prop_map(|(app, release, delta)| Event::BadDelta {
+            app,
+            release: archy_registry::Blake3Hash::of(&[release]),
+            delta: archy_registry::Blake3Hash::of(&[delta]),
+            reason: String::new(),
+        }),
         1 => Just(Event::NostrLinked { pubkey: PUBKEY.to_owned() }),
         1 => Just(Event::Pinned),
         1 => Just(Event::Unpinned),

@@ -327,6 +327,42 @@ async fn a_bad_delta_is_told_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_delta_that_rotted_here_is_not_said_to_be_the_publishers() {
+    let releases = Releases::make(Family::Oci, Stored::Gzip, Stored::Zstd).await;
+    let node = Node::start().await;
+    let mut patch = Vec::new();
+    let mut file = releases.patch.open().await.unwrap();
+    tokio::io::AsyncReadExt::read_to_end(&mut file, &mut patch)
+        .await
+        .unwrap();
+    let (old, delta) = (files(1), releases.patch.delta.clone());
+    for blob in [&patch[..], &old] {
+        node.provide(&tag("old"), blob, None).await.unwrap();
+    }
+    patch.truncate(9000);
+    std::fs::write(node.data_file(delta.blake3), &patch).unwrap();
+
+    let mut here = Here::default();
+    let tar = Tar {
+        blake3: Blake3Hash::of(&old),
+        size_bytes: old.len() as u64,
+    };
+    here.add_form(Form::of_tar(delta.from, &tar));
+    let mut image = image(&releases.new);
+    image.layers.remove(0);
+    let plan = delta::plan([&image], std::slice::from_ref(&delta), &here);
+    let error = build(&node, &plan).await.unwrap_err();
+    let is_local = matches!(
+        &error,
+        BuildError::Disk {
+            what: "a delta",
+            ..
+        }
+    );
+    assert!(is_local, "{error}");
+}
+
+#[tokio::test]
 async fn a_form_counts_only_once_it_was_unpacked_and_hashed() {
     let releases = Releases::make(Family::Oci, Stored::Gzip, Stored::Zstd).await;
     let node = Node::start().await;

@@ -42,6 +42,7 @@ export function applyEvent(client: QueryClient, event: NodeEvent): void {
       if (ended(event.data)) {
         void client.invalidateQueries({ queryKey: keys.instances })
         void client.invalidateQueries({ queryKey: keys.store })
+        void client.invalidateQueries({ queryKey: keys.storage })
       }
       break
     case 'instances':

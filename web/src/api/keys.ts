@@ -20,4 +20,5 @@ export const keys = {
   policy: ['policy'] as const,
   reviewers: ['reviewers'] as const,
   seeding: ['seeding'] as const,
+  storage: ['storage'] as const,
 }

@@ -19,8 +19,10 @@ import type { Problem } from '../api/types/Problem'
 import type { PublisherCard } from '../api/types/PublisherCard'
 import type { SearchResult } from '../api/types/SearchResult'
 import type { SearchSort } from '../api/types/SearchSort'
+import type { StorageSet } from '../api/types/StorageSet'
 import { MockOpinions, MockRefusal, UNPROVEN } from './opinions.ts'
 import { MockSeeding } from './seeding.ts'
+import { MockStorage } from './storage.ts'
 import { APPS, type MockApp, type MockPublisher, PUBLISHERS, RIGHTS } from './catalogue.ts'
 
 const MB = 1_000_000
@@ -100,6 +102,7 @@ export class MockNode {
   private readonly running: RunningJob[] = []
   private readonly opinions: MockOpinions
   private readonly seeding: MockSeeding
+  readonly storage: MockStorage
   private readonly listeners = new Set<(event: Event) => void>()
   private nextJob = 1
   private readonly appsPort: number
@@ -121,6 +124,7 @@ export class MockNode {
       }),
     )
     for (const app of this.apps) if (app.installed) this.instances.set(app.slug, this.seedInstance(app))
+    this.storage = new MockStorage(() => this.stored(), this.now)
     if (!options.empty) this.seedJobs()
   }
 
@@ -162,6 +166,10 @@ export class MockNode {
         return this.seeding.page()
       case 'seeding.set':
         return this.seeding.set(params)
+      case 'storage.show':
+        return this.storage.page()
+      case 'storage.fsck':
+        return this.storage.check(params)
       case 'node.status':
         return this.status()
       default:
@@ -172,7 +180,41 @@ export class MockNode {
   /** Lets time pass. */
   advance(ms: number): void {
     this.now += ms
+    this.storage.advance(ms)
     for (const running of this.running.slice()) this.work(running, ms)
+  }
+
+  /** Sets of blobs: what is installed, the versions before, one that is published from here, and the store's pictures. */
+  private stored(): StorageSet[] {
+    const set = (app: MockApp, change: Partial<StorageSet>): StorageSet => {
+      const publisher = this.publisher(app).did
+      const { kind = 'app', version = app.version } = change
+      return {
+        set: `${kind}/${publisher}/${app.slug}/${version}`,
+        kind,
+        class: 'cache',
+        app: { publisher, slug: app.slug },
+        name: app.name,
+        version,
+        blobs: 9,
+        sizeBytes: Math.round(app.mb * MB),
+        complete: true,
+        ...change,
+      }
+    }
+    return this.apps.flatMap((app, index) => {
+      const sets = [
+        set(app, { kind: 'card', blobs: 3, sizeBytes: 40_000 + 7_000 * index, version: app.version }),
+      ]
+      const instance = this.instances.get(app.slug)
+      if (instance?.app.publisher === this.publisher(app).did) {
+        sets.push(set(app, { class: 'installed', version: instance.version }))
+        if (index % 3 === 0) sets.push(set(app, { class: 'previous', version: '0.9.1' }))
+        if (app.installedVersion) sets.push(set(app, { complete: false }))
+      }
+      if (index === 4) sets.push(set(app, { kind: 'release', class: 'publishing' }))
+      return sets
+    })
   }
 
   private ago(days: number): string {

@@ -4,10 +4,13 @@ import { Package } from '@lucide/vue'
 import { describe, expect, it } from 'vitest'
 import type { Component } from 'vue'
 import type { AppPage } from '@/api/types/AppPage'
+import type { BadBlob } from '@/api/types/BadBlob'
 import type { InstanceList } from '@/api/types/InstanceList'
 import type { Job } from '@/api/types/Job'
+import type { Problem } from '@/api/types/Problem'
 import type { SearchResult } from '@/api/types/SearchResult'
 import type { SeedingPage } from '@/api/types/SeedingPage'
+import type { StoragePage } from '@/api/types/StoragePage'
 import { NO_FILTERS } from '@/lib/filters'
 import { PUBLISHERS } from '@/mocks/catalogue'
 import { MockNode } from '@/mocks/node'
@@ -25,6 +28,22 @@ const page = show('workshop', 'wordpress')
 const refused = show('twofaced', 'syncthing')
 const cards = (node.call('store.search', {}) as SearchResult).apps
 const seeding = node.call('seeding.show', {}) as SeedingPage
+const storage = node.call('storage.show', {}) as StoragePage
+const damaged: BadBlob = {
+  blob: 'a',
+  sizeBytes: 18_000_000,
+  wrong: 'damaged',
+  sets: ['app/x/1'],
+  apps: ['Notes'],
+  mended: false,
+  hint: 'check again later',
+}
+const damagedProblem: Problem = {
+  kind: 'internal',
+  message: 'the disk does not answer',
+  hint: null,
+  details: ['os error 5'],
+}
 const { instances } = node.call('package.list', {}) as InstanceList
 const past = node.call('job.list', {}) as Job[]
 const [first] = past
@@ -145,6 +164,17 @@ const CASES: Record<string, Case[]> = {
     { props: { page: { ...seeding, networkMetered: null, bytesPerSecondMax: 2_000_000 } } },
   ],
   SeedingPanel: [{}],
+  StorageCheck: [
+    { props: { report: null } },
+    { props: { report: storage.fsck } },
+    { props: { report: { ...storage.fsck, running: true, ended: null, blobsDone: 80 } } },
+    { props: { report: { ...storage.fsck, bad: [damaged, { ...damaged, blob: 'b', mended: true }] } } },
+    { props: { report: { ...storage.fsck, problem: damagedProblem } } },
+  ],
+  StorageMap: [{ props: { page: storage } }, { props: { page: { ...storage, quotaBytes: null } } }],
+  StoragePanel: [{}],
+  StorageSetList: [{ props: { sets: storage.sets } }],
+  StorageSets: [{ props: { page: storage } }, { props: { page: { ...storage, sets: [] } } }],
   StoreFilters: [
     { props: { modelValue: NO_FILTERS } },
     { props: { modelValue: { ...NO_FILTERS, pointsMin: 35, withoutRights: ['device'] } } },

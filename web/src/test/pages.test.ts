@@ -1,5 +1,5 @@
 import type { VueWrapper } from '@vue/test-utils'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { expectAccessible, mockNetwork, mountPage, settle, type World } from './mount'
 import { putJob } from '@/api/queries/jobs'
 import { applyEvent } from '@/api/events'
@@ -228,8 +228,10 @@ describe('the other pages', () => {
     await expectAccessible()
     await code?.setValue(world.node.code)
     await wrapper.find('form').trigger('submit')
+    // The page is code that is loaded first.
+    await vi.waitFor(() => expect(wrapper.text()).toContain('Find something good to run'))
     await settle()
-    expect(wrapper.text()).toContain('Find something good to run')
+    wrapper.unmount()
   })
 
   it('logs in and goes where one was going', async () => {
@@ -242,7 +244,9 @@ describe('the other pages', () => {
     expect(wrapper.find('[role="alert"]').text()).toContain('That is not right.')
     await wrapper.find('input').setValue(world.node.password)
     await wrapper.find('form').trigger('submit')
+    // The page is code that is loaded first.
+    await vi.waitFor(() => expect(wrapper.text()).toContain('What this node does and did for you'))
     await settle()
-    expect(wrapper.text()).toContain('What this node does and did for you')
+    wrapper.unmount()
   })
 })

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use super::Problem;
+use super::{AppRef, Problem};
 
 wire! {
     /// Answer of `storage.show` and `storage.fsck`.
@@ -22,6 +22,10 @@ wire! {
         pub kept_bytes: u64,
         /// What is here, by what it is kept for.
         pub classes: Vec<StorageClass>,
+        /// The largest sets, largest first; at most 100.
+        pub sets: Vec<StorageSet>,
+        /// How many sets there are besides.
+        pub sets_more: u32,
         /// The check under way, or the last one since the daemon started.
         pub fsck: Option<FsckReport>,
     }
@@ -35,8 +39,46 @@ wire! {
         pub sets: u32,
         /// Blobs.
         pub blobs: u32,
-        /// Their size in bytes.
+        /// Bytes that they take: of one that is not all here, those that are.
         pub size_bytes: u64,
+    }
+
+    /// Blobs that belong together.
+    #[derive(Eq)]
+    pub struct StorageSet {
+        /// Its name in the store, by which a check names it.
+        pub set: String,
+        /// What it is.
+        pub kind: StorageKind,
+        /// What it is kept for: `installed`, `publishing`, `previous` or `cache`.
+        pub class: String,
+        /// The app that it is of.
+        pub app: Option<AppRef>,
+        /// The app's display name.
+        pub name: Option<String>,
+        /// The release's version, where this node knows it.
+        pub version: Option<String>,
+        /// Blobs, with those that are not all here.
+        pub blobs: u32,
+        /// Their size in bytes when complete; a blob of two sets counts in both.
+        pub size_bytes: u64,
+        /// Whether all of it is here.
+        pub complete: bool,
+    }
+
+    /// What a set of blobs is.
+    #[derive(Eq, Copy)]
+    pub enum StorageKind {
+        /// A version of an app, as it is installed.
+        App,
+        /// A version of an app that is published from here.
+        Release,
+        /// Icon, screenshots and description of an app in the store.
+        Card,
+        /// A registry's catalog.
+        Registry,
+        /// Something else.
+        Other,
     }
 
     /// Parameters of `storage.fsck`.
@@ -80,8 +122,10 @@ wire! {
         pub size_bytes: u64,
         /// `damaged` or `missing`.
         pub wrong: String,
-        /// The sets that it belongs to.
+        /// The sets that it belongs to, by their names in the store.
         pub sets: Vec<String>,
+        /// Display names of the apps that it belongs to.
+        pub apps: Vec<String>,
         /// Whether it was fetched again.
         pub mended: bool,
         /// What to do about it.

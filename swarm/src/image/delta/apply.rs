@@ -143,15 +143,23 @@ fn unpack(
     Ok(())
 }
 
-/// Tells a failing disk from a patch that is no patch.
+/// Tells a failing disk, or a machine without memory, from a patch that is no patch.
 fn unreadable(error: io::Error) -> ApplyError {
-    if error.raw_os_error().is_some() {
+    if error.raw_os_error().is_some() || is_out_of_memory(&error) {
         ApplyError::Read(error)
     } else if error.kind() == io::ErrorKind::UnexpectedEof {
         Fault::CutOff.into()
     } else {
         Fault::Unpack(error.to_string()).into()
     }
+}
+
+/// Tells whether this machine had no memory for the decoder, of which Zstandard says no more than a text. A frame that asks
+/// for more memory than it may is something else.
+pub(super) fn is_out_of_memory(error: &io::Error) -> bool {
+    use zstd::zstd_safe::{get_error_name, zstd_sys::ZSTD_ErrorCode};
+    let code = (ZSTD_ErrorCode::ZSTD_error_memory_allocation as usize).wrapping_neg();
+    error.kind() == io::ErrorKind::OutOfMemory || error.to_string() == get_error_name(code)
 }
 
 /// The tar on its way out.

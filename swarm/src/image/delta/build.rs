@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
+use super::apply::is_out_of_memory;
 use super::{ApplyError, Fault, Form, Path, Step, VerifiedForm, apply};
 use crate::blob::BlobReader;
 use crate::ledger::Role;
@@ -24,7 +25,7 @@ const PIECES: usize = 4;
 /// A layer did not come about; nothing of it was kept. Its blob can still be fetched whole.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The publisher's delta is bad: the earlier layer was right, the result is not.
+    /// The publisher's delta is bad: the earlier layer and the bytes of the delta were right, the result is not.
     #[error("the publisher's delta {delta} is bad: {fault}")]
     Delta {
         /// BLAKE3 of the delta.
@@ -45,7 +46,7 @@ pub enum BuildError {
     /// A blob that should be here cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The disk failed while a blob was read.
+    /// The disk or the memory of this machine failed while a blob was read.
     #[error("cannot read {what}")]
     Disk {
         /// What.
@@ -68,7 +69,7 @@ pub enum BuildError {
 /// Reads the base from its beginning and keeps no more in memory than [`apply`] does. To be repeated after a kill.
 ///
 /// # Errors
-/// [`BuildError::Delta`] only when the base was proved to be right.
+/// [`BuildError::Delta`] only when the base and the delta's own bytes were proved to be right.
 pub async fn build(
     swarm: &Swarm,
     tag: &Tag,
@@ -109,7 +110,7 @@ async fn verify(swarm: &Swarm, form: &Form) -> Result<(), BuildError> {
     match hashed {
         Ok(digest) if digest == form.diff_id => Ok(()),
         Ok(digest) => Err(wrong(format!("it unpacks to {digest}"))),
-        Err(error) if error.raw_os_error().is_some() => Err(disk("a layer", error)),
+        Err(error) if is_local(&error) => Err(disk("a layer", error)),
         Err(error) => Err(wrong(format!("it does not unpack: {error}"))),
     }
 }
@@ -124,6 +125,29 @@ fn hash(form: &Form, blob: BlobReader) -> io::Result<OciDigest> {
             return Ok(OciDigest::from_sha256(digest.finalize().into()));
         }
         digest.update(&piece[..read]);
+    }
+}
+
+/// Proves that the delta's blob still has the bytes that its hash names.
+async fn verify_patch(swarm: &Swarm, delta: &Delta) -> Result<(), BuildError> {
+    let mut patch = swarm.open(delta.blake3).await?;
+    let hashing = tokio::task::spawn_blocking(move || {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(&mut patch)?;
+        Ok(archy_registry::Blake3Hash::from_bytes(
+            *hasher.finalize().as_bytes(),
+        ))
+    });
+    let hashed = hashing
+        .await
+        .map_err(|error| disk("a delta", error.into()))?;
+    let hash = hashed.map_err(|error: io::Error| disk("a delta", error))?;
+    if hash == delta.blake3 {
+        Ok(())
+    } else {
+        let reason = "its bytes are no longer those that its hash names";
+        let source = io::Error::new(io::ErrorKind::InvalidData, reason);
+        Err(disk("a delta", source))
     }
 }
 
@@ -176,7 +200,7 @@ async fn make_tar(swarm: &Swarm, tag: &Tag, delta: &Delta, base: &Form) -> Resul
             }
         },
         (Err(ApplyError::Write(error) | ApplyError::Read(error)), _) => Err(disk("a delta", error)),
-        (Err(ApplyError::Base(error)), _) if error.raw_os_error().is_some() => {
+        (Err(ApplyError::Base(error)), _) if is_local(&error) => {
             Err(disk("an earlier layer", error))
         }
         (Err(ApplyError::Base(error)), _) => Err(BuildError::Form {
@@ -185,7 +209,8 @@ async fn make_tar(swarm: &Swarm, tag: &Tag, delta: &Delta, base: &Form) -> Resul
             reason: format!("it does not unpack: {error}"),
         }),
         (Err(ApplyError::Fault(fault)), _) => {
-            // Only now it matters whether the base was the right one.
+            // Only now it matters whether both were read as they were signed.
+            verify_patch(swarm, delta).await?;
             verify(swarm, base).await?;
             Err(BuildError::Delta {
                 delta: delta.blake3,
@@ -198,6 +223,11 @@ async fn make_tar(swarm: &Swarm, tag: &Tag, delta: &Delta, base: &Form) -> Resul
 fn unpacked(form: &Form, blob: BlobReader) -> Result<Box<dyn Read + Send>, ApplyError> {
     let blob = BufReader::with_capacity(PIECE_BYTES, blob);
     form.unpack(blob).map_err(ApplyError::Base)
+}
+
+/// Tells what this machine failed at from what the bytes are.
+fn is_local(error: &io::Error) -> bool {
+    error.raw_os_error().is_some() || is_out_of_memory(error)
 }
 
 fn disk(what: &'static str, source: io::Error) -> BuildError {

@@ -313,7 +313,7 @@ fn a_patch_of_another_base_makes_another_tar() {
 }
 
 #[test]
-fn a_disk_that_fails_is_not_the_publishers_fault() {
+fn a_disk_that_fails_or_too_little_memory_is_not_the_publishers_fault() {
     /// Fails as a disk does.
     struct Broken;
     impl io::Read for Broken {
@@ -343,6 +343,17 @@ fn a_disk_that_fails_is_not_the_publishers_fault() {
             "{good_bytes}: {read:?}"
         );
     }
+
+    /// Fails as a decoder does that gets no memory.
+    struct Starved;
+    impl io::Read for Starved {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("Allocation error : not enough memory"))
+        }
+    }
+    let starved = io::BufReader::new(io::Read::chain(&patch[..30], Starved));
+    let read = apply(&old[..], starved, &delta, Count::default());
+    assert!(matches!(read, Err(ApplyError::Read(_))), "{read:?}");
 }
 
 #[test]

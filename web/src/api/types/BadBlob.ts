@@ -17,9 +17,13 @@ sizeBytes: number,
  */
 wrong: string, 
 /**
- * The sets that it belongs to.
+ * The sets that it belongs to, by their names in the store.
  */
 sets: Array<string>, 
+/**
+ * Display names of the apps that it belongs to.
+ */
+apps: Array<string>, 
 /**
  * Whether it was fetched again.
  */

@@ -17,6 +17,6 @@ sets: number,
  */
 blobs: number, 
 /**
- * Their size in bytes.
+ * Bytes that they take: of one that is not all here, those that are.
  */
 sizeBytes: number, };
