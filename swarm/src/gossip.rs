@@ -32,6 +32,8 @@ const PACE: Duration = Duration::from_secs(1);
 const FETCHING_SHARE: u32 = 5;
 /// Part of the announce interval for which one is quiet after each hint, whoever comes.
 const QUIET_SHARE: u32 = 20;
+/// Time for a fetch to enter what it is about to hold, in which a topic is not left for want of it.
+const GRACE: Duration = Duration::from_secs(10);
 /// Pause before a topic that ended is joined again.
 const REJOIN: Duration = Duration::from_secs(10);
 
@@ -99,6 +101,7 @@ impl Gossip {
             name: name.to_owned(),
             interval: self.interval,
             known: VecDeque::new(),
+            began: Instant::now(),
         };
         self.tasks.spawn(
             leave
@@ -128,11 +131,11 @@ struct Member {
     name: String,
     interval: Duration,
     known: VecDeque<Endpoint>,
+    began: Instant,
 }
 
 impl Member {
     async fn keep(mut self, mut introduced: mpsc::Receiver<Endpoint>) {
-        // A fetch that has just begun holds nothing yet.
         loop {
             let known: Vec<Endpoint> = self.known.iter().cloned().collect();
             let Some(topic) = self.transport.topics().join(&self.name, &known).await else {
@@ -140,7 +143,7 @@ impl Member {
             };
             self.talk(topic, &mut introduced).await;
             tokio::time::sleep(REJOIN.min(self.interval)).await;
-            if !self.is_held() {
+            if self.is_over() {
                 return;
             }
         }
@@ -155,7 +158,7 @@ impl Member {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {
-                    if !self.is_held() {
+                    if self.is_over() {
                         return;
                     }
                     if !topic.is_joined() && !self.known.is_empty() {
@@ -225,8 +228,9 @@ impl Member {
         (!hint.blobs.is_empty()).then(|| hint.write(crate::transport::unix_seconds()))
     }
 
-    fn is_held(&self) -> bool {
-        !self.transport.store().blobs(&self.tag).is_empty()
+    /// Tells whether nothing is held under the tag any more.
+    fn is_over(&self) -> bool {
+        self.began.elapsed() >= GRACE && self.transport.store().blobs(&self.tag).is_empty()
     }
 
     fn pause(&self) -> Duration {
