@@ -20,7 +20,7 @@ const QUEUE: usize = 2;
 /// Nodes that the tracker names to one who joins; as many come to know it.
 const NAMED: usize = 10;
 /// Pieces that were suggested and are not asked for, below which a node asks the origin for more suggestions.
-const SUGGESTED_PIECES: usize = 8;
+const SUGGESTED_PIECES: usize = 4;
 /// Most providers of one node.
 const PROVIDERS_MAX: usize = 32;
 

@@ -41,7 +41,7 @@ const FOUND_MAX: usize = 16;
 const HINTS_OPEN_MAX: usize = 8;
 const HINTS_MAX: usize = 64;
 /// Suggested pieces that an origin should be ahead of need.
-const SUGGESTED_PIECES: usize = 8;
+const SUGGESTED_PIECES: usize = 4;
 
 /// Answers of one talk on their way.
 const SAID: usize = 8;
