@@ -3,13 +3,13 @@
 use archy_registry::Verified;
 use archy_registry::release::Release;
 
-use crate::desired::{DesiredError, Stage, Wish};
+use crate::desired::DesiredError;
 use crate::orchestrator::Orchestrator;
 use crate::ports;
 use crate::quadlet::unit::ReadError;
 use crate::quadlet::{self, RenderError};
 use crate::rights::{Granted, RightsDiff, diff};
-use crate::settings::{AssignError, Settings};
+use crate::settings::AssignError;
 
 /// A release could not be compared with the installed one.
 #[derive(Debug, thiserror::Error)]
@@ -38,33 +38,12 @@ impl Orchestrator {
     pub fn compare(&self, release: &Verified<Release>) -> Result<Option<RightsDiff>, CompareError> {
         let slug = &release.manifest.app.id;
         let found = self.inner.store.load_all()?;
-        let installed = found
-            .desired
-            .iter()
-            .find(|known| known.app == release.app());
-        let installed = installed
-            .filter(|known| known.stage == Stage::Installed && known.wish != Wish::Removed);
+        let mut known = found.desired.iter();
+        let installed = known.find(|known| known.app == release.app() && known.is_installed());
         let Some(installed) = installed else {
             return Ok(None);
         };
-        let taken: Vec<_> = found
-            .desired
-            .iter()
-            .filter(|other| other.slug() != slug && other.wish != Wish::Removed)
-            .flat_map(|other| &other.settings.ports)
-            .map(|binding| (binding.host_port, binding.protocol))
-            .collect();
-        let own: Vec<_> = installed
-            .settings
-            .ports
-            .iter()
-            .map(|binding| (binding.host_port, binding.protocol))
-            .collect();
-        let settings =
-            Settings::assign(&release.manifest, &installed.settings, |port, protocol| {
-                own.contains(&(port, protocol))
-                    || !taken.contains(&(port, protocol)) && ports::is_free(port, protocol)
-            })?;
+        let settings = ports::assign(&release.manifest, &found.desired, &installed.settings)?;
         let units = quadlet::render(release, &settings, &self.inner.facts)?;
         let before = Granted::read(slug, &installed.units)?;
         let after = Granted::read(slug, &units.files())?;

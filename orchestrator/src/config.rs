@@ -25,19 +25,28 @@ pub struct Config {
     pub bus_socket: PathBuf,
     /// podman itself, for the pause unit and for removing data that belongs to an app's users.
     pub podman: PathBuf,
+    /// The program that copies apps' data: begun by podman in its user namespace with
+    /// [`WORKER_ARGUMENT`](crate::snapshot::worker::WORKER_ARGUMENT) and two directories, it calls
+    /// [`copy_data`](crate::snapshot::worker::copy_data).
+    pub worker: PathBuf,
     /// Quadlet's generator.
     pub generator: PathBuf,
     /// The platform whose images run here.
     pub platform: Platform,
     /// Time between regular looks at the machine.
     pub reconcile_interval: Duration,
+    /// Snapshots of an app's data that are kept beside those that a rollback needs.
+    pub snapshots_kept: usize,
 }
 
 /// Time between regular looks at the machine unless told otherwise.
 pub const RECONCILE_INTERVAL: Duration = Duration::from_secs(30);
+/// Snapshots that are kept of each app unless told otherwise.
+pub const SNAPSHOTS_KEPT: usize = 2;
 
 impl Config {
-    /// Fills in the usual places of a user: `home`, `$XDG_RUNTIME_DIR` and the node's data directory.
+    /// Fills in the usual places of a user: `home`, `$XDG_RUNTIME_DIR` and the node's data directory. The running program
+    /// is the one that copies data.
     pub fn usual(
         home: impl Into<PathBuf>,
         runtime_dir: impl Into<PathBuf>,
@@ -54,9 +63,11 @@ impl Config {
             bus_socket: runtime_dir.join("bus"),
             runtime_dir,
             podman: PathBuf::from("/usr/bin/podman"),
+            worker: std::env::current_exe().unwrap_or_default(),
             generator: PathBuf::from("/usr/libexec/podman/quadlet"),
             platform: Platform::host(),
             reconcile_interval: RECONCILE_INTERVAL,
+            snapshots_kept: SNAPSHOTS_KEPT,
         }
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk;
 use crate::quadlet::{UnitSet, app_dir};
 use crate::settings::Settings;
+use crate::snapshot::{Snapshot, SnapshotId};
 
 /// The format that this version writes.
 const FORMAT: u32 = 1;
@@ -37,6 +38,80 @@ pub enum Stage {
     Installing,
     /// Done.
     Installed,
+    /// Another version takes the place of the one that was installed; it is taken back unless it comes up.
+    Changing,
+    /// A change is being taken back.
+    Returning,
+}
+
+/// One version of an app on this node: a release, and what the node decided about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Version {
+    /// The hash of the verified release.
+    pub release_hash: Blake3Hash,
+    /// The release, verified when it was installed.
+    pub release: Release,
+    /// What the node decided.
+    pub settings: Settings,
+    /// When it was installed.
+    pub installed_at: Timestamp,
+    /// The checked units, by file name.
+    pub units: BTreeMap<String, String>,
+}
+
+/// A change of an installed app on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// What was installed.
+    pub from: Version,
+    /// What became of the data.
+    pub data: DataMove,
+    /// Whether `from` is what the owner can go back to once this is done.
+    pub is_new_release: bool,
+}
+
+/// What becomes of an app's data in a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DataMove {
+    /// It stays.
+    Stays,
+    /// It stays, and this snapshot is a copy from before.
+    Copied(SnapshotId),
+    /// It becomes the snapshot `aside`, and the data of `put` takes its place.
+    Exchanged {
+        /// The snapshot whose data the app gets.
+        put: Snapshot,
+        /// What becomes of the data that it had.
+        aside: Snapshot,
+    },
+}
+
+/// The version before the one that is installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Before {
+    /// The version.
+    pub version: Version,
+    /// Its data when it was replaced, unless the owner wanted none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
+}
+
+/// A change that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedChange {
+    /// The release that did not come up.
+    pub release: Blake3Hash,
+    /// Its version, for people.
+    pub version: String,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// What should be of one app.
@@ -61,6 +136,15 @@ pub struct Desired {
     pub installed_at: Timestamp,
     /// The checked units, by file name: what is live when all is well.
     pub units: BTreeMap<String, String>,
+    /// The change on its way, while `stage` says that there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Box<Change>>,
+    /// What the owner can go back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Before>>,
+    /// The last change, if it was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedChange>,
 }
 
 impl Desired {
@@ -81,7 +165,67 @@ impl Desired {
             stage: Stage::Installing,
             installed_at: now,
             units: units.files(),
+            change: None,
+            before: None,
+            failed: None,
         }
+    }
+
+    /// The version that is installed.
+    pub(crate) fn version(&self) -> Version {
+        Version {
+            release_hash: self.release_hash,
+            release: self.release.clone(),
+            settings: self.settings.clone(),
+            installed_at: self.installed_at,
+            units: self.units.clone(),
+        }
+    }
+
+    /// Makes another version the one that should be.
+    pub(crate) fn set_version(&mut self, version: Version) {
+        let Version {
+            release_hash,
+            release,
+            settings,
+            installed_at,
+            units,
+        } = version;
+        self.release_hash = release_hash;
+        self.release = release;
+        self.settings = settings;
+        self.installed_at = installed_at;
+        self.units = units;
+    }
+
+    /// Tells whether the app is installed, be it in the middle of a change.
+    pub fn is_installed(&self) -> bool {
+        self.wish != Wish::Removed && self.stage != Stage::Installing
+    }
+
+    /// Every version whose images the node keeps.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = &Release> {
+        let change = self.change.iter().map(|change| &change.from.release);
+        let before = self.before.iter().map(|before| &before.version.release);
+        std::iter::once(&self.release).chain(change).chain(before)
+    }
+
+    /// The snapshots that taking back a change, or going back, needs.
+    pub(crate) fn snapshots(&self) -> Vec<SnapshotId> {
+        let before = self.before.iter();
+        let mut needed: Vec<SnapshotId> = before
+            .filter_map(|before| before.snapshot.clone())
+            .collect();
+        if let Some(change) = &self.change {
+            match &change.data {
+                DataMove::Stays => {}
+                DataMove::Copied(id) => needed.push(id.clone()),
+                DataMove::Exchanged { put, aside } => {
+                    needed.extend([put.id.clone(), aside.id.clone()]);
+                }
+            }
+        }
+        needed
     }
 
     /// The app's slug.

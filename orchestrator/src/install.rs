@@ -14,13 +14,13 @@ use crate::disk;
 use crate::instance::Instance;
 use crate::orchestrator::Orchestrator;
 use crate::ports;
-use crate::preflight::{self, Neighbourhood, Refusal};
-use crate::quadlet::validate::{self, ValidateError};
+use crate::preflight::{self, Neighbourhood, Purpose, Refusal};
+use crate::quadlet::validate::ValidateError;
 use crate::quadlet::{self, LABEL_ROOT, RenderError, UnitSet, app_dir, volume_dir, wanted_file};
 use crate::runtime::podman::PodmanError;
 use crate::runtime::systemd::SystemdError;
 use crate::secrets::{self, SecretError};
-use crate::settings::{AssignError, Settings};
+use crate::settings::AssignError;
 use crate::start::StartError;
 
 /// How far an install is.
@@ -33,6 +33,15 @@ pub enum Phase {
     Preparing,
     /// Renders the units and has podman's generator check them.
     Validating,
+    /// Copies the app's data, so that an update can be taken back.
+    Copying {
+        /// Bytes copied.
+        done_bytes: u64,
+        /// Bytes to copy.
+        total_bytes: u64,
+    },
+    /// Stops the version that ran.
+    Stopping,
     /// Puts the units in place.
     Placing,
     /// Starts the containers and waits until they are healthy.
@@ -50,7 +59,8 @@ impl Phase {
             Self::Checking => 0,
             Self::Preparing => 10,
             Self::Validating => 20,
-            Self::Placing => 30,
+            Self::Copying { .. } => 25,
+            Self::Stopping | Self::Placing => 30,
             Self::Starting => 40,
             Self::Undoing | Self::Done => 100,
         }
@@ -138,6 +148,23 @@ impl Orchestrator {
     ///
     /// [`InstallError::Refused`] says why not.
     pub async fn preflight(&self, release: &Verified<Release>) -> Result<(), InstallError> {
+        self.preflight_for(release, Purpose::Install).await
+    }
+
+    /// Tells whether this node would change the installed app to the release, without changing anything.
+    ///
+    /// # Errors
+    ///
+    /// [`InstallError::Refused`] says why not.
+    pub async fn preflight_change(&self, release: &Verified<Release>) -> Result<(), InstallError> {
+        self.preflight_for(release, Purpose::Change).await
+    }
+
+    pub(crate) async fn preflight_for(
+        &self,
+        release: &Verified<Release>,
+        purpose: Purpose,
+    ) -> Result<(), InstallError> {
         let found = self.inner.store.load_all().map_err(MachineError::from)?;
         let damaged = found
             .damaged
@@ -172,7 +199,7 @@ impl Orchestrator {
             containers: &foreign,
             disk_free_bytes: free.map(|free| free.f_bavail.saturating_mul(free.f_frsize)),
         };
-        preflight::check(release, &self.inner.facts, &around)?;
+        preflight::check(release, &self.inner.facts, &around, purpose)?;
         Ok(())
     }
 
@@ -197,7 +224,9 @@ impl Orchestrator {
         self.check_images(release).await?;
         let previous = self.inner.store.load(&slug).map_err(MachineError::from)?;
         let kept = previous.as_ref().map(|desired| desired.settings.clone());
-        let settings = self.assign(release, &kept.unwrap_or_default())?;
+        let found = self.inner.store.load_all().map_err(MachineError::from)?;
+        let kept = kept.unwrap_or_default();
+        let settings = ports::assign(&release.manifest, &found.desired, &kept)?;
         let units = quadlet::render(release, &settings, &self.inner.facts)?;
         let mut desired = Desired::installing(release, settings, &units, Timestamp::now());
         if cancel.is_cancelled() {
@@ -236,15 +265,12 @@ impl Orchestrator {
         self.make_directories(desired)?;
         self.store_secrets(desired).await?;
         progress(Phase::Validating);
-        let staging = self.staging(desired.slug());
-        disk::remove_dir(&staging).map_err(MachineError::io(&staging))?;
-        let staged = validate::stage(units, &staging, &self.inner.config.generator).await;
-        staged.map_err(MachineError::from)?;
+        self.stage_units(units).await?;
         if cancel.is_cancelled() {
             return Err(InstallError::Cancelled);
         }
         progress(Phase::Placing);
-        self.place(desired.slug(), &staging)?;
+        self.place(desired.slug(), &self.staging(desired.slug()))?;
         self.allow(desired.slug(), true)?;
         self.inner
             .systemd
@@ -261,7 +287,7 @@ impl Orchestrator {
         Ok(())
     }
 
-    async fn check_images(&self, release: &Verified<Release>) -> Result<(), InstallError> {
+    pub(crate) async fn check_images(&self, release: &Verified<Release>) -> Result<(), InstallError> {
         let platform = &self.inner.facts.platform;
         for container in &release.manifest.containers {
             let missing = || InstallError::ImageMissing {
@@ -276,29 +302,6 @@ impl Orchestrator {
             }
         }
         Ok(())
-    }
-
-    /// Decides the ports: those of other apps count as taken even while these do not run.
-    fn assign(
-        &self,
-        release: &Verified<Release>,
-        previous: &Settings,
-    ) -> Result<Settings, InstallError> {
-        let found = self.inner.store.load_all().map_err(MachineError::from)?;
-        let slug = &release.manifest.app.id;
-        let others: Vec<_> = found
-            .desired
-            .iter()
-            .filter(|other| other.slug() != slug && other.wish != Wish::Removed)
-            .flat_map(|other| &other.settings.ports)
-            .collect();
-        let settings = Settings::assign(&release.manifest, previous, |port, protocol| {
-            let taken = others
-                .iter()
-                .any(|b| b.host_port == port && b.protocol == protocol);
-            !taken && ports::is_free(port, protocol)
-        });
-        Ok(settings?)
     }
 
     pub(crate) fn staging(&self, app: &Slug) -> PathBuf {

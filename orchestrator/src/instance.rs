@@ -8,13 +8,13 @@ use archy_registry::{AppId, Blake3Hash, Slug};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Desired, Stage, Wish};
+use crate::desired::{Desired, FailedChange, Stage, Wish};
 use crate::names;
 use crate::plan::Machine;
 use crate::quadlet::LABEL_CONTAINER;
 use crate::runtime::podman;
 use crate::runtime::systemd::UnitState;
-use crate::settings::PortBinding;
+use crate::settings::{PortBinding, Settings};
 
 /// How an app is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ use crate::settings::PortBinding;
 pub enum InstanceState {
     /// It is being installed.
     Installing,
+    /// It is being changed, or brought back to what it was.
+    Changing,
     /// Some of it is not up yet.
     Starting,
     /// All of it is up, and healthy where that is checked.
@@ -79,6 +81,23 @@ pub struct Instance {
     pub interfaces: Vec<OpenInterface>,
     /// Where its data is.
     pub data_dir: PathBuf,
+    /// What the owner set.
+    pub settings: Settings,
+    /// The version that the owner can go back to.
+    pub before: Option<Earlier>,
+    /// The last change, if it was taken back.
+    pub failed: Option<FailedChange>,
+}
+
+/// A version that an app can go back to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// Its version.
+    pub version: String,
+    /// The hash of its release.
+    pub release: Blake3Hash,
+    /// Whether its data of that time was kept.
+    pub has_data: bool,
 }
 
 /// A container of an installed app.
@@ -147,7 +166,10 @@ pub(crate) fn instance(
     let state = state(desired, &containers, looping);
     let well = matches!(
         state,
-        InstanceState::Running | InstanceState::Stopped | InstanceState::Installing
+        InstanceState::Running
+            | InstanceState::Stopped
+            | InstanceState::Installing
+            | InstanceState::Changing
     );
     let words = || {
         if let Some(looping) = containers
@@ -196,14 +218,23 @@ pub(crate) fn instance(
         ports: desired.settings.ports.clone(),
         interfaces: interfaces(desired),
         data_dir,
+        settings: desired.settings.clone(),
+        before: desired.before.as_ref().map(|before| Earlier {
+            version: before.version.release.manifest.app.version.clone(),
+            release: before.version.release_hash,
+            has_data: before.snapshot.is_some(),
+        }),
+        failed: desired.failed.clone(),
     }
 }
 
 fn state(desired: &Desired, containers: &[ContainerStatus], looping: bool) -> InstanceState {
     let any = |state: ContainerState| containers.iter().any(|c| c.state == state);
     let all = |state: ContainerState| containers.iter().all(|c| c.state == state);
-    if desired.stage == Stage::Installing {
-        return InstanceState::Installing;
+    match desired.stage {
+        Stage::Installing => return InstanceState::Installing,
+        Stage::Changing | Stage::Returning => return InstanceState::Changing,
+        Stage::Installed => {}
     }
     if desired.wish != Wish::Running {
         let still = |c: &ContainerStatus| {

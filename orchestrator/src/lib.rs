@@ -4,6 +4,7 @@
 //! apps as wished on this machine. It knows no publishers, peers or bytes: images come in through
 //! [`Orchestrator::load_image`].
 
+pub mod change;
 pub mod compare;
 pub mod config;
 pub mod desired;
@@ -28,12 +29,14 @@ pub mod runtime;
 mod secrets;
 pub mod settings;
 pub mod setup;
+pub mod snapshot;
 pub mod start;
 mod takedown;
 
+pub use change::{ComeUpError, Copy, RollbackData, UpdateError};
 pub use compare::CompareError;
 pub use config::Config;
-pub use desired::{Desired, Stage, Wish};
+pub use desired::{Desired, FailedChange, Stage, Wish};
 pub use diagnose::Failure;
 pub use install::{InstallError, MachineError, Phase, ProgressSink};
 pub use instance::{ContainerState, ContainerStatus, Instance, InstanceState, Observed};
@@ -43,8 +46,9 @@ pub use preflight::Refusal;
 pub use rights::{Granted, Right, RightKind, RightsDiff, diff, rights};
 pub use runtime::journal::{LogLine, LogSource, LogStream};
 pub use secrets::SecretError;
-pub use settings::{PortBinding, Settings};
+pub use settings::{ContainerEdit, EditError, PortBinding, Settings, SettingsEdit};
 pub use setup::{Check, node_unit, pause_unit};
+pub use snapshot::{Snapshot, SnapshotError, SnapshotId};
 pub use start::StartError;
 
 /// Writes an error with its causes, for people.

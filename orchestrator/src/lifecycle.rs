@@ -2,12 +2,11 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::process::Stdio;
 
 use archy_registry::Slug;
-use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use crate::change::UpdateError;
 use crate::desired::{Desired, Stage, Wish};
 use crate::disk;
 use crate::install::MachineError;
@@ -16,6 +15,7 @@ use crate::names;
 use crate::orchestrator::Orchestrator;
 use crate::quadlet::app_dir;
 use crate::runtime::journal::{JournalError, LogStream, Query};
+use crate::runtime::unshare;
 use crate::start::StartError;
 
 /// A change of an installed app failed.
@@ -40,6 +40,9 @@ pub enum ChangeError {
         /// What podman said.
         message: String,
     },
+    /// A change that was interrupted could be neither finished nor taken back.
+    #[error(transparent)]
+    Unsettled(Box<UpdateError>),
     /// The log could not be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -89,7 +92,7 @@ impl Orchestrator {
         cancel: &CancellationToken,
     ) -> Result<Instance, ChangeError> {
         let _lock = self.lock(app).await;
-        let mut desired = self.installed(app)?;
+        let mut desired = self.at_rest(app).await?;
         desired.wish = Wish::Stopped;
         self.inner
             .store
@@ -122,7 +125,7 @@ impl Orchestrator {
         stop_first: bool,
     ) -> Result<Instance, ChangeError> {
         let _lock = self.lock(app).await;
-        let mut desired = self.installed(app)?;
+        let mut desired = self.at_rest(app).await?;
         desired.wish = Wish::Running;
         self.inner
             .store
@@ -153,7 +156,7 @@ impl Orchestrator {
         cancel: &CancellationToken,
     ) -> Result<(), ChangeError> {
         let _lock = self.lock(app).await;
-        let desired = self.installed(app)?;
+        let desired = self.at_rest(app).await?;
         self.unless_cancelled(app, cancel, self.remove(&desired))
             .await?;
         self.forget_if_dataless(&desired)?;
@@ -183,7 +186,8 @@ impl Orchestrator {
             }
             _ => {}
         }
-        self.delete_data(app, &doomed).await
+        self.delete_data(app, &doomed).await?;
+        self.delete_data(app, &self.inner.snapshots.of(app)).await
     }
 
     /// Lists apps that are uninstalled but whose data is kept.
@@ -257,6 +261,7 @@ impl Orchestrator {
         for app in self.inner.loading.apps() {
             self.drop_images(&app).await;
         }
+        self.inner.snapshots.sweep().await;
         for (app, directory) in self.half_purged() {
             if let Err(error) = self.delete_data(&app, &directory).await {
                 first_error.get_or_insert(error);
@@ -296,31 +301,28 @@ impl Orchestrator {
         app: &Slug,
         directory: &std::path::Path,
     ) -> Result<(), ChangeError> {
-        if std::fs::symlink_metadata(directory).is_err() {
-            return Ok(());
-        }
-        let output = Command::new(&self.inner.config.podman)
-            .args(["unshare", "rm", "-rf", "--one-file-system", "--"])
-            .arg(directory)
-            .stdin(Stdio::null())
-            .output()
-            .await
-            .map_err(MachineError::io(&self.inner.config.podman))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(ChangeError::Purge {
+        let removed = unshare::remove(&self.inner.config.podman, directory).await;
+        removed.map_err(|error| ChangeError::Purge {
             app: app.clone(),
             path: directory.to_owned(),
-            message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            message: error.to_string(),
         })
     }
 
     fn installed(&self, app: &Slug) -> Result<Desired, ChangeError> {
         let desired = self.inner.store.load(app).map_err(MachineError::from)?;
         desired
-            .filter(|desired| desired.wish != Wish::Removed && desired.stage == Stage::Installed)
+            .filter(Desired::is_installed)
             .ok_or_else(|| ChangeError::NotInstalled(app.clone()))
+    }
+
+    /// Loads an installed app, after the end of a change that was interrupted.
+    async fn at_rest(&self, app: &Slug) -> Result<Desired, ChangeError> {
+        self.settled(app).await.map_err(|error| match error {
+            UpdateError::NotInstalled(app) => ChangeError::NotInstalled(app),
+            UpdateError::Machine(error) => error.into(),
+            error => ChangeError::Unsettled(Box::new(error)),
+        })
     }
 
     async fn unless_cancelled<E: Into<ChangeError>>(

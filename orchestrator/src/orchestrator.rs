@@ -17,6 +17,7 @@ use crate::probe;
 use crate::quadlet::{Facts, Limits};
 use crate::runtime::podman::{Podman, PodmanError, is_exactly};
 use crate::runtime::systemd::Systemd;
+use crate::snapshot::SnapshotStore;
 
 /// Makes this machine's apps what they should be. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) systemd: Systemd,
     pub(crate) podman: Podman,
     pub(crate) store: DesiredStore,
+    pub(crate) snapshots: SnapshotStore,
     pub(crate) loading: Loading,
     pub(crate) observed: watch::Sender<Observed>,
     pub(crate) memory: Mutex<Memory>,
@@ -116,6 +118,7 @@ impl Orchestrator {
             systemd: Systemd::new(&config.bus_socket),
             podman: Podman::new(&config.podman_socket),
             store: DesiredStore::new(config.apps_dir()),
+            snapshots: SnapshotStore::new(&config),
             loading: Loading::new(&config.data_dir),
             observed: watch::Sender::new(observed),
             memory: Mutex::default(),
@@ -220,7 +223,7 @@ impl Orchestrator {
         }
     }
 
-    async fn remove_image(&self, app: &Slug, name: &str) {
+    pub(crate) async fn remove_image(&self, app: &Slug, name: &str) {
         if let Err(error) = self.inner.podman.remove_image(name).await {
             tracing::debug!(app = %app, error = &error as &dyn std::error::Error, "an image stays");
         }

@@ -37,6 +37,10 @@ pub(crate) struct Machine {
 pub enum Step {
     /// Undo an install that was interrupted.
     Undo,
+    /// Finish a change that was interrupted, or take it back.
+    FinishChange,
+    /// Finish taking a change back.
+    FinishReturn,
     /// Remove what is left of an app that is not installed; its data stays.
     TearDown,
     /// Let the units start, or keep them from starting.
@@ -59,6 +63,8 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Undo => f.write_str("undo the interrupted install"),
+            Self::FinishChange => f.write_str("finish the interrupted change"),
+            Self::FinishReturn => f.write_str("finish taking the change back"),
             Self::TearDown => f.write_str("remove what is left, keep the data"),
             Self::Allow(true) => f.write_str("allow it to start"),
             Self::Allow(false) => f.write_str("keep it from starting"),
@@ -130,6 +136,8 @@ pub(crate) fn plan(
 fn steps(desired: &Desired, machine: &Machine) -> Vec<Step> {
     match (desired.stage, desired.wish) {
         (Stage::Installing, _) => vec![Step::Undo],
+        (Stage::Changing, _) => vec![Step::FinishChange],
+        (Stage::Returning, _) => vec![Step::FinishReturn],
         (Stage::Installed, Wish::Removed) if leaves_anything(desired, machine) => {
             vec![Step::TearDown]
         }

@@ -4,7 +4,27 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
-use archy_registry::manifest::Protocol;
+use archy_registry::manifest::{Manifest, Protocol};
+
+use crate::desired::{Desired, Wish};
+use crate::settings::{AssignError, Settings};
+
+/// Decides an app's ports: those of other apps count as taken even while these do not run, the app's own as free.
+pub(crate) fn assign(
+    manifest: &Manifest,
+    all: &[Desired],
+    wished: &Settings,
+) -> Result<Settings, AssignError> {
+    let installed = all.iter().filter(|app| app.wish != Wish::Removed);
+    let (own, others): (Vec<_>, Vec<_>) = installed.partition(|app| app.slug() == &manifest.app.id);
+    let has = |apps: &[&Desired], port, protocol| {
+        let mut bindings = apps.iter().flat_map(|app| &app.settings.ports);
+        bindings.any(|b| b.host_port == port && b.protocol == protocol)
+    };
+    Settings::assign(manifest, wished, |port, protocol| {
+        !has(&others, port, protocol) && (has(&own, port, protocol) || is_free(port, protocol))
+    })
+}
 
 /// Tells whether `port` can be taken now, on all addresses, by this user.
 pub(crate) fn is_free(port: u16, protocol: Protocol) -> bool {

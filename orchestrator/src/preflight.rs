@@ -7,7 +7,7 @@ use archy_registry::{AppId, Slug, Verified};
 use crate::desired::{Desired, Wish};
 use crate::names;
 use crate::quadlet::{self, Facts, RenderError};
-use crate::settings::{AssignError, Settings};
+use crate::settings::{AssignError, EditError, Settings};
 
 /// Why an app is not installed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,9 @@ pub enum Refusal {
         /// To what it belongs.
         owner: String,
     },
+    /// A setting.
+    #[error(transparent)]
+    Setting(#[from] EditError),
     /// Ports.
     #[error(transparent)]
     Ports(#[from] AssignError),
@@ -74,6 +77,15 @@ pub enum Refusal {
         /// What there is.
         free_mib: u64,
     },
+}
+
+/// What a release is checked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It is not installed.
+    Install,
+    /// It takes the place of what is installed.
+    Change,
 }
 
 /// What preflight needs to know of the machine.
@@ -92,6 +104,7 @@ pub(crate) fn check(
     release: &Verified<Release>,
     facts: &Facts,
     around: &Neighbourhood<'_>,
+    purpose: Purpose,
 ) -> Result<(), Refusal> {
     let manifest = &release.manifest;
     let app = release.app();
@@ -113,7 +126,7 @@ pub(crate) fn check(
                 installed: other.app.clone(),
             });
         }
-        Some(other) if other.wish != Wish::Removed => {
+        Some(other) if other.wish != Wish::Removed && purpose == Purpose::Install => {
             return Err(Refusal::Installed {
                 app,
                 version: other.release.manifest.app.version.clone(),

@@ -183,7 +183,8 @@ pub fn render(
                 platform: format!("{}/{}", facts.platform.os, facts.platform.architecture),
             })
     };
-    render_manifest(&release.manifest, &identity, &image, settings, facts)
+    let manifest = settings.applied_to(&release.manifest);
+    render_manifest(&manifest, &identity, &image, settings, facts)
 }
 
 /// Renders a manifest that is not published yet, with an all-zero image digest and the wished ports.
@@ -218,9 +219,14 @@ pub fn app_dir(apps_dir: &Path, app: &Slug) -> PathBuf {
     apps_dir.join(app.as_str())
 }
 
+/// The directory with all of an app's data.
+pub fn data_dir(apps_dir: &Path, app: &Slug) -> PathBuf {
+    app_dir(apps_dir, app).join("data")
+}
+
 /// The directory with a volume's data.
 pub fn volume_dir(apps_dir: &Path, app: &Slug, volume: &Slug) -> PathBuf {
-    app_dir(apps_dir, app).join("data").join(volume.as_str())
+    data_dir(apps_dir, app).join(volume.as_str())
 }
 
 /// The file that exists while the app should run; its units start only then.

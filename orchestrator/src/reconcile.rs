@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::desired::{Desired, Wish};
+use crate::desired::{Desired, Stage, Wish};
 use crate::install::MachineError;
 use crate::instance::{Instance, Observed, instance};
 use crate::names;
@@ -173,7 +173,11 @@ impl Orchestrator {
             return Ok(true);
         };
         for step in steps.iter().filter(|step| !matches!(step, Step::Start(_))) {
-            self.perform_step(desired, step).await?;
+            match step {
+                Step::FinishChange => self.finish_change(desired.clone()).await?,
+                Step::FinishReturn => self.finish_return(desired.clone()).await?,
+                step => self.perform_step(desired, step).await?,
+            }
         }
         if steps.iter().any(|step| matches!(step, Step::Start(_))) {
             self.start_containers(desired).await?;
@@ -197,7 +201,8 @@ impl Orchestrator {
                 self.inner.systemd.job(Verb::Stop, unit).await?;
                 self.inner.systemd.reset_failed(unit).await?;
             }
-            Step::Start(_) => {}
+            // These are done by the callers that can.
+            Step::Start(_) | Step::FinishChange | Step::FinishReturn => {}
         }
         Ok(())
     }
@@ -207,6 +212,7 @@ impl Orchestrator {
         let (_, machine) = self.see().await?;
         let mut running = desired.clone();
         running.wish = Wish::Running;
+        running.stage = Stage::Installed;
         let mut plan = plan(&[running], &BTreeSet::new(), &machine, "");
         for step in plan.apps.remove(desired.slug()).into_iter().flatten() {
             if !matches!(step, Step::Start(_)) {
@@ -216,8 +222,8 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Puts the units back that were checked when the app was installed.
-    async fn write_units(&self, desired: &Desired) -> Result<(), MachineError> {
+    /// Puts the units in place that were checked when the app was installed or changed.
+    pub(crate) async fn write_units(&self, desired: &Desired) -> Result<(), MachineError> {
         let staging = self.staging(desired.slug());
         crate::disk::remove_dir(&staging)
             .and_then(|()| std::fs::create_dir_all(&staging))

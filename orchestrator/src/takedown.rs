@@ -54,7 +54,9 @@ impl Orchestrator {
         for secret in desired.secrets() {
             podman.remove_secret(&names::secret(app, secret)).await?;
         }
-        self.remove_images(app, &desired.release.images).await;
+        for release in desired.versions() {
+            self.remove_images(app, &release.images).await;
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use archy_registry::{AppId, Blake3Hash};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::*;
+use super::{steps as steps_of, *};
 use crate::quadlet::LABEL_CONTAINER;
 use crate::settings::Settings;
 
@@ -118,6 +118,8 @@ fn apply(step: &Step, desired: Option<&Desired>, app: &Slug, machine: &mut Machi
         Step::MakeDirectory(volume) => {
             machine.data.insert((app.clone(), volume.clone()));
         }
+        // Either way one version of the app is installed, and `perform` goes on from there.
+        Step::FinishChange | Step::FinishReturn => {}
         Step::StoreSecret(secret) => {
             machine.secrets.insert(names::secret(app, secret));
         }
@@ -174,7 +176,7 @@ fn plan_all(desired: &[Desired], machine: &Machine) -> Plan {
     plan(desired, &BTreeSet::new(), machine, ROOT)
 }
 
-/// Performs a plan; an undone install becomes an app that is removed.
+/// Performs a plan; an undone install becomes an app that is removed, a finished change one that is installed.
 fn perform(plan: &Plan, desired: &mut [Desired], machine: &mut Machine) {
     for (app, steps) in &plan.apps {
         for step in steps {
@@ -182,6 +184,13 @@ fn perform(plan: &Plan, desired: &mut [Desired], machine: &mut Machine) {
             if let (Step::Undo, Some(desired)) = (step, found) {
                 desired.stage = Stage::Installed;
                 desired.wish = Wish::Removed;
+            }
+            let found = desired.iter_mut().find(|desired| desired.slug() == app);
+            if let (Step::FinishChange | Step::FinishReturn, Some(desired)) = (step, found) {
+                desired.stage = Stage::Installed;
+                for step in steps_of(desired, machine) {
+                    apply(&step, Some(desired), app, machine);
+                }
             }
             let found = desired.iter().find(|desired| desired.slug() == app);
             apply(step, found, app, machine);
@@ -319,12 +328,30 @@ fn containers_of_another_node_are_left_alone() {
     assert!(plan_all(&[], &machine).is_empty());
 }
 
+#[test]
+fn interrupted_changes_are_finished_before_anything_else() {
+    let machine = Machine::default();
+    let apps = [
+        desired("a", Wish::Running, Stage::Changing),
+        desired("b", Wish::Stopped, Stage::Returning),
+    ];
+    insta::assert_snapshot!(plan_all(&apps, &machine), @r"
+    a
+      finish the interrupted change
+    b
+      finish taking the change back
+    ");
+}
+
 fn wishes() -> impl Strategy<Value = (Wish, Stage)> {
     prop_oneof![
         Just((Wish::Running, Stage::Installed)),
         Just((Wish::Stopped, Stage::Installed)),
         Just((Wish::Removed, Stage::Installed)),
         Just((Wish::Running, Stage::Installing)),
+        Just((Wish::Running, Stage::Changing)),
+        Just((Wish::Stopped, Stage::Changing)),
+        Just((Wish::Running, Stage::Returning)),
     ]
 }
 

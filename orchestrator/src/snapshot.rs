@@ -1,0 +1,449 @@
+//! Copies of an app's data as it was at a change, so that the change can be taken back: `snapshots/<app>/<id>/`, each
+//! with `snapshot.json` and `data/`.
+//!
+//! Data changes its place only by renaming whole directories, and where a directory is tells how far that came, so that
+//! a killed node goes on where it stood.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use archy_registry::{Blake3Hash, Slug};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub mod tree;
+pub mod worker;
+
+use crate::disk;
+use worker::{CopyError, Measured, Worker};
+
+const FILE: &str = "snapshot.json";
+const DATA: &str = "data";
+/// Prefix of a snapshot that is not complete, or is being removed.
+const PARTIAL: &str = ".partial-";
+/// Room that stays free when data is copied.
+const SPARE_BYTES: u64 = 64 << 20;
+
+/// Names a snapshot of an app.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SnapshotId(String);
+
+impl SnapshotId {
+    /// Names a snapshot by when it is taken, to the millisecond.
+    fn at(now: Timestamp) -> Self {
+        Self(now.strftime("%Y%m%dT%H%M%S%3fZ").to_string())
+    }
+}
+
+impl std::fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<SnapshotId> for String {
+    fn from(id: SnapshotId) -> Self {
+        id.0
+    }
+}
+
+impl TryFrom<String> for SnapshotId {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let plain = !text.is_empty() && text.len() <= 32;
+        if plain && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase()) {
+            Ok(Self(text))
+        } else {
+            Err("a snapshot is named by the time when it was taken, as in 20260131T235959123Z")
+        }
+    }
+}
+
+/// What data was when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// Its name.
+    pub id: SnapshotId,
+    /// When it was taken.
+    pub taken: Timestamp,
+    /// The release that wrote the data.
+    pub release: Blake3Hash,
+    /// That release's version, for people.
+    pub version: String,
+    /// Why it was taken.
+    pub reason: Reason,
+    /// Bytes of the data's blocks, when they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// Why data was set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// An update was about to begin.
+    BeforeUpdate,
+    /// The owner went back to an earlier version.
+    BeforeRollback,
+    /// A version wrote it that did not come up.
+    FailedChange,
+}
+
+/// A snapshot could not be taken, put back or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// Copying failed.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// Not enough room for a copy.
+    #[error(
+        "not enough room for a copy of the app's data: it takes {needed_mib} MiB and {free_mib} MiB are free; make room, or update without a copy"
+    )]
+    Room {
+        /// What the copy takes.
+        needed_mib: u64,
+        /// What there is.
+        free_mib: u64,
+    },
+    /// No such snapshot.
+    #[error("there is no snapshot {0}")]
+    Missing(SnapshotId),
+    /// A file or directory.
+    #[error("cannot access {path}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> SnapshotError + '_ {
+    move |source| SnapshotError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The snapshots of all apps, on disk.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotStore {
+    directory: PathBuf,
+    podman: PathBuf,
+    worker: PathBuf,
+}
+
+/// A copy on its way.
+pub(crate) struct Taking {
+    partial: PathBuf,
+    place: PathBuf,
+    snapshot: Snapshot,
+    worker: Worker,
+    measured: Measured,
+}
+
+impl SnapshotStore {
+    pub(crate) fn new(config: &crate::Config) -> Self {
+        Self {
+            directory: config.data_dir.join("snapshots"),
+            podman: config.podman.clone(),
+            worker: config.worker.clone(),
+        }
+    }
+
+    /// The directory of an app's snapshots.
+    pub(crate) fn of(&self, app: &Slug) -> PathBuf {
+        self.directory.join(app.as_str())
+    }
+
+    fn place(&self, app: &Slug, id: &SnapshotId) -> PathBuf {
+        self.of(app).join(&id.0)
+    }
+
+    fn data(&self, app: &Slug, id: &SnapshotId) -> PathBuf {
+        self.place(app, id).join(DATA)
+    }
+
+    /// Lists an app's snapshots, oldest first.
+    pub(crate) fn list(&self, app: &Slug) -> Result<Vec<Snapshot>, SnapshotError> {
+        let directory = self.of(app);
+        let entries = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io_at(&directory)(error)),
+        };
+        let mut found: Vec<Snapshot> = entries
+            .flatten()
+            .filter(|entry| entry.path().join(DATA).is_dir())
+            .filter_map(|entry| {
+                let text = std::fs::read(entry.path().join(FILE)).ok()?;
+                let snapshot: Snapshot = serde_json::from_slice(&text).ok()?;
+                (entry.file_name() == snapshot.id.0.as_str()).then_some(snapshot)
+            })
+            .collect();
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(found)
+    }
+
+    /// Begins a copy of `from`, an app's data: measures it and checks that there is room.
+    pub(crate) async fn begin(
+        &self,
+        app: &Slug,
+        from: &Path,
+        mut snapshot: Snapshot,
+    ) -> Result<Taking, SnapshotError> {
+        let directory = self.of(app);
+        disk::create_private_dir(&directory).map_err(io_at(&directory))?;
+        let partial = directory.join(format!("{PARTIAL}{}", snapshot.id));
+        let to = partial.join(DATA);
+        disk::create_private_dir(&to).map_err(io_at(&to))?;
+        let (worker, measured) = Worker::begin(&self.podman, &self.worker, from, &to).await?;
+        snapshot.bytes = Some(measured.extent.bytes);
+        let free = rustix::fs::statvfs(&directory).map_err(|e| io_at(&directory)(e.into()))?;
+        let free = free.f_bavail.saturating_mul(free.f_frsize);
+        if !measured.shares_blocks && measured.extent.bytes.saturating_add(SPARE_BYTES) > free {
+            let _ = std::fs::remove_dir(&to).and_then(|()| std::fs::remove_dir(&partial));
+            return Err(SnapshotError::Room {
+                needed_mib: measured.extent.bytes.div_ceil(1 << 20),
+                free_mib: free >> 20,
+            });
+        }
+        Ok(Taking {
+            partial,
+            place: self.place(app, &snapshot.id),
+            snapshot,
+            worker,
+            measured,
+        })
+    }
+
+    /// Puts the data of the snapshot `put` in the place of an app's data, which becomes the snapshot `aside`.
+    ///
+    /// Does what is left of it when it was interrupted, and nothing when it was done. Nobody may use the data meanwhile.
+    pub(crate) fn exchange(
+        &self,
+        app: &Slug,
+        live: &Path,
+        put: &SnapshotId,
+        aside: &Snapshot,
+    ) -> Result<(), SnapshotError> {
+        let place = self.place(app, &aside.id);
+        let (from, to) = (self.data(app, put), self.data(app, &aside.id));
+        if !to.exists() {
+            if !from.exists() {
+                return Err(SnapshotError::Missing(put.clone()));
+            }
+            disk::create_private_dir(&place).map_err(io_at(&place))?;
+            write(&place, aside)?;
+            disk::create_private_dir(live).map_err(io_at(live))?;
+            std::fs::rename(live, &to).map_err(io_at(live))?;
+            sync(&[live, &to])?;
+        }
+        if from.exists() {
+            std::fs::rename(&from, live).map_err(io_at(&from))?;
+            sync(&[&from, live])?;
+            // Its data is what the app has now.
+            disk::remove_dir(&self.place(app, put)).map_err(io_at(&from))?;
+        }
+        Ok(())
+    }
+
+    /// Removes one snapshot with its data.
+    pub(crate) async fn remove(&self, app: &Slug, id: &SnapshotId) -> Result<(), SnapshotError> {
+        let place = self.place(app, id);
+        let doomed = self.of(app).join(format!("{PARTIAL}{id}"));
+        match std::fs::rename(&place, &doomed) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(SnapshotError::Missing(id.clone()));
+            }
+            renamed => renamed.map_err(io_at(&place))?,
+        }
+        self.delete(&doomed).await
+    }
+
+    /// Removes all of an app's snapshots but the newest `kept` and those that `needed` names.
+    pub(crate) async fn thin(
+        &self,
+        app: &Slug,
+        kept: usize,
+        needed: &[SnapshotId],
+    ) -> Result<(), SnapshotError> {
+        let all = self.list(app)?;
+        let old = all.len().saturating_sub(kept);
+        for snapshot in all.iter().take(old) {
+            if !needed.contains(&snapshot.id) {
+                self.remove(app, &snapshot.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what copies and removals left that were interrupted. Nobody may be taking a snapshot.
+    pub(crate) async fn sweep(&self) {
+        let apps = std::fs::read_dir(&self.directory).into_iter().flatten();
+        for app in apps.flatten() {
+            let entries = std::fs::read_dir(app.path()).into_iter().flatten();
+            for entry in entries.flatten() {
+                if entry.file_name().to_string_lossy().starts_with(PARTIAL)
+                    && let Err(error) = self.delete(&entry.path()).await
+                {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a copy of data that was not completed stays");
+                }
+            }
+        }
+    }
+
+    async fn delete(&self, path: &Path) -> Result<(), SnapshotError> {
+        let removed = crate::runtime::unshare::remove(&self.podman, path).await;
+        removed.map_err(io_at(path))
+    }
+}
+
+impl Taking {
+    /// Bytes that the copy takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.measured.extent.bytes
+    }
+
+    /// Copies what is there while the app may still write; `progress` hears of copied bytes.
+    pub(crate) async fn copy(
+        &mut self,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), SnapshotError> {
+        self.worker.pass(progress).await?;
+        Ok(())
+    }
+
+    /// Copies what changed since; the app must stand still. Afterwards the snapshot is there, also after a power cut.
+    pub(crate) async fn complete(mut self) -> Result<Snapshot, SnapshotError> {
+        let extent = self.worker.pass(&|_| {}).await?;
+        self.snapshot.bytes = Some(extent.bytes);
+        write(&self.partial, &self.snapshot)?;
+        std::fs::rename(&self.partial, &self.place).map_err(io_at(&self.place))?;
+        sync(&[&self.place])?;
+        Ok(self.snapshot)
+    }
+}
+
+impl Snapshot {
+    /// Describes the data of a release, taken now.
+    pub(crate) fn of(release: Blake3Hash, version: &str, reason: Reason, now: Timestamp) -> Self {
+        Self {
+            id: SnapshotId::at(now),
+            taken: now,
+            release,
+            version: version.to_owned(),
+            reason,
+            bytes: None,
+        }
+    }
+}
+
+fn write(place: &Path, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+    let text = serde_json::to_vec_pretty(snapshot).expect("a snapshot's description is plain data");
+    let path = place.join(FILE);
+    disk::replace(&path, &text, 0o600).map_err(io_at(&path))
+}
+
+/// Makes renames last.
+fn sync(paths: &[&Path]) -> Result<(), SnapshotError> {
+    for parent in paths.iter().filter_map(|path| path.parent()) {
+        disk::sync_dir(parent).map_err(io_at(parent))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(root: &Path) -> SnapshotStore {
+        SnapshotStore {
+            directory: root.join("snapshots"),
+            podman: PathBuf::from("/nonexistent"),
+            worker: PathBuf::from("/nonexistent"),
+        }
+    }
+
+    fn described(second: i64) -> Snapshot {
+        let at = Timestamp::from_second(second).unwrap();
+        Snapshot::of(Blake3Hash::of(b"release"), "1.0", Reason::BeforeUpdate, at)
+    }
+
+    /// Puts a complete snapshot on the disk.
+    fn make(store: &SnapshotStore, app: &Slug, snapshot: &Snapshot, content: &str) {
+        let data = store.data(app, &snapshot.id);
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::write(data.join("file"), content).unwrap();
+        write(&store.place(app, &snapshot.id), snapshot).unwrap();
+    }
+
+    #[test]
+    fn ids_are_times_and_nothing_else() {
+        let id = SnapshotId::at("2026-01-31T23:59:59.123Z".parse().unwrap());
+        assert_eq!(id.to_string(), "20260131T235959123Z");
+        assert_eq!(SnapshotId::try_from(id.to_string()), Ok(id));
+        for text in ["", ".", "..", "a/b", "../x", "2026 ", &"1".repeat(33)] {
+            assert!(SnapshotId::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_exchange_goes_on_wherever_it_stopped() {
+        let app: Slug = "a".parse().unwrap();
+        // 0: nothing done; 1: the live data is aside; 2: all done.
+        for done in 0..=2 {
+            let root = tempfile::tempdir().unwrap();
+            let store = store(root.path());
+            let (put, aside) = (described(1), described(2));
+            let live = root.path().join("data");
+            std::fs::create_dir(&live).unwrap();
+            std::fs::write(live.join("file"), "new").unwrap();
+            make(&store, &app, &put, "old");
+            if done > 0 {
+                let place = store.place(&app, &aside.id);
+                std::fs::create_dir_all(&place).unwrap();
+                write(&place, &aside).unwrap();
+                std::fs::rename(&live, store.data(&app, &aside.id)).unwrap();
+            }
+            for _ in 0..done {
+                store.exchange(&app, &live, &put.id, &aside).unwrap();
+            }
+            store.exchange(&app, &live, &put.id, &aside).unwrap();
+            assert_eq!(std::fs::read_to_string(live.join("file")).unwrap(), "old");
+            let kept = store.data(&app, &aside.id).join("file");
+            assert_eq!(std::fs::read_to_string(kept).unwrap(), "new");
+            assert_eq!(store.list(&app).unwrap(), [aside]);
+        }
+    }
+
+    #[test]
+    fn without_the_snapshot_the_live_data_stays_where_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let store = store(root.path());
+        let live = root.path().join("data");
+        std::fs::create_dir(&live).unwrap();
+        let (put, aside) = (described(1), described(2));
+        let app = "a".parse().unwrap();
+        let failed = store.exchange(&app, &live, &put.id, &aside);
+        assert!(matches!(failed, Err(SnapshotError::Missing(id)) if id == put.id));
+        assert!(live.exists());
+    }
+
+    #[test]
+    fn only_complete_snapshots_are_listed() {
+        let root = tempfile::tempdir().unwrap();
+        let store = store(root.path());
+        let app: Slug = "a".parse().unwrap();
+        assert!(store.list(&app).unwrap().is_empty());
+        make(&store, &app, &described(2), "b");
+        make(&store, &app, &described(1), "a");
+        std::fs::create_dir_all(store.of(&app).join(".partial-x/data")).unwrap();
+        std::fs::create_dir_all(store.of(&app).join("20260131T235959123Z")).unwrap();
+        assert_eq!(store.list(&app).unwrap(), [described(1), described(2)]);
+    }
+}
