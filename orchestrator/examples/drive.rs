@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use archy_orchestrator::{Config, LogQuery, Orchestrator, quadlet};
+use archy_orchestrator::snapshot::worker;
+use archy_orchestrator::{
+    Config, Copy, Instance, LogQuery, Orchestrator, Phase, RollbackData, SettingsEdit, quadlet,
+};
 use archy_registry::key_state::KeyState;
 use archy_registry::manifest;
 use archy_registry::proof::{SigningKey, sign};
@@ -26,11 +29,24 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 mod injection;
 
 const USAGE: &str = "usage: drive setup | doctor | recover | reconcile | watch | status | inject
-       drive install MANIFEST CONTAINER=LAYOUT…   (DRIVE_KEY: file of the publisher's key, DRIVE_SEQ)
-       drive start|stop|restart|uninstall|purge|logs SLUG";
+       drive install|update MANIFEST CONTAINER=LAYOUT…   (DRIVE_KEY: file of the publisher's key, DRIVE_SEQ;
+             DRIVE_DIE: the phase at whose beginning it is killed, as in Stopping, or DRIVE_DIE_MS later; DRIVE_COPY=none: no copy of the data)
+       drive configure SLUG EDIT
+       drive tell SLUG POINTER   (RFC 6901, into what status says of it)
+       drive start|stop|restart|reinstall|rollback|rollback-present|uninstall|purge|logs|snapshots SLUG";
+
+fn main() -> std::process::ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [verb, from, to] = &arguments[..]
+        && verb == worker::WORKER_ARGUMENT
+    {
+        return worker::copy_data(Path::new(from), Path::new(to));
+    }
+    drive()
+}
 
 #[tokio::main]
-async fn main() -> std::process::ExitCode {
+async fn drive() -> std::process::ExitCode {
     match run().await {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
@@ -116,9 +132,51 @@ async fn run() -> Result<(), Failure> {
             let observed = orchestrator.observed().borrow().clone();
             say(&serde_json::to_string_pretty(&observed)?);
         }
+        ["tell", slug, pointer] => {
+            let installed = serde_json::to_value(find(&orchestrator, slug).await?)?;
+            let found = installed.pointer(pointer).ok_or("no such member")?;
+            say(&found
+                .as_str()
+                .map_or_else(|| found.to_string(), str::to_owned));
+        }
         ["inject"] => inject(orchestrator.config()).await?,
-        ["install", manifest, ref layouts @ ..] => {
-            install(&orchestrator, &home, manifest, layouts).await?
+        [verb @ ("install" | "update"), manifest, ref layouts @ ..] => {
+            bring(&orchestrator, &home, verb == "update", manifest, layouts).await?
+        }
+        ["configure", slug, edit] => {
+            let edit: SettingsEdit = serde_json::from_str(edit)?;
+            let installed = find(&orchestrator, slug).await?;
+            let release = stored(&home, &installed.release)?;
+            let done = orchestrator
+                .configure(&release, &edit, &phase, &cancel)
+                .await?;
+            say(&serde_json::to_string_pretty(&done)?);
+        }
+        [verb @ ("reinstall" | "rollback" | "rollback-present"), slug] => {
+            let installed = find(&orchestrator, slug).await?;
+            let before = installed.before.map(|before| before.release);
+            let changed = if verb == "reinstall" {
+                let release = stored(&home, &installed.release)?;
+                orchestrator.reinstall(&release, &phase, &cancel).await?
+            } else {
+                let release = stored(&home, &before.ok_or("no version before")?)?;
+                let data = match verb {
+                    "rollback" => RollbackData::Earlier,
+                    _ => RollbackData::Present,
+                };
+                orchestrator
+                    .roll_back(&release, data, &phase, &cancel)
+                    .await?
+            };
+            say(&serde_json::to_string_pretty(&changed)?);
+        }
+        ["snapshots", slug] => {
+            for snapshot in orchestrator.snapshots(&slug.parse()?)? {
+                say(&format!(
+                    "{} {:?} {}",
+                    snapshot.id, snapshot.reason, snapshot.version
+                ));
+            }
         }
         [verb, slug] => {
             let slug: Slug = slug.parse()?;
@@ -186,9 +244,35 @@ async fn inject(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn install(
+/// Says a phase, and dies there if that is asked for.
+fn phase(phase: Phase) {
+    let text = format!("{phase:?}");
+    say(&format!("{} {text}", Timestamp::now()));
+    if std::env::var("DRIVE_DIE").is_ok_and(|name| text.starts_with(&name)) {
+        let after = std::env::var("DRIVE_DIE_MS").ok();
+        let after = after.and_then(|after| after.parse().ok()).unwrap_or(0);
+        if after == 0 {
+            std::process::abort();
+        }
+        std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(after));
+            std::process::abort();
+        });
+    }
+}
+
+async fn find(orchestrator: &Orchestrator, slug: &str) -> Result<Instance, Failure> {
+    orchestrator.reconcile_once().await?;
+    let observed = orchestrator.observed().borrow().clone();
+    let mut instances = observed.instances.into_iter();
+    let found = instances.find(|instance| instance.app.slug.as_str() == slug);
+    Ok(found.ok_or("it is not installed")?)
+}
+
+async fn bring(
     orchestrator: &Orchestrator,
     home: &Path,
+    is_update: bool,
     manifest: &str,
     layouts: &[&str],
 ) -> Result<(), Failure> {
@@ -200,7 +284,11 @@ async fn install(
         })
         .collect::<Result<_, Failure>>()?;
     let release = publish(home, manifest, &layouts)?;
-    orchestrator.preflight(&release).await?;
+    if is_update {
+        orchestrator.preflight_change(&release).await?;
+    } else {
+        orchestrator.preflight(&release).await?;
+    }
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let served = Arc::new(layouts);
@@ -222,15 +310,25 @@ async fn install(
     }
     say(&format!("loaded after {} ms", began.elapsed().as_millis()));
     let began = std::time::Instant::now();
-    let progress = |phase| {
+    let progress = |reached| {
+        phase(reached);
         say(&format!(
-            "{phase:?} after {} ms",
+            "{reached:?} after {} ms",
             began.elapsed().as_millis()
         ))
     };
-    let instance = orchestrator
-        .install(&release, &progress, &CancellationToken::new())
-        .await?;
+    let cancel = CancellationToken::new();
+    let instance = if is_update {
+        let copy = match std::env::var("DRIVE_COPY").as_deref() {
+            Ok("none") => Copy::None,
+            _ => Copy::First,
+        };
+        orchestrator
+            .update(&release, copy, &progress, &cancel)
+            .await?
+    } else {
+        orchestrator.install(&release, &progress, &cancel).await?
+    };
     say(&serde_json::to_string_pretty(&instance)?);
     Ok(())
 }
@@ -269,11 +367,20 @@ fn publish(
         origin: Origin::default(),
     })?;
     let signed = sign(&release, &key, now)?;
-    Ok(release::verify(
-        &signed.bytes,
-        &KeyState::implicit(key.did()),
-        now,
-    )?)
+    let verified = release::verify(&signed.bytes, &KeyState::implicit(key.did()), now)?;
+    let stored = home.join("drive-releases");
+    std::fs::create_dir_all(&stored)?;
+    std::fs::write(stored.join(verified.hash().to_string()), &signed.bytes)?;
+    Ok(verified)
+}
+
+/// Verifies a release again that was published before.
+fn stored(home: &Path, hash: &Blake3Hash) -> Result<Verified<Release>, Failure> {
+    let bytes = std::fs::read(home.join("drive-releases").join(hash.to_string()))?;
+    let unverified: serde_json::Value = serde_json::from_slice(&bytes)?;
+    let publisher = unverified["publisher"].as_str().ok_or("no publisher")?;
+    let keys = KeyState::implicit(publisher.parse()?);
+    Ok(release::verify(&bytes, &keys, Timestamp::now())?)
 }
 
 fn blob(layout: &Path, digest: &str) -> Result<Vec<u8>, Failure> {

@@ -289,7 +289,11 @@ impl Orchestrator {
         wished: &Settings,
     ) -> Result<Settings, UpdateError> {
         let found = self.inner.store.load_all().map_err(MachineError::from)?;
-        Ok(crate::ports::assign(&release.manifest, &found.desired, wished)?)
+        Ok(crate::ports::assign(
+            &release.manifest,
+            &found.desired,
+            wished,
+        )?)
     }
 
     /// Loads an installed app, after the end of a change that was interrupted.

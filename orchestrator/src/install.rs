@@ -287,7 +287,10 @@ impl Orchestrator {
         Ok(())
     }
 
-    pub(crate) async fn check_images(&self, release: &Verified<Release>) -> Result<(), InstallError> {
+    pub(crate) async fn check_images(
+        &self,
+        release: &Verified<Release>,
+    ) -> Result<(), InstallError> {
         let platform = &self.inner.facts.platform;
         for container in &release.manifest.containers {
             let missing = || InstallError::ImageMissing {

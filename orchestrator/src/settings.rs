@@ -121,7 +121,9 @@ pub enum EditError {
         port: u16,
     },
     /// Its value is a secret that the node makes.
-    #[error("{variable} of container {container} is a secret that this node made; it cannot be set")]
+    #[error(
+        "{variable} of container {container} is a secret that this node made; it cannot be set"
+    )]
     Secret {
         /// The container.
         container: Slug,
@@ -321,11 +323,21 @@ generated_secrets: [{name: key, kind: hex16}]
         assert_eq!(wished.ports[1].host_port, 4000);
         let applied = wished.applied_to(&manifest);
         let web = &applied.containers[0];
-        let environment: Vec<_> = web.environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let environment: Vec<_> = web
+            .environment
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
         assert_eq!(environment, [("A", "one"), ("B", "x"), ("C", "y")]);
-        assert_eq!(web.resources.memory, manifest.containers[0].resources.memory);
+        assert_eq!(
+            web.resources.memory,
+            manifest.containers[0].resources.memory
+        );
         assert_eq!(web.resources.pids, Some(20));
-        let back = wished.edited(&edit(serde_json::json!({"containers": {"web": {}}})), &manifest);
+        let back = wished.edited(
+            &edit(serde_json::json!({"containers": {"web": {}}})),
+            &manifest,
+        );
         assert_eq!(*back.unwrap().applied_to(&manifest), manifest);
         assert!(matches!(settings.applied_to(&manifest), Cow::Borrowed(_)));
     }
@@ -353,7 +365,10 @@ generated_secrets: [{name: key, kind: hex16}]
         let manifest = manifest();
         let settings = Settings::assign(&manifest, &Settings::default(), |_, _| true).unwrap();
         let refused = [
-            (serde_json::json!({"containers": {"db": {}}}), "no container db"),
+            (
+                serde_json::json!({"containers": {"db": {}}}),
+                "no container db",
+            ),
             (
                 serde_json::json!({"containers": {"web": {"environment": {"KEY": "x"}}}}),
                 "KEY of container web is a secret",

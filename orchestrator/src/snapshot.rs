@@ -53,7 +53,11 @@ impl TryFrom<String> for SnapshotId {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let plain = !text.is_empty() && text.len() <= 32;
-        if plain && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase()) {
+        if plain
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
+        {
             Ok(Self(text))
         } else {
             Err("a snapshot is named by the time when it was taken, as in 20260131T235959123Z")
@@ -291,7 +295,10 @@ impl SnapshotStore {
                 if entry.file_name().to_string_lossy().starts_with(PARTIAL)
                     && let Err(error) = self.delete(&entry.path()).await
                 {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a copy of data that was not completed stays");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "a copy of data that was not completed stays"
+                    );
                 }
             }
         }

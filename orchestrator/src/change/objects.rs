@@ -36,7 +36,10 @@ impl Orchestrator {
         if self.is_live(after)? {
             return Ok(());
         }
-        let gone = before.units.keys().filter(|file| !after.units.contains_key(*file));
+        let gone = before
+            .units
+            .keys()
+            .filter(|file| !after.units.contains_key(*file));
         for file in gone {
             self.stop_unit(&service_name(file)).await?;
         }
@@ -60,13 +63,21 @@ impl Orchestrator {
     ) -> Result<(), MachineError> {
         let app = after.slug();
         let moves = matches!(data, DataMove::Exchanged { .. });
-        let stale = |file: &String| before.units.get(file).is_some_and(|text| {
-            after.units.get(file).is_none_or(|new| essence(new) != essence(text))
-        });
+        let stale = |file: &String| {
+            before.units.get(file).is_some_and(|text| {
+                after
+                    .units
+                    .get(file)
+                    .is_none_or(|new| essence(new) != essence(text))
+            })
+        };
         let network = names::network_file(app);
         if stale(&network) {
             self.stop_unit(&service_name(&network)).await?;
-            self.inner.podman.remove_network(&names::network(app)).await?;
+            self.inner
+                .podman
+                .remove_network(&names::network(app))
+                .await?;
         }
         for volume in before.volumes() {
             let file = names::volume_file(app, volume);
@@ -82,7 +93,10 @@ impl Orchestrator {
         let app = desired.slug();
         if desired.has_network() {
             self.stop_unit(&names::network_unit(app)).await?;
-            self.inner.podman.remove_network(&names::network(app)).await?;
+            self.inner
+                .podman
+                .remove_network(&names::network(app))
+                .await?;
         }
         for volume in desired.volumes() {
             self.remove_volume(app, volume).await?;
@@ -92,7 +106,10 @@ impl Orchestrator {
 
     async fn remove_volume(&self, app: &Slug, volume: &Slug) -> Result<(), MachineError> {
         self.stop_unit(&names::volume_unit(app, volume)).await?;
-        self.inner.podman.remove_volume(&names::volume(app, volume)).await?;
+        self.inner
+            .podman
+            .remove_volume(&names::volume(app, volume))
+            .await?;
         Ok(())
     }
 
@@ -108,10 +125,14 @@ fn stops_alike(before: &Desired, after: &Desired) -> bool {
     let container_names = |desired: &Desired| -> BTreeMap<String, Option<String>> {
         let name = |text: &String| {
             let mut lines = text.lines();
-            lines.find(|line| line.starts_with("ContainerName=")).map(str::to_owned)
+            lines
+                .find(|line| line.starts_with("ContainerName="))
+                .map(str::to_owned)
         };
         let units = desired.units.iter();
-        units.map(|(file, text)| (file.clone(), name(text))).collect()
+        units
+            .map(|(file, text)| (file.clone(), name(text)))
+            .collect()
     };
     container_names(before) == container_names(after)
 }

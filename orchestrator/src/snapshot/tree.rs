@@ -183,11 +183,7 @@ impl<'a> Copier<'a> {
     /// # Errors
     ///
     /// [`TreeError`] when one cannot be opened.
-    pub fn open(
-        from: &Path,
-        to: &Path,
-        progress: impl FnMut(u64) + 'a,
-    ) -> Result<Self, TreeError> {
+    pub fn open(from: &Path, to: &Path, progress: impl FnMut(u64) + 'a) -> Result<Self, TreeError> {
         Ok(Self {
             from: open_root(from)?,
             to: open_root(to)?,
@@ -341,7 +337,9 @@ impl<'a> Copier<'a> {
     fn link(&self, first: &Path, to: &OwnedFd, name: &CStr) -> Result<bool, Errno> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let parent = first.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = first
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or_else(|| Path::new("."));
         let parent = rustix::fs::openat2(&self.to, parent, flags, Mode::empty(), resolve)?;
         let Some(file) = first.file_name() else {
@@ -387,7 +385,13 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
-    fn copy_range(&mut self, from: &OwnedFd, to: &OwnedFd, begin: u64, end: u64) -> Result<(), Errno> {
+    fn copy_range(
+        &mut self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        begin: u64,
+        end: u64,
+    ) -> Result<(), Errno> {
         let (mut read, mut written) = (begin, begin);
         while read < end {
             let bytes = usize::try_from(end - read).map_or(CHUNK_BYTES, |n| n.min(CHUNK_BYTES));
@@ -407,7 +411,13 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
-    fn copy_by_hand(&mut self, from: &OwnedFd, to: &OwnedFd, begin: u64, end: u64) -> Result<(), Errno> {
+    fn copy_by_hand(
+        &mut self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        begin: u64,
+        end: u64,
+    ) -> Result<(), Errno> {
         let mut buffer = vec![0; 1 << 20];
         let mut offset = begin;
         while offset < end {
@@ -485,7 +495,9 @@ fn copy_extended(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
         }
     };
     let each = |names: &[u8]| -> BTreeSet<CString> {
-        let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        let names = names
+            .split(|byte| *byte == 0)
+            .filter(|name| !name.is_empty());
         names.filter_map(|name| CString::new(name).ok()).collect()
     };
     let wanted = each(&list(from)?);
@@ -608,7 +620,14 @@ mod tests {
         fs::hard_link(from.join("a/b/file"), from.join("a/other")).unwrap();
         symlink("../nowhere", from.join("a/link")).unwrap();
         fs::write(from.join("empty"), "").unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, from.join("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            from.join("pipe"),
+            FileType::Fifo,
+            Mode::RWXU,
+            0,
+        )
+        .unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap();
         fs::set_permissions(from.join("a"), PermissionsExt::from_mode(0o500)).unwrap();
         let extent = pair.copier().pass().unwrap();
@@ -616,7 +635,12 @@ mod tests {
         let mut expected = listing(&from);
         expected.retain(|line| !line.starts_with("socket "));
         assert_eq!(listing(&pair.to()), expected);
-        assert!(fs::metadata(pair.to().join("pipe")).unwrap().file_type().is_fifo());
+        assert!(
+            fs::metadata(pair.to().join("pipe"))
+                .unwrap()
+                .file_type()
+                .is_fifo()
+        );
         let inode = |name: &str| fs::metadata(pair.to().join(name)).unwrap().ino();
         assert_eq!(inode("a/b/file"), inode("a/other"));
     }
@@ -629,7 +653,10 @@ mod tests {
         rustix::io::pwrite(&sparse, b"end", (48 << 20) + 5).unwrap();
         pair.copier().pass().unwrap();
         let copy = pair.to().join("sparse");
-        assert_eq!(fs::read(&copy).unwrap(), fs::read(pair.from().join("sparse")).unwrap());
+        assert_eq!(
+            fs::read(&copy).unwrap(),
+            fs::read(pair.from().join("sparse")).unwrap()
+        );
         assert!(fs::metadata(copy).unwrap().blocks() < 1024);
     }
 
@@ -644,7 +671,10 @@ mod tests {
         pair.copier().pass().unwrap();
         let copy = fs::File::open(pair.to().join("file")).unwrap();
         let mut value = [0_u8; 8];
-        assert_eq!(rustix::fs::fgetxattr(&copy, "user.mark", &mut value[..]).unwrap(), 1);
+        assert_eq!(
+            rustix::fs::fgetxattr(&copy, "user.mark", &mut value[..]).unwrap(),
+            1
+        );
     }
 
     #[test]
@@ -672,7 +702,13 @@ mod tests {
             rustix::fs::mkdirat(&here, "d", Mode::RWXU).unwrap();
             here = directory(&here, c"d").unwrap();
         }
-        assert!(measure(&pair.from()).unwrap_err().source.to_string().contains("deeper"));
+        assert!(
+            measure(&pair.from())
+                .unwrap_err()
+                .source
+                .to_string()
+                .contains("deeper")
+        );
         assert!(pair.copier().pass().is_err());
     }
 
