@@ -2,6 +2,7 @@
 //!
 //! Every refusal ends the job with the check that failed and leaves nothing behind that a retry cannot use.
 
+mod change;
 mod content;
 mod layers;
 mod operate;
@@ -87,6 +88,9 @@ impl Worker for Installer {
         Box::pin(async move {
             let result = match context.wish().kind {
                 JobKind::Install => self.install(&context).await,
+                JobKind::Update | JobKind::Rollback | JobKind::Reinstall | JobKind::Configure => {
+                    self.change(&context).await
+                }
                 JobKind::Uninstall
                 | JobKind::Purge
                 | JobKind::Start

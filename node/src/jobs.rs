@@ -15,7 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub use context::{Context, Ending};
-pub use machine::{ATTEMPTS_MAX, Record, Step, Wish};
+pub use machine::{ATTEMPTS_MAX, Manner, Record, Step, Wish};
 pub use scheduler::{Jobs, SubmitError};
 pub use store::{JobStore, StoreError};
 

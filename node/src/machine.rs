@@ -4,6 +4,7 @@ mod host;
 
 use std::path::PathBuf;
 
+use archy_orchestrator::{Copy, Earlier, FailedChange, RollbackData, Settings, SettingsEdit};
 use archy_registry::manifest::Manifest;
 use archy_registry::release::{Image, Release};
 use archy_registry::{AppId, Blake3Hash, Slug, Verified};
@@ -57,6 +58,31 @@ pub struct Installed {
     pub installed: Timestamp,
     /// Where its data is.
     pub data_dir: PathBuf,
+    /// Where its ports are, and what the owner set.
+    pub settings: Settings,
+    /// The version before.
+    pub before: Option<Earlier>,
+    /// The last change, if it was taken back.
+    pub failed: Option<FailedChange>,
+}
+
+/// A change of an installed app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Another release takes its place.
+    Update {
+        /// Its data is copied first.
+        copy: Copy,
+    },
+    /// The version before takes its place.
+    Rollback {
+        /// Which data it gets.
+        data: RollbackData,
+    },
+    /// The same release with other settings.
+    Configure(SettingsEdit),
+    /// The same release, made anew.
+    Reinstall,
 }
 
 /// What the machine runs, and how old that knowledge is.
@@ -97,6 +123,22 @@ pub trait Machine: Send + Sync + 'static {
     fn install<'a>(
         &'a self,
         release: &'a Verified<Release>,
+        progress: Progress<'a>,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), MachineError>>;
+
+    /// Refuses a release that cannot or may not take the place of the installed one.
+    fn preflight_change<'a>(
+        &'a self,
+        release: &'a Verified<Release>,
+    ) -> BoxFuture<'a, Result<(), Problem>>;
+
+    /// Changes an installed app and waits until it is healthy; otherwise it is what it was. `release` is the one that is
+    /// to be installed afterwards. May be dropped at any time: the next start of the node finishes it.
+    fn change<'a>(
+        &'a self,
+        release: &'a Verified<Release>,
+        change: &'a Change,
         progress: Progress<'a>,
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), MachineError>>;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use archy_orchestrator::snapshot::worker;
 use archyd::auth::Auth;
 use archyd::config::{Config, Environment, Flags, Paths};
 use archyd::daemon::Daemon;
@@ -58,6 +59,14 @@ enum Command {
     Defaults,
     /// Prints the version.
     Version,
+    /// Copies an app's data, as lines on the standard input ask; the daemon calls it.
+    #[command(name = worker::WORKER_ARGUMENT, hide = true)]
+    CopyData {
+        /// What is copied.
+        from: PathBuf,
+        /// Where to.
+        to: PathBuf,
+    },
 }
 
 /// The configuration is wrong; starting again does not help.
@@ -65,6 +74,9 @@ const EXIT_CONFIG: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::CopyData { from, to }) = &cli.command {
+        return worker::copy_data(from, to);
+    }
     let environment: Environment = std::env::vars().collect();
     let paths = match Paths::discover(&environment, cli.options.data_dir.as_deref()) {
         Ok(paths) => paths,
@@ -101,6 +113,8 @@ async fn perform(command: Command, config: Config, paths: Paths) -> anyhow::Resu
         Command::Claim { reset } => claim(&paths, reset).await?,
         Command::Doctor => return doctor(&paths).await,
         Command::Defaults => say(archyd::config::DEFAULTS.trim_end())?,
+        // Done before there is a configuration.
+        Command::CopyData { .. } => {}
         Command::Version => say(&format!("archyd {}", env!("CARGO_PKG_VERSION")))?,
     }
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 mod metrics;
 mod publish;
 mod seeding;
+mod settings;
 mod storage;
 mod store;
 mod trust;
@@ -19,18 +20,19 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::api::types::{
-    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, FsckParams, Health,
-    History, HistoryParams, InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind,
-    JobListParams, JobRef, Logs, LogsParams, NodeStatus, OpinionGiven, PinParams, Policy,
-    PolicyPage, Problem, PublishState, RegistryAddParams, RegistryList, RegistryMoveParams,
-    RegistryRemoveParams, RegistryTest, RegistryTestParams, RelayInfo, ReportParams,
-    ReviewerParams, Reviewers, SearchParams, SearchResult, SeedingPage, SeedingPolicy, StoragePage,
-    TrustPage, TrustParams, UninstallParams, VouchParams,
+    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, ConfigureParams,
+    FsckParams, Health, History, HistoryParams, InstallParams, Instance, InstanceList,
+    InstanceParams, Job, JobKind, JobListParams, JobRef, Logs, LogsParams, NodeStatus,
+    OpinionGiven, PinParams, Policy, PolicyPage, Problem, PublishState, RegistryAddParams,
+    RegistryList, RegistryMoveParams, RegistryRemoveParams, RegistryTest, RegistryTestParams,
+    RelayInfo, ReportParams, ReviewerParams, Reviewers, RollbackParams, SearchParams, SearchResult,
+    SeedingPage, SeedingPolicy, SettingsPage, StoragePage, TrustPage, TrustParams, UninstallParams,
+    UpdateParams, VouchParams,
 };
 use crate::api::{AssetBody, Backend, BlobStream, ProvideError, problem};
 use crate::components::Components;
 use crate::follow::Follow;
-use crate::jobs::{Jobs, SubmitError, Wish};
+use crate::jobs::{Jobs, Manner, SubmitError, Wish};
 use crate::judge::Judge;
 use crate::machine::{Machine, Observed};
 use crate::problem as explain;
@@ -115,6 +117,26 @@ impl Node {
 
     fn swarm_ready(&self) -> Result<Swarm, Problem> {
         self.swarm.now().ok_or_else(|| starting("transfers"))
+    }
+
+    /// Submits a job that changes an installed app.
+    async fn change(
+        &self,
+        slug: &str,
+        kind: JobKind,
+        release: Option<Blake3Hash>,
+        manner: Manner,
+    ) -> Result<JobRef, Problem> {
+        let (_, installed) = self.installed(slug)?;
+        let name = self.display_name(&installed.app).await;
+        self.submit(Wish {
+            kind,
+            app: installed.app,
+            name,
+            release,
+            manner,
+        })
+        .await
     }
 
     async fn submit(&self, wish: Wish) -> Result<JobRef, Problem> {
@@ -232,11 +254,7 @@ impl Backend for Node {
 
     async fn install(&self, params: InstallParams) -> Result<JobRef, Problem> {
         let app = parse_app(&params.app)?;
-        let release = match params.release.as_deref().map(str::parse::<Blake3Hash>) {
-            None => None,
-            Some(Ok(hash)) => Some(hash),
-            Some(Err(error)) => return Err(invalid(&error)),
-        };
+        let release = parse_release(params.release.as_deref())?;
         let name = self.display_name(&app).await;
         let kind = JobKind::Install;
         self.submit(Wish {
@@ -244,6 +262,7 @@ impl Backend for Node {
             app,
             name,
             release,
+            manner: Manner::default(),
         })
         .await
     }
@@ -273,6 +292,7 @@ impl Backend for Node {
             app,
             name,
             release: None,
+            manner: Manner::default(),
         })
         .await
     }
@@ -285,8 +305,48 @@ impl Backend for Node {
             app: installed.app,
             name,
             release: None,
+            manner: Manner::default(),
         })
         .await
+    }
+
+    async fn update(&self, params: UpdateParams) -> Result<JobRef, Problem> {
+        let release = parse_release(params.release.as_deref())?;
+        let manner = Manner {
+            without_copy: params.without_copy,
+            ..Manner::default()
+        };
+        self.change(&params.slug, JobKind::Update, release, manner)
+            .await
+    }
+
+    async fn roll_back(&self, params: RollbackParams) -> Result<JobRef, Problem> {
+        let manner = Manner {
+            keep_data: params.keep_data,
+            ..Manner::default()
+        };
+        let (_, installed) = self.installed(&params.slug)?;
+        // Named now: once it is done, the version before is the one that was left.
+        let to = installed.before.map(|before| before.release);
+        self.change(&params.slug, JobKind::Rollback, to, manner)
+            .await
+    }
+
+    async fn configure(&self, params: ConfigureParams) -> Result<JobRef, Problem> {
+        let manner = Manner {
+            edit: Some(settings::edit(&params)?),
+            ..Manner::default()
+        };
+        self.change(&params.slug, JobKind::Configure, None, manner)
+            .await
+    }
+
+    async fn settings(&self, params: InstanceParams) -> Result<SettingsPage, Problem> {
+        let (_, installed) = self.installed(&params.slug)?;
+        let release = self.store.release_as_admitted(&installed.release).await;
+        let release = release.map_err(|error| explain::of_store(&error))?;
+        let manifest = release.as_ref().map(|release| &release.manifest);
+        Ok(settings::page(&installed.settings, manifest))
     }
 
     async fn instances(&self) -> Result<InstanceList, Problem> {
@@ -492,6 +552,11 @@ fn not_installed(slug: &Slug) -> Problem {
 
 fn invalid(error: &dyn std::error::Error) -> Problem {
     problem("invalid", error.to_string(), "")
+}
+
+fn parse_release(text: Option<&str>) -> Result<Option<Blake3Hash>, Problem> {
+    let parsed = text.map(str::parse).transpose();
+    parsed.map_err(|error: archy_registry::id::IdError| invalid(&error))
 }
 
 fn parse_slug(text: &str) -> Result<Slug, Problem> {

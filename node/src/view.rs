@@ -11,8 +11,9 @@ use jiff::Timestamp;
 
 use crate::api::problem;
 use crate::api::types::{
-    AppCard, AppPage, AppRef, EndpointInfo, Instance, InterfaceInfo, Needs, Problem, PublisherCard,
-    ReleaseInfo, Right, TrustBadge, TrustBand, TrustReason, VersionSeen,
+    AppCard, AppPage, AppRef, EarlierVersion, EndpointInfo, FailedUpdate, Instance, InterfaceInfo,
+    Needs, Problem, PublisherCard, ReleaseInfo, Right, TrustBadge, TrustBand, TrustReason,
+    VersionSeen,
 };
 use crate::machine::Installed;
 use crate::markdown;
@@ -195,6 +196,17 @@ pub(crate) fn instance(
         offer: None,
         job,
         data_dir: installed.data_dir.display().to_string(),
+        before: installed.before.as_ref().map(|before| EarlierVersion {
+            version: before.version.clone(),
+            release: before.release.to_string(),
+            has_data: before.has_data,
+        }),
+        failed_update: installed.failed.as_ref().map(|failed| FailedUpdate {
+            version: failed.version.clone(),
+            release: failed.release.to_string(),
+            reason: failed.reason.clone(),
+            at: failed.at.to_string(),
+        }),
     }
 }
 

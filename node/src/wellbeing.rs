@@ -44,6 +44,7 @@ impl Diary {
                 InstanceState::Unhealthy | InstanceState::Failed => false,
                 // On its way, or as the owner wants it.
                 InstanceState::Installing
+                | InstanceState::Changing
                 | InstanceState::Starting
                 | InstanceState::Stopping
                 | InstanceState::Stopped
@@ -123,6 +124,9 @@ mod tests {
                 interfaces: Vec::new(),
                 installed: Timestamp::UNIX_EPOCH,
                 data_dir: "/".into(),
+                settings: archy_orchestrator::Settings::default(),
+                before: None,
+                failed: None,
             }],
         }
     }

@@ -39,7 +39,7 @@ pub use config::Config;
 pub use desired::{Desired, FailedChange, Stage, Wish};
 pub use diagnose::Failure;
 pub use install::{InstallError, MachineError, Phase, ProgressSink};
-pub use instance::{ContainerState, ContainerStatus, Instance, InstanceState, Observed};
+pub use instance::{ContainerState, ContainerStatus, Earlier, Instance, InstanceState, Observed};
 pub use lifecycle::{ChangeError, LogQuery};
 pub use orchestrator::{ConnectError, LoadError, Orchestrator};
 pub use preflight::Refusal;

@@ -50,7 +50,11 @@ pub struct SettingsEdit {
     #[serde(default)]
     pub ports: Vec<PortBinding>,
     /// Address that published ports are to listen on: absent leaves it, null is all addresses.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub bind: Option<Option<IpAddr>>,
     /// All that is set for these containers; an empty edit returns to the manifest.
     #[serde(default)]

@@ -14,9 +14,11 @@ use crate::publish::source::ImageArgument;
 
 pub mod registry;
 pub mod seeding;
+pub mod settings;
 
 use registry::{CatalogCommand, RegistryCommand};
 use seeding::SeedingCommand;
+use settings::SettingsArgs;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -116,6 +118,14 @@ pub enum Command {
     Stop(OperateArgs),
     /// Stop and start an app
     Restart(OperateArgs),
+    /// Replace an app's version by the newest; if that does not come up, the version that ran is back with its data
+    Update(UpdateArgs),
+    /// Return to the version before the installed one
+    Rollback(RollbackArgs),
+    /// Make everything of an app anew but its data, settings and secrets
+    Reinstall(OperateArgs),
+    /// See or set an app's ports, environment and limits
+    Settings(SettingsArgs),
     /// Show what an app's containers wrote
     Logs(LogsArgs),
     /// Show or cancel what the node is doing
@@ -546,7 +556,36 @@ pub struct UninstallArgs {
     pub no_wait: bool,
 }
 
-/// `archy start`, `stop`, `restart`
+/// `archy update`
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// The installed app
+    pub app: Slug,
+    /// A certain release by its hash instead of the newest
+    #[arg(long, value_name = "HASH")]
+    pub release: Option<String>,
+    /// Do not copy its data first: what a version that fails did to it stays
+    #[arg(long)]
+    pub without_copy: bool,
+    /// Return as soon as the node has taken the job
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `archy rollback`
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The installed app
+    pub app: Slug,
+    /// Keep its data as it is, instead of what it was when that version was replaced
+    #[arg(long)]
+    pub keep_data: bool,
+    /// Return as soon as the node has taken the job
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `archy start`, `stop`, `restart`, `reinstall`
 #[derive(Debug, Args)]
 pub struct OperateArgs {
     /// The installed app

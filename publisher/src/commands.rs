@@ -23,6 +23,7 @@ mod policy;
 mod publish;
 mod registry;
 mod seeding;
+mod settings;
 mod status;
 mod storage;
 mod store;
@@ -93,6 +94,12 @@ pub(crate) async fn run(
         Command::Restart(arguments) => {
             instance::operate(&context, "package.restart", &arguments).await
         }
+        Command::Reinstall(arguments) => {
+            instance::operate(&context, "package.reinstall", &arguments).await
+        }
+        Command::Update(arguments) => instance::update(&context, &arguments).await,
+        Command::Rollback(arguments) => instance::roll_back(&context, &arguments).await,
+        Command::Settings(arguments) => settings::run(&context, &arguments).await,
         Command::Logs(arguments) => instance::logs(&context, &arguments).await,
         Command::Job(command) => job::run(&context, &command).await,
         Command::Trust(command) => trust::run(&context, &command).await,

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::types::{
-    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, FsckParams, Health,
-    History, HistoryParams, InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind,
-    JobListParams, JobRef, Logs, LogsParams, NodeStatus, OpinionGiven, PinParams, Policy,
-    PolicyPage, Problem, PublishState, RegistryAddParams, RegistryList, RegistryMoveParams,
-    RegistryRemoveParams, RegistryTest, RegistryTestParams, ReportParams, ReviewerParams,
-    Reviewers, SearchParams, SearchResult, SeedingPage, SeedingPolicy, StoragePage, TrustPage,
-    TrustParams, UninstallParams, VouchParams,
+    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, ConfigureParams,
+    FsckParams, Health, History, HistoryParams, InstallParams, Instance, InstanceList,
+    InstanceParams, Job, JobKind, JobListParams, JobRef, Logs, LogsParams, NodeStatus,
+    OpinionGiven, PinParams, Policy, PolicyPage, Problem, PublishState, RegistryAddParams,
+    RegistryList, RegistryMoveParams, RegistryRemoveParams, RegistryTest, RegistryTestParams,
+    ReportParams, ReviewerParams, Reviewers, RollbackParams, SearchParams, SearchResult,
+    SeedingPage, SeedingPolicy, SettingsPage, StoragePage, TrustPage, TrustParams, UninstallParams,
+    UpdateParams, VouchParams,
 };
 
 /// Bytes of a blob as they arrive.
@@ -57,7 +58,24 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         params: UninstallParams,
     ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
-    /// `package.start`, `package.stop`, `package.restart`.
+    /// `package.update`.
+    fn update(&self, params: UpdateParams) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    /// `package.rollback`.
+    fn roll_back(
+        &self,
+        params: RollbackParams,
+    ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    /// `package.configure`.
+    fn configure(
+        &self,
+        params: ConfigureParams,
+    ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    /// `package.settings`.
+    fn settings(
+        &self,
+        params: InstanceParams,
+    ) -> impl Future<Output = Result<SettingsPage, Problem>> + Send;
+    /// `package.start`, `package.stop`, `package.restart`, `package.reinstall`.
     fn operate(
         &self,
         kind: JobKind,

@@ -42,11 +42,25 @@ pub(super) fn module<B: Backend>(api: Weak<Api<B>>) -> RpcModule<()> {
         ("package.start", JobKind::Start),
         ("package.stop", JobKind::Stop),
         ("package.restart", JobKind::Restart),
+        ("package.reinstall", JobKind::Reinstall),
     ] {
         methods.add(method, move |b, p| async move {
             b.backend.operate(kind, p).await
         });
     }
+    methods.add(
+        "package.update",
+        |b, p| async move { b.backend.update(p).await },
+    );
+    methods.add("package.rollback", |b, p| async move {
+        b.backend.roll_back(p).await
+    });
+    methods.add("package.configure", |b, p| async move {
+        b.backend.configure(p).await
+    });
+    methods.add("package.settings", |b, p| async move {
+        b.backend.settings(p).await
+    });
     methods.add("package.list", |b, Nothing {}| async move {
         b.backend.instances().await
     });

@@ -16,7 +16,11 @@ impl Installer {
             | JobKind::Uninstall
             | JobKind::Purge
             | JobKind::Stop
-            | JobKind::Restart => (JobPhase::Stopping, "Stopping"),
+            | JobKind::Restart
+            | JobKind::Update
+            | JobKind::Rollback
+            | JobKind::Reinstall
+            | JobKind::Configure => (JobPhase::Stopping, "Stopping"),
         };
         context.enter(phase, message).await;
         let machine = self.machine(context).await?;
@@ -30,7 +34,11 @@ impl Installer {
                 JobKind::Restart => machine.restart(slug, progress, cancel).await,
                 JobKind::Uninstall => machine.remove(slug, false, progress, cancel).await,
                 JobKind::Purge => machine.remove(slug, true, progress, cancel).await,
-                JobKind::Install => Ok(()),
+                JobKind::Install
+                | JobKind::Update
+                | JobKind::Rollback
+                | JobKind::Reinstall
+                | JobKind::Configure => Ok(()),
             };
             drop(report);
             result

@@ -1,5 +1,6 @@
 //! The life of a job as a pure state machine: queued, running, and one of three ends.
 
+use archy_orchestrator::SettingsEdit;
 use archy_registry::{AppId, Blake3Hash};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,25 @@ pub struct Wish {
     pub app: AppId,
     /// Its display name.
     pub name: String,
-    /// For an install: this release, not the newest.
+    /// For an install or update: this release, not the newest.
     pub release: Option<Blake3Hash>,
+    /// How it is to be done.
+    #[serde(default)]
+    pub manner: Manner,
+}
+
+/// How a change is to be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manner {
+    /// For an update: the app's data is not copied first.
+    #[serde(default)]
+    pub without_copy: bool,
+    /// For a rollback: the app's data stays as it is.
+    #[serde(default)]
+    pub keep_data: bool,
+    /// For other settings: these.
+    #[serde(default)]
+    pub edit: Option<SettingsEdit>,
 }
 
 /// A job as stored.
@@ -209,7 +227,13 @@ impl Record {
 /// Whether a job of this kind can be cancelled: removing half an app helps nobody.
 pub(super) fn cancellable(kind: JobKind) -> bool {
     match kind {
-        JobKind::Install | JobKind::Start | JobKind::Restart => true,
+        JobKind::Install
+        | JobKind::Start
+        | JobKind::Restart
+        | JobKind::Update
+        | JobKind::Rollback
+        | JobKind::Reinstall
+        | JobKind::Configure => true,
         JobKind::Uninstall | JobKind::Purge | JobKind::Stop => false,
     }
 }
@@ -222,6 +246,10 @@ fn succeeded(kind: JobKind) -> &'static str {
         JobKind::Start => "Started",
         JobKind::Stop => "Stopped",
         JobKind::Restart => "Restarted",
+        JobKind::Update => "Updated",
+        JobKind::Rollback => "Back at the version before",
+        JobKind::Reinstall => "Reinstalled; its data was kept",
+        JobKind::Configure => "Settings changed",
     }
 }
 
@@ -234,6 +262,16 @@ fn span(kind: JobKind, phase: JobPhase) -> (f64, f64) {
             (JobPhase::Loading, 15.0),
             (JobPhase::Preparing, 3.0),
             (JobPhase::Starting, 7.0),
+            (JobPhase::Waiting, 10.0),
+        ],
+        JobKind::Update | JobKind::Rollback | JobKind::Reinstall | JobKind::Configure => &[
+            (JobPhase::Checking, 5.0),
+            (JobPhase::Fetching, 45.0),
+            (JobPhase::Loading, 15.0),
+            (JobPhase::Preparing, 3.0),
+            (JobPhase::Copying, 12.0),
+            (JobPhase::Stopping, 5.0),
+            (JobPhase::Starting, 5.0),
             (JobPhase::Waiting, 10.0),
         ],
         JobKind::Start | JobKind::Restart => &[

@@ -320,7 +320,11 @@ fn interrupted(kind: JobKind) -> Problem {
             | JobKind::Purge
             | JobKind::Start
             | JobKind::Stop
-            | JobKind::Restart => "Look at the daemon's log, then try again".to_owned(),
+            | JobKind::Restart
+            | JobKind::Update
+            | JobKind::Rollback
+            | JobKind::Reinstall
+            | JobKind::Configure => "Look at the daemon's log, then try again".to_owned(),
         }),
         details: Vec::new(),
     }

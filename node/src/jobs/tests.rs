@@ -17,6 +17,7 @@ fn wish(slug: &str, kind: JobKind) -> Wish {
             .unwrap(),
         name: slug.to_owned(),
         release: None,
+        manner: Manner::default(),
     }
 }
 
@@ -35,6 +36,7 @@ fn steps() -> impl Strategy<Value = Step> {
         Just(JobPhase::Fetching),
         Just(JobPhase::Loading),
         Just(JobPhase::Preparing),
+        Just(JobPhase::Copying),
         Just(JobPhase::Starting),
         Just(JobPhase::Waiting),
         Just(JobPhase::Stopping),
@@ -58,7 +60,8 @@ proptest! {
     fn a_job_moves_forward_and_ends_once(
         kind in prop_oneof![
             Just(JobKind::Install), Just(JobKind::Uninstall), Just(JobKind::Purge),
-            Just(JobKind::Start), Just(JobKind::Stop), Just(JobKind::Restart)
+            Just(JobKind::Start), Just(JobKind::Stop), Just(JobKind::Restart),
+            Just(JobKind::Update), Just(JobKind::Rollback), Just(JobKind::Reinstall), Just(JobKind::Configure)
         ],
         steps in prop::collection::vec(steps(), 0..40),
     ) {

@@ -16,11 +16,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Machine, MachineError, Observed, Progress};
+use super::{Change, Machine, MachineError, Observed, Progress};
 use crate::api::problem;
 use crate::api::types::{JobPhase, LogLine, Problem, Right, RightsDiff};
 use crate::problem as explain;
-use failed::{of_change, of_install};
+use failed::{of_change, of_install, of_update};
 pub(crate) use observed::interface_kind;
 use observed::translate;
 
@@ -158,7 +158,9 @@ impl Machine for Host {
                         (JobPhase::Preparing, "Preparing its place")
                     }
                     orchestrator::Phase::Validating => (JobPhase::Preparing, "Checking its units"),
-                    orchestrator::Phase::Placing => (JobPhase::Starting, "Starting"),
+                    orchestrator::Phase::Placing
+                    | orchestrator::Phase::Copying { .. }
+                    | orchestrator::Phase::Stopping => (JobPhase::Starting, "Starting"),
                     orchestrator::Phase::Starting => {
                         (JobPhase::Waiting, "Starting; waiting until it answers")
                     }
@@ -172,6 +174,52 @@ impl Machine for Host {
             let installed = self.orchestrator.install(release, &report, cancel).await;
             self.orchestrator.nudge();
             installed.map(drop).map_err(of_install)
+        })
+    }
+
+    fn preflight_change<'a>(
+        &'a self,
+        release: &'a Verified<Release>,
+    ) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            let checked = self.orchestrator.preflight_change(release).await;
+            checked.map_err(|error| match of_install(error) {
+                MachineError::Failed { problem, .. } => problem,
+                MachineError::Stopped => problem("cancelled", "The change was cancelled", ""),
+            })
+        })
+    }
+
+    fn change<'a>(
+        &'a self,
+        release: &'a Verified<Release>,
+        change: &'a Change,
+        progress: Progress<'a>,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(async move {
+            let report = |phase| {
+                if let Some((phase, words)) = words_of_change(phase) {
+                    progress(phase, words);
+                }
+            };
+            let orchestrator = &self.orchestrator;
+            let changed = match change {
+                Change::Update { copy } => {
+                    orchestrator.update(release, *copy, &report, cancel).await
+                }
+                Change::Rollback { data } => {
+                    orchestrator
+                        .roll_back(release, *data, &report, cancel)
+                        .await
+                }
+                Change::Configure(edit) => {
+                    orchestrator.configure(release, edit, &report, cancel).await
+                }
+                Change::Reinstall => orchestrator.reinstall(release, &report, cancel).await,
+            };
+            self.orchestrator.nudge();
+            changed.map(drop).map_err(of_update)
         })
     }
 
@@ -276,4 +324,40 @@ impl Machine for Host {
         let free = rustix::fs::statvfs(&self.orchestrator.config().data_dir).ok()?;
         Some(free.f_bavail.saturating_mul(free.f_frsize))
     }
+}
+
+/// What a person reads while an app is changed.
+fn words_of_change(phase: orchestrator::Phase) -> Option<(JobPhase, String)> {
+    let (phase, words) = match phase {
+        orchestrator::Phase::Checking
+        | orchestrator::Phase::Preparing
+        | orchestrator::Phase::Validating => (JobPhase::Preparing, "Checking its units".to_owned()),
+        orchestrator::Phase::Copying {
+            done_bytes,
+            total_bytes,
+        } => {
+            let (done, total) = (
+                explain::megabytes(done_bytes),
+                explain::megabytes(total_bytes),
+            );
+            (
+                JobPhase::Copying,
+                format!("Copying its data, so that all can be taken back: {done} of {total}"),
+            )
+        }
+        orchestrator::Phase::Stopping => (
+            JobPhase::Stopping,
+            "Stopping the version that runs".to_owned(),
+        ),
+        orchestrator::Phase::Placing | orchestrator::Phase::Starting => (
+            JobPhase::Waiting,
+            "Starting; waiting until it answers".to_owned(),
+        ),
+        orchestrator::Phase::Undoing => (
+            JobPhase::Waiting,
+            "It did not come up; taking the change back".to_owned(),
+        ),
+        orchestrator::Phase::Done => return None,
+    };
+    Some((phase, words))
 }

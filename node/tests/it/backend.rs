@@ -89,6 +89,21 @@ impl Backend for Fixed {
     async fn uninstall(&self, _: UninstallParams) -> Result<JobRef, Problem> {
         Ok(JobRef { job: job().id })
     }
+    async fn update(&self, params: UpdateParams) -> Result<JobRef, Problem> {
+        Ok(JobRef { job: params.slug })
+    }
+    async fn roll_back(&self, params: RollbackParams) -> Result<JobRef, Problem> {
+        Ok(JobRef { job: params.slug })
+    }
+    async fn configure(&self, params: ConfigureParams) -> Result<JobRef, Problem> {
+        Ok(JobRef { job: params.slug })
+    }
+    async fn settings(&self, _: InstanceParams) -> Result<SettingsPage, Problem> {
+        Ok(SettingsPage {
+            ports: Vec::new(),
+            containers: Vec::new(),
+        })
+    }
     async fn operate(&self, kind: JobKind, params: InstanceParams) -> Result<JobRef, Problem> {
         Ok(JobRef {
             job: format!("{kind:?} {}", params.slug),

@@ -226,3 +226,70 @@ async fn an_app_that_never_answers_is_taken_back_and_counts_against_its_publishe
     assert!((sum - points(&after)).abs() < 1e-9);
     node.daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_is_updated_goes_back_and_is_taken_back_when_it_does_not_come_up() {
+    let (relay, publisher, node, notes) = scene().await;
+    publisher.publish(&relay, "notes", 1, &layer("one")).await;
+    let first = node.has_release(&notes).await["release"]["hash"].clone();
+    assert_eq!(node.install(&notes).await["state"], "succeeded");
+    let slug = json!({"slug": "notes"});
+    let nothing = node.rpc("package.rollback", slug.clone()).await.unwrap();
+    let ended = node.ended(nothing["job"].as_str().unwrap()).await;
+    assert_eq!(ended["problem"]["kind"], "noEarlier", "{ended}");
+
+    publisher.publish(&relay, "notes", 2, &layer("two")).await;
+    let release = async || {
+        let instance = node.rpc("package.status", json!({"slug": "notes"})).await;
+        instance.unwrap()
+    };
+    let offered = |page: &Value| page["instance"]["offer"]["seq"] == 2;
+    node.page(&notes, offered).await;
+    *node.machine.mood.lock().unwrap() = Mood::NeverHealthy;
+    let run = async |method: &str| {
+        let job = node.rpc(method, slug.clone()).await.unwrap();
+        node.ended(job["job"].as_str().unwrap()).await
+    };
+    let failed = run("package.update").await;
+    assert_eq!(failed["problem"]["kind"], "takenBack", "{failed}");
+    assert_eq!(*node.machine.images.lock().unwrap(), [], "of the version that failed");
+
+    *node.machine.mood.lock().unwrap() = Mood::Well;
+    let updated = run("package.update").await;
+    assert_eq!(updated["state"], "succeeded", "{updated}");
+    let instance = release().await;
+    assert_eq!(instance["before"]["release"], first);
+    assert_eq!(instance["offer"], Value::Null);
+    let back = run("package.rollback").await;
+    assert_eq!(back["state"], "succeeded", "{back}");
+    let instance = release().await;
+    assert_eq!(instance["offer"]["seq"], 2, "the newer version is still there to have");
+    let anew = run("package.reinstall").await;
+    assert_eq!(anew["state"], "succeeded", "{anew}");
+    let wrong = json!({"slug": "notes", "containers": {"web": {"memory": "much"}}});
+    let refused = node.rpc("package.configure", wrong).await.unwrap_err();
+    assert_eq!(refused["kind"], "invalid");
+    node.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_goes_on_after_a_restart_of_the_daemon() {
+    let (relay, publisher, node, notes) = scene().await;
+    publisher.publish(&relay, "notes", 1, &layer("one")).await;
+    node.has_release(&notes).await;
+    assert_eq!(node.install(&notes).await["state"], "succeeded");
+    publisher.publish(&relay, "notes", 2, &layer("two")).await;
+    let offered = |page: &Value| page["instance"]["offer"]["seq"] == 2;
+    node.page(&notes, offered).await;
+    *node.machine.mood.lock().unwrap() = Mood::Slow;
+    let job = node.rpc("package.update", json!({"slug": "notes"})).await;
+    let job = job.unwrap()["job"].as_str().unwrap().to_owned();
+    // Once by the install.
+    node.machine.begun.notified().await;
+    node.machine.begun.notified().await;
+    *node.machine.mood.lock().unwrap() = Mood::Well;
+    let node = node.restart().await;
+    let ended = node.ended(&job).await;
+    assert_eq!(ended["state"], "succeeded", "{ended}");
+    node.daemon.stop().await;
+}

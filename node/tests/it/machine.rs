@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use archy_orchestrator::Earlier;
 use archy_registry::manifest::Manifest;
 use archy_registry::release::{Image, Release};
 use archy_registry::{AppId, Slug, Verified};
 use archyd::api::problem;
 use archyd::api::types::{InstanceState, JobPhase, LogLine, Problem, Right, RightsDiff};
-use archyd::machine::{Installed, Machine, MachineError, Observed, Progress};
+use archyd::machine::{Change, Installed, Machine, MachineError, Observed, Progress};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -174,7 +175,62 @@ impl Machine for Fake {
                     interfaces: Vec::new(),
                     installed: Timestamp::now(),
                     data_dir: PathBuf::from("/data"),
+                    settings: archy_orchestrator::Settings::default(),
+                    before: None,
+                    failed: None,
                 });
+            });
+            Ok(())
+        })
+    }
+
+    fn preflight_change<'a>(
+        &'a self,
+        release: &'a Verified<Release>,
+    ) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            match self.observed.borrow().find(&release.manifest.app.id) {
+                Some(_) => Ok(()),
+                None => Err(problem("notInstalled", "not installed", "")),
+            }
+        })
+    }
+
+    fn change<'a>(
+        &'a self,
+        release: &'a Verified<Release>,
+        _: &'a Change,
+        progress: Progress<'a>,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(async move {
+            progress(JobPhase::Copying, "Copying".to_owned());
+            self.begun.notify_one();
+            let mood = *self.mood.lock().unwrap();
+            match mood {
+                Mood::Well | Mood::LoadFails | Mood::LoadsSlowly => {}
+                Mood::NeverHealthy => {
+                    return Err(MachineError::Failed {
+                        problem: problem("takenBack", "It never answered", ""),
+                        by_app: true,
+                    });
+                }
+                Mood::Slow => {
+                    cancel.cancelled().await;
+                    return Err(MachineError::Stopped);
+                }
+            }
+            self.observed.send_modify(|observed| {
+                let slug = &release.manifest.app.id;
+                for app in observed.apps.iter_mut().filter(|app| app.app.slug == *slug) {
+                    app.before = Some(Earlier {
+                        version: app.version.clone(),
+                        release: app.release,
+                        has_data: true,
+                    });
+                    app.version = release.manifest.app.version.clone();
+                    app.release = release.hash();
+                }
             });
             Ok(())
         })

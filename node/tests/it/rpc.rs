@@ -31,6 +31,20 @@ async fn methods_answer() {
         ("package.start", json!({"slug": "notes"})),
         ("package.stop", json!({"slug": "notes"})),
         ("package.restart", json!({"slug": "notes"})),
+        (
+            "package.update",
+            json!({"slug": "notes", "withoutCopy": true}),
+        ),
+        (
+            "package.rollback",
+            json!({"slug": "notes", "keepData": true}),
+        ),
+        ("package.reinstall", json!({"slug": "notes"})),
+        (
+            "package.configure",
+            json!({"slug": "notes", "containers": {"web": {"memory": "1G"}}}),
+        ),
+        ("package.settings", json!({"slug": "notes"})),
         ("package.list", json!({})),
         ("package.status", json!({"slug": "notes"})),
         ("package.logs", json!({"slug": "notes"})),

@@ -1,4 +1,4 @@
-//! `archy install|uninstall|start|stop|restart|logs`.
+//! `archy install|uninstall|update|rollback|start|stop|restart|reinstall|logs`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Context;
 use super::store::{parse, resolve};
 use super::{job, status};
-use crate::cli::{InstallArgs, LogsArgs, OperateArgs, UninstallArgs};
+use crate::cli::{InstallArgs, LogsArgs, OperateArgs, RollbackArgs, UninstallArgs, UpdateArgs};
 use crate::failure::Failure;
 use crate::node::Node;
 use crate::node::types::{Instance, JobRef, JobState, LogLine, Logs};
@@ -16,6 +16,16 @@ use crate::text::plain;
 
 /// How often `logs --follow` asks for more.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
+/// Kinds of jobs after which an app can be opened.
+const OPENED: [&str; 7] = [
+    "install",
+    "start",
+    "restart",
+    "update",
+    "rollback",
+    "reinstall",
+    "configure",
+];
 /// Lines that are asked for each time; more between two asks would be lost.
 const FOLLOW_LINES: u32 = 2000;
 
@@ -37,6 +47,27 @@ pub(super) async fn uninstall(
     end(context, &node, &job, arguments.no_wait).await
 }
 
+pub(super) async fn update(context: &Context<'_>, arguments: &UpdateArgs) -> Result<(), Failure> {
+    let node = context.node()?;
+    let params = json!({
+        "slug": arguments.app,
+        "release": arguments.release,
+        "withoutCopy": arguments.without_copy,
+    });
+    let job: JobRef = node.call("package.update", &params).await?;
+    end(context, &node, &job, arguments.no_wait).await
+}
+
+pub(super) async fn roll_back(
+    context: &Context<'_>,
+    arguments: &RollbackArgs,
+) -> Result<(), Failure> {
+    let node = context.node()?;
+    let params = json!({ "slug": arguments.app, "keepData": arguments.keep_data });
+    let job: JobRef = node.call("package.rollback", &params).await?;
+    end(context, &node, &job, arguments.no_wait).await
+}
+
 pub(super) async fn operate(
     context: &Context<'_>,
     method: &str,
@@ -48,7 +79,7 @@ pub(super) async fn operate(
 }
 
 /// Waits, then says how the job ended and where the app can be opened.
-async fn end(
+pub(super) async fn end(
     context: &Context<'_>,
     node: &Node,
     job: &JobRef,
@@ -58,9 +89,7 @@ async fn end(
     let mut words = job::words(&job);
     if no_wait {
         words.push_str(&format!("\nsee it again with: archy job wait {}", job.id));
-    } else if job.state == JobState::Succeeded
-        && ["install", "start", "restart"].contains(&job.kind.as_str())
-    {
+    } else if job.state == JobState::Succeeded && OPENED.contains(&job.kind.as_str()) {
         let instance: Instance = node
             .call("package.status", &json!({ "slug": job.app.slug }))
             .await?;

@@ -154,9 +154,32 @@ fn instance_words(instance: &Instance) -> String {
     match (&instance.offer, &instance.update) {
         (Some(offer), _) => text.push_str(&offer_words(offer)),
         (None, Some(version)) => {
-            text.push_str(&format!("\nversion {} is there", plain(version)));
+            text.push_str(&format!(
+                "\nversion {} is there: archy update {}",
+                plain(version),
+                instance.app.slug
+            ));
         }
         (None, None) => {}
+    }
+    if let Some(failed) = &instance.failed_update {
+        text.push_str(&format!(
+            "\n\nversion {} was tried and taken back: {}",
+            plain(&failed.version),
+            plain(&failed.reason)
+        ));
+    }
+    if let Some(before) = &instance.before {
+        let data = if before.has_data {
+            "with its data of that time"
+        } else {
+            "with the data as it is"
+        };
+        text.push_str(&format!(
+            "\nbefore it was version {}: `archy rollback {}` returns to it, {data}",
+            plain(&before.version),
+            instance.app.slug
+        ));
     }
     if let Some(problem) = &instance.problem {
         text.push_str(&format!("\n\n{}", plain(&problem.message)));

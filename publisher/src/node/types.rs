@@ -237,6 +237,75 @@ copies! {
         pub job: Option<String>,
         /// Where its data is.
         pub data_dir: String,
+        /// The version before, to which it can return.
+        #[serde(default)]
+        pub before: Option<EarlierVersion>,
+        /// The last change, if it was taken back.
+        #[serde(default)]
+        pub failed_update: Option<FailedUpdate>,
+    }
+
+    /// A version that an app can go back to.
+    pub struct EarlierVersion {
+        /// Version.
+        pub version: String,
+        /// Whether its data of that time was kept.
+        pub has_data: bool,
+    }
+
+    /// A change that was taken back.
+    pub struct FailedUpdate {
+        /// The version that did not come up.
+        pub version: String,
+        /// Why, in a sentence.
+        pub reason: String,
+    }
+
+    /// Answer of `package.settings`.
+    pub struct SettingsPage {
+        /// Where its ports are found.
+        pub ports: Vec<PortSetting>,
+        /// Its containers.
+        pub containers: Vec<ContainerSettings>,
+    }
+
+    /// Where a port of an app is found on the node.
+    pub struct PortSetting {
+        /// The container.
+        pub container: String,
+        /// Port inside it.
+        pub port: u16,
+        /// `tcp` or `udp`.
+        pub protocol: String,
+        /// Port on the node.
+        pub host_port: u16,
+    }
+
+    /// The settings of a container.
+    pub struct ContainerSettings {
+        /// Its name.
+        pub name: String,
+        /// What the owner set.
+        pub set: ContainerSetting,
+        /// What the publisher says.
+        pub published: ContainerSetting,
+    }
+
+    /// Settings of a container.
+    #[derive(Default)]
+    pub struct ContainerSetting {
+        /// Environment variables.
+        #[serde(default)]
+        pub environment: std::collections::BTreeMap<String, String>,
+        /// Memory limit.
+        #[serde(default)]
+        pub memory: Option<String>,
+        /// Processors.
+        #[serde(default)]
+        pub cpus: Option<String>,
+        /// Most processes and threads.
+        #[serde(default)]
+        pub pids: Option<u32>,
     }
 
     /// A container of an instance.

@@ -74,6 +74,14 @@ wire! {
         Stop,
         /// Restarts an app.
         Restart,
+        /// Replaces an app's version by a newer one; taken back when that does not come up.
+        Update,
+        /// Returns to the version before.
+        Rollback,
+        /// Makes everything of an app anew but its data.
+        Reinstall,
+        /// Gives an app other settings.
+        Configure,
     }
 
     /// Whether a job has ended, and how.
@@ -104,6 +112,8 @@ wire! {
         Loading,
         /// Writes units.
         Preparing,
+        /// Copies the app's data, so that an update can be taken back.
+        Copying,
         /// Starts them.
         Starting,
         /// Waits until the app is healthy.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
+use std::collections::BTreeMap;
+
 use super::{AppRef, Problem, UpdateOffer};
 
 wire! {
@@ -24,7 +26,109 @@ wire! {
         pub purge: bool,
     }
 
-    /// Parameters of `package.start|stop|restart|status|health`.
+    /// Parameters of `package.update`.
+    pub struct UpdateParams {
+        /// Slug of the instance.
+        pub slug: String,
+        /// A certain release by its hash instead of the newest.
+        #[serde(default)]
+        pub release: Option<String>,
+        /// Leaves the app's data without a copy: what a new version does to it before it fails stays.
+        #[serde(default)]
+        pub without_copy: bool,
+    }
+
+    /// Parameters of `package.rollback`.
+    pub struct RollbackParams {
+        /// Slug of the instance.
+        pub slug: String,
+        /// Leaves the app's data as it is, instead of what it was when the version was replaced.
+        #[serde(default)]
+        pub keep_data: bool,
+    }
+
+    /// Parameters of `package.configure`: what is to be set otherwise.
+    pub struct ConfigureParams {
+        /// Slug of the instance.
+        pub slug: String,
+        /// Ports of the node that are to be others.
+        #[serde(default)]
+        pub ports: Vec<PortSetting>,
+        /// All that is set for these containers, by name; an empty one returns to what the publisher says.
+        #[serde(default)]
+        pub containers: BTreeMap<String, ContainerSetting>,
+    }
+
+    /// Where a port of an app is found on the node.
+    pub struct PortSetting {
+        /// The container.
+        pub container: String,
+        /// Port inside it.
+        pub port: u16,
+        /// `tcp` or `udp`.
+        pub protocol: String,
+        /// Port on the node.
+        pub host_port: u16,
+    }
+
+    /// What the owner set for a container instead of what the publisher says.
+    #[derive(Default)]
+    pub struct ContainerSetting {
+        /// Environment variables.
+        #[serde(default)]
+        pub environment: BTreeMap<String, String>,
+        /// Memory limit, as in `512M`.
+        #[serde(default)]
+        pub memory: Option<String>,
+        /// Processors, as in `1.5`.
+        #[serde(default)]
+        pub cpus: Option<String>,
+        /// Most processes and threads.
+        #[serde(default)]
+        pub pids: Option<u32>,
+    }
+
+    /// Answer of `package.settings`.
+    pub struct SettingsPage {
+        /// Where its ports are found.
+        pub ports: Vec<PortSetting>,
+        /// Its containers.
+        pub containers: Vec<ContainerSettings>,
+    }
+
+    /// The settings of a container.
+    pub struct ContainerSettings {
+        /// Its name.
+        pub name: String,
+        /// What the owner set.
+        pub set: ContainerSetting,
+        /// What the publisher says.
+        pub published: ContainerSetting,
+    }
+
+    /// A version that an app can go back to.
+    pub struct EarlierVersion {
+        /// Version.
+        pub version: String,
+        /// BLAKE3 of the release.
+        pub release: String,
+        /// Whether its data of that time was kept.
+        pub has_data: bool,
+    }
+
+    /// A change that was taken back.
+    pub struct FailedUpdate {
+        /// The version that did not come up.
+        pub version: String,
+        /// BLAKE3 of its release.
+        pub release: String,
+        /// Why, in a sentence.
+        pub reason: String,
+        /// When.
+        pub at: String,
+    }
+
+    /// Parameters of `package.start|stop|restart|reinstall|status|health|settings`.
     pub struct InstanceParams {
         /// Slug of the instance.
         pub slug: String,
@@ -69,6 +173,10 @@ wire! {
         pub job: Option<String>,
         /// Where its data is on the node.
         pub data_dir: String,
+        /// The version before, to which `package.rollback` returns.
+        pub before: Option<EarlierVersion>,
+        /// The last change, if it was taken back.
+        pub failed_update: Option<FailedUpdate>,
     }
 
     /// How an instance is.
@@ -76,6 +184,8 @@ wire! {
     pub enum InstanceState {
         /// Being installed.
         Installing,
+        /// Being changed, or brought back to what it was.
+        Changing,
         /// On its way up.
         Starting,
         /// Running and healthy (or without a health check).

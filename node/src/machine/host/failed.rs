@@ -1,7 +1,10 @@
 //! Why the orchestrator did not do what it was asked, as problems.
 
 use archy_orchestrator as orchestrator;
-use archy_orchestrator::{ChangeError, InstallError, LoadError, Refusal, StartError};
+use archy_orchestrator::{
+    ChangeError, ComeUpError, InstallError, LoadError, Refusal, SnapshotError, StartError,
+    UpdateError,
+};
 use archy_registry::Slug;
 
 use crate::api::problem;
@@ -67,9 +70,72 @@ pub(super) fn of_change(error: ChangeError) -> MachineError {
             "Stop what uses it, then try again",
             &error,
         )),
+        ChangeError::Unsettled(error) => of_update(*error),
         ChangeError::Journal(error) => by_machine(explain::internal("read the journal", &error)),
         ChangeError::Machine(error) => by_machine(of_machine(&error)),
     }
+}
+
+pub(super) fn of_update(error: UpdateError) -> MachineError {
+    let by_machine = |problem| MachineError::Failed {
+        problem,
+        by_app: false,
+    };
+    match error {
+        UpdateError::Cancelled => MachineError::Stopped,
+        UpdateError::NotInstalled(app) => by_machine(not_installed(&app)),
+        UpdateError::NoEarlier(_) => by_machine(problem(
+            "noEarlier",
+            error.to_string(),
+            "Only the version before the installed one is kept, from an update on",
+        )),
+        UpdateError::Refused(refusal) => by_machine(of_refusal(&refusal)),
+        UpdateError::ImageMissing { .. } => by_machine(detailed(
+            "podman",
+            "podman lost an image while the app was changed".to_owned(),
+            "Try again",
+            &error,
+        )),
+        UpdateError::Snapshot(error) => by_machine(of_snapshot(&error)),
+        UpdateError::TakenBack { ref why, .. } => {
+            let (details, by_app) = match &**why {
+                ComeUpError::Cancelled => return MachineError::Stopped,
+                ComeUpError::Start(start) => match of_start(start) {
+                    MachineError::Failed { problem, by_app } => (problem.details, by_app),
+                    MachineError::Stopped => (Vec::new(), false),
+                },
+                ComeUpError::Snapshot(_) | ComeUpError::Machine(_) => {
+                    (explain::causes(&**why), false)
+                }
+            };
+            let mut taken_back = problem(
+                "takenBack",
+                error.to_string(),
+                "It runs as before; its last log lines are in the details, for the publisher",
+            );
+            taken_back.details = details;
+            MachineError::Failed {
+                problem: taken_back,
+                by_app,
+            }
+        }
+        UpdateError::Machine(error) => by_machine(of_machine(&error)),
+    }
+}
+
+fn of_snapshot(error: &SnapshotError) -> Problem {
+    let (kind, hint) = match error {
+        SnapshotError::Room { .. } => ("diskFull", "Make room on the disk, then try again"),
+        SnapshotError::Missing(_) => (
+            "noSnapshot",
+            "Go back with the data as it is, or restore a backup",
+        ),
+        SnapshotError::Copy(_) | SnapshotError::Io { .. } => (
+            "snapshot",
+            "Run `archyd doctor`; the app runs as it did before",
+        ),
+    };
+    detailed(kind, error.to_string(), hint, error)
 }
 
 fn of_start(error: &StartError) -> MachineError {
@@ -128,11 +194,9 @@ fn of_refusal(refusal: &Refusal) -> Problem {
             "slugTaken",
             "Purge the kept data first if you no longer need it",
         ),
-        Refusal::Installed { .. } => (
-            "installed",
-            "To change to the announced version, uninstall it (its data stays) and install again",
-        ),
+        Refusal::Installed { .. } => ("installed", "To change to the announced version, update it"),
         Refusal::ContainerTaken { .. } => ("nameTaken", "Remove or rename that container first"),
+        Refusal::Setting(_) => ("invalid", "Look at what the app has with its settings"),
         Refusal::Ports(_) => ("portTaken", "Stop what uses the port, then try again"),
         Refusal::Disk { .. } => ("diskFull", "Make room on the disk, then try again"),
     };

@@ -30,6 +30,7 @@ pub(super) async fn read(
             error @ (ChangeError::Start(_)
             | ChangeError::Cancelled(_)
             | ChangeError::Purge { .. }
+            | ChangeError::Unsettled(_)
             | ChangeError::Journal(_)
             | ChangeError::Machine(_)) => broken(&error),
         })?;

@@ -60,6 +60,9 @@ fn installed(instance: &orchestrator::Instance) -> Installed {
             .collect(),
         installed: instance.installed_at,
         data_dir: instance.data_dir.clone(),
+        settings: instance.settings.clone(),
+        before: instance.before.clone(),
+        failed: instance.failed.clone(),
     }
 }
 
@@ -74,6 +77,7 @@ pub(crate) fn interface_kind(kind: InterfaceKind) -> &'static str {
 fn state(state: orchestrator::InstanceState) -> InstanceState {
     match state {
         orchestrator::InstanceState::Installing => InstanceState::Installing,
+        orchestrator::InstanceState::Changing => InstanceState::Changing,
         orchestrator::InstanceState::Starting => InstanceState::Starting,
         orchestrator::InstanceState::Running => InstanceState::Running,
         orchestrator::InstanceState::Unhealthy => InstanceState::Unhealthy,
