@@ -28,7 +28,7 @@ fn the_web_uis_types_have_not_drifted() {
     }
     // Parameters and answers of every method, and the events; what they contain follows.
     export!(
-        SearchParams SearchResult AppRef AppPage InstallParams UninstallParams JobRef InstanceParams
+        SearchParams SearchResult AppRef AppPage InstallParams UninstallParams UpdateParams RollbackParams ConfigureParams SettingsPage JobRef InstanceParams
         InstanceList Instance Health LogsParams Logs JobListParams JobParams Job NodeStatus Session
         ClaimParams LoginParams Event PublishState BlobsParams BlobsMissing BlobProvided
         RegistryList RegistryAddParams RegistryRemoveParams RegistryMoveParams RegistryTestParams RegistryTest

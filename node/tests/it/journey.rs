@@ -252,7 +252,11 @@ async fn an_app_is_updated_goes_back_and_is_taken_back_when_it_does_not_come_up(
     };
     let failed = run("package.update").await;
     assert_eq!(failed["problem"]["kind"], "takenBack", "{failed}");
-    assert_eq!(*node.machine.images.lock().unwrap(), [], "of the version that failed");
+    assert_eq!(
+        *node.machine.images.lock().unwrap(),
+        [],
+        "of the version that failed"
+    );
 
     *node.machine.mood.lock().unwrap() = Mood::Well;
     let updated = run("package.update").await;
@@ -263,7 +267,10 @@ async fn an_app_is_updated_goes_back_and_is_taken_back_when_it_does_not_come_up(
     let back = run("package.rollback").await;
     assert_eq!(back["state"], "succeeded", "{back}");
     let instance = release().await;
-    assert_eq!(instance["offer"]["seq"], 2, "the newer version is still there to have");
+    assert_eq!(
+        instance["offer"]["seq"], 2,
+        "the newer version is still there to have"
+    );
     let anew = run("package.reinstall").await;
     assert_eq!(anew["state"], "succeeded", "{anew}");
     let wrong = json!({"slug": "notes", "containers": {"web": {"memory": "much"}}});
