@@ -241,6 +241,7 @@ fn any_manifest() -> impl Strategy<Value = Manifest> {
             container.ports = ports
                 .into_iter()
                 .map(|(host, inside)| Port {
+                    name: None,
                     container: inside + u16::try_from(n).unwrap() * 1000,
                     host: Some(host + u16::try_from(n).unwrap()),
                     protocol: if host == 5353 {

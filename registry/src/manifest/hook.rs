@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Span;
 use crate::id::Slug;
 
 /// Steps round install, update and uninstall.
@@ -39,6 +40,9 @@ pub enum Hook {
         container: Slug,
         /// argv.
         command: Vec<String>,
+        /// How long it may take. Default 5 min.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout: Option<Span>,
     },
     /// Copies a file that the node allows into a container.
     CopyFromHost {
