@@ -29,6 +29,8 @@ pub struct Config {
     pub generator: PathBuf,
     /// The platform whose images run here.
     pub platform: Platform,
+    /// Directories whose files apps may copy into their containers, when a hook asks for it.
+    pub host_directories: Vec<PathBuf>,
     /// Time between regular looks at the machine.
     pub reconcile_interval: Duration,
 }
@@ -56,6 +58,7 @@ impl Config {
             podman: PathBuf::from("/usr/bin/podman"),
             generator: PathBuf::from("/usr/libexec/podman/quadlet"),
             platform: Platform::host(),
+            host_directories: Vec::new(),
             reconcile_interval: RECONCILE_INTERVAL,
         }
     }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::desired::{Desired, DesiredError, Stage, Wish, holds_anything};
 use crate::disk;
+use crate::hooks::{HookError, Moment};
 use crate::instance::Instance;
 use crate::orchestrator::Orchestrator;
 use crate::ports;
@@ -75,6 +76,9 @@ pub enum InstallError {
     /// Its containers did not come up.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// What it asks for after its first start failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// The owner changed their mind.
     #[error("the install was cancelled")]
     Cancelled,
@@ -256,6 +260,10 @@ impl Orchestrator {
             started = self.start_containers(desired) => started?,
             () = cancel.cancelled() => return Err(InstallError::Cancelled),
         }
+        tokio::select! {
+            done = self.run_hooks(desired, Moment::PostInstall) => done?,
+            () = cancel.cancelled() => return Err(InstallError::Cancelled),
+        }
         desired.stage = Stage::Installed;
         self.inner.store.save(desired).map_err(MachineError::from)?;
         Ok(())
@@ -373,6 +381,8 @@ impl Orchestrator {
         removed.stage = Stage::Installed;
         self.inner.store.save(&removed)?;
         self.tear_down(desired).await?;
+        let forgotten = self.forget_all_hooks(desired.slug());
+        forgotten.map_err(MachineError::io("hooks.json"))?;
         if previous.is_none() {
             self.forget_if_dataless(desired)?;
         }

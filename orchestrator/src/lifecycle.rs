@@ -336,11 +336,14 @@ impl Orchestrator {
     }
 
     async fn remove(&self, desired: &Desired) -> Result<(), MachineError> {
+        self.say_goodbye(desired).await;
         let mut removed = desired.clone();
         removed.wish = Wish::Removed;
         removed.stage = Stage::Installed;
         self.inner.store.save(&removed)?;
         self.memory(|memory| memory.forget(desired.slug()));
+        let forgotten = self.forget_all_hooks(desired.slug());
+        forgotten.map_err(MachineError::io("hooks.json"))?;
         self.tear_down(desired).await
     }
 }

@@ -178,9 +178,6 @@ fn check_supported(manifest: &Manifest) -> Result<(), Refusal> {
     if let Some(dependency) = manifest.dependencies.first() {
         return refuse(format!("another app ({})", dependency.app));
     }
-    if !manifest.hooks.is_empty() {
-        return refuse("hooks".to_owned());
-    }
     for container in &manifest.containers {
         let name = &container.name;
         if let Some(device) = container.devices.first() {
@@ -234,12 +231,6 @@ containers:
         assert_eq!(changed(|_| {}), Ok(()));
         let refused = [
             changed(|m| {
-                m.hooks.post_install = vec![manifest::Hook::Exec {
-                    container: "web".parse().unwrap(),
-                    command: vec!["/bin/true".to_owned()],
-                }];
-            }),
-            changed(|m| {
                 m.dependencies = vec![manifest::Dependency {
                     publisher: "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp"
                         .parse()
@@ -255,13 +246,7 @@ containers:
                 m.containers[0].environment.insert("URL".to_owned(), value);
             }),
         ];
-        let words = [
-            "hooks",
-            "another app (other)",
-            "/dev/dri",
-            "data_uid",
-            "URL",
-        ];
+        let words = ["another app (other)", "/dev/dri", "data_uid", "URL"];
         for (refused, word) in refused.into_iter().zip(words) {
             let message = refused.unwrap_err();
             assert!(

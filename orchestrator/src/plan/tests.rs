@@ -85,6 +85,7 @@ fn container(desired: &Desired, name: &Slug) -> podman::Container {
         started_at: 0,
         image_id: String::new(),
         ports: None,
+        networks: None,
     }
 }
 

@@ -30,6 +30,15 @@ impl Hooks {
     }
 }
 
+impl Hook {
+    /// Returns the container that the step is about.
+    pub fn container(&self) -> &Slug {
+        match self {
+            Self::Exec { container, .. } | Self::CopyFromHost { container, .. } => container,
+        }
+    }
+}
+
 /// One step of a hook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

@@ -1,7 +1,7 @@
 //! Why the orchestrator did not do what it was asked, as problems.
 
 use archy_orchestrator as orchestrator;
-use archy_orchestrator::{ChangeError, InstallError, LoadError, Refusal, StartError};
+use archy_orchestrator::{ChangeError, HookError, InstallError, LoadError, Refusal, StartError};
 use archy_registry::Slug;
 
 use crate::api::problem;
@@ -48,6 +48,7 @@ pub(super) fn of_install(error: InstallError) -> MachineError {
             "Install again",
             &error,
         )),
+        InstallError::Hook(error) => of_hook(&error),
         InstallError::Machine(error) => by_machine(of_machine(&error)),
     }
 }
@@ -114,6 +115,32 @@ fn of_start(error: &StartError) -> MachineError {
             by_app: false,
         },
     }
+}
+
+/// A step that the app asks for failed: by itself, or because this machine would not do it.
+fn of_hook(error: &HookError) -> MachineError {
+    let (kind, hint, by_app) = match error {
+        HookError::Failed { .. } | HookError::TimedOut { .. } => (
+            "hookFailed",
+            "The last lines that it wrote are in the details; tell the publisher",
+            true,
+        ),
+        HookError::Copy { .. } => (
+            "hookRefused",
+            "Allow the directory in archyd.toml if you want the app to have the file",
+            false,
+        ),
+        HookError::Podman { .. } | HookError::Markers { .. } => (
+            "machine",
+            "Run `archyd doctor`; the details say what failed",
+            false,
+        ),
+    };
+    let mut problem = problem(kind, explain::causes(error).join(": "), hint);
+    if let HookError::Failed { output, .. } = error {
+        problem.details.clone_from(output);
+    }
+    MachineError::Failed { problem, by_app }
 }
 
 fn of_refusal(refusal: &Refusal) -> Problem {
