@@ -10,6 +10,7 @@ use crate::quadlet::unit::ReadError;
 use crate::quadlet::{self, RenderError};
 use crate::rights::{Granted, RightsDiff, diff};
 use crate::settings::{AssignError, Settings};
+use crate::surroundings;
 
 /// A release could not be compared with the installed one.
 #[derive(Debug, thiserror::Error)]
@@ -60,14 +61,21 @@ impl Orchestrator {
             .iter()
             .map(|binding| (binding.host_port, binding.protocol))
             .collect();
-        let settings =
+        let mut settings =
             Settings::assign(&release.manifest, &installed.settings, |port, protocol| {
                 own.contains(&(port, protocol))
                     || !taken.contains(&(port, protocol)) && ports::is_free(port, protocol)
             })?;
+        settings.surroundings = surroundings::guess(
+            &release.manifest,
+            &installed.settings.surroundings,
+            &found.desired,
+            &self.inner.facts,
+        );
         let units = quadlet::render(release, &settings, &self.inner.facts)?;
-        let before = Granted::read(slug, &installed.units)?;
-        let after = Granted::read(slug, &units.files())?;
+        let hooks = &installed.release.manifest.hooks;
+        let before = Granted::read(slug, &installed.units)?.and_hooks(hooks);
+        let after = Granted::read(slug, &units.files())?.and_hooks(&release.manifest.hooks);
         Ok(Some(diff(&before, &after)))
     }
 }

@@ -10,8 +10,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::disk;
+use crate::names;
 use crate::quadlet::{UnitSet, app_dir};
 use crate::settings::Settings;
+use crate::values;
 
 /// The format that this version writes.
 const FORMAT: u32 = 1;
@@ -101,11 +103,23 @@ impl Desired {
     /// Names of the app's volumes, each once.
     pub fn volumes(&self) -> Vec<&Slug> {
         let containers = self.release.manifest.containers.iter();
+        let declared = self.settings.surroundings.image_volumes.values();
         let volumes: std::collections::BTreeSet<&Slug> = containers
             .flat_map(|container| &container.volumes)
             .map(|volume| &volume.name)
+            .chain(declared.flat_map(BTreeMap::values))
             .collect();
         volumes.into_iter().collect()
+    }
+
+    /// Names within the app of all that podman is given as secrets: the generated ones, and values that hold one.
+    pub fn podman_secrets(&self) -> Vec<String> {
+        let containers = self.release.manifest.containers.iter();
+        let values = containers.flat_map(|container| {
+            let variables = values::secret_variables(container, &self.settings);
+            variables.map(|variable| names::value_secret(&container.name, variable))
+        });
+        self.secrets().map(Slug::to_string).chain(values).collect()
     }
 
     /// Names of the app's secrets.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::desired::{Desired, DesiredError, Stage, Wish, holds_anything};
+use crate::devices;
 use crate::disk;
 use crate::hooks::{HookError, Moment};
 use crate::instance::Instance;
@@ -20,7 +21,7 @@ use crate::quadlet::validate::{self, ValidateError};
 use crate::quadlet::{self, LABEL_ROOT, RenderError, UnitSet, app_dir, volume_dir, wanted_file};
 use crate::runtime::podman::PodmanError;
 use crate::runtime::systemd::SystemdError;
-use crate::secrets::{self, SecretError};
+use crate::secrets::SecretError;
 use crate::settings::{AssignError, Settings};
 use crate::start::StartError;
 
@@ -105,6 +106,9 @@ pub enum MachineError {
     /// Units that must not go live.
     #[error(transparent)]
     Units(#[from] ValidateError),
+    /// What is installed cannot be rendered again with what it depends on now.
+    #[error(transparent)]
+    Render(#[from] RenderError),
     /// A file or directory.
     #[error("cannot write {path}")]
     Io {
@@ -177,6 +181,7 @@ impl Orchestrator {
             disk_free_bytes: free.map(|free| free.f_bavail.saturating_mul(free.f_frsize)),
         };
         preflight::check(release, &self.inner.facts, &around)?;
+        devices::check(&release.manifest)?;
         Ok(())
     }
 
@@ -201,7 +206,8 @@ impl Orchestrator {
         self.check_images(release).await?;
         let previous = self.inner.store.load(&slug).map_err(MachineError::from)?;
         let kept = previous.as_ref().map(|desired| desired.settings.clone());
-        let settings = self.assign(release, &kept.unwrap_or_default())?;
+        let mut settings = self.assign(release, &kept.unwrap_or_default())?;
+        settings.surroundings = self.look_around(release, &settings.surroundings).await?;
         let units = quadlet::render(release, &settings, &self.inner.facts)?;
         let mut desired = Desired::installing(release, settings, &units, Timestamp::now());
         if cancel.is_cancelled() {
@@ -237,7 +243,7 @@ impl Orchestrator {
         // From here on the images belong to what is desired.
         let settled = self.inner.loading.settle(desired.slug());
         settled.map_err(MachineError::io("loading"))?;
-        self.make_directories(desired)?;
+        self.make_directories(desired).await?;
         self.store_secrets(desired).await?;
         progress(Phase::Validating);
         let staging = self.staging(desired.slug());
@@ -330,43 +336,6 @@ impl Orchestrator {
             disk::remove_file(&file)
         };
         done.map_err(MachineError::io(&file))
-    }
-
-    pub(crate) fn make_directories(&self, desired: &Desired) -> Result<(), MachineError> {
-        for volume in desired.volumes() {
-            let directory = volume_dir(&self.inner.facts.apps_dir, desired.slug(), volume);
-            disk::create_private_dir(&directory).map_err(MachineError::io(&directory))?;
-        }
-        Ok(())
-    }
-
-    /// Gives podman every secret from its file, making those that are new.
-    pub(crate) async fn store_secrets(&self, desired: &Desired) -> Result<(), MachineError> {
-        let wanted = desired.release.manifest.generated_secrets.clone();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let slug = desired.slug();
-        let directory = app_dir(&self.inner.facts.apps_dir, slug).join("secrets");
-        // Hashing with bcrypt takes a tenth of a second.
-        let made = tokio::task::spawn_blocking(move || secrets::ensure(&directory, &wanted));
-        let values = match made.await {
-            Ok(values) => values?,
-            Err(error) => return Err(MachineError::io("secrets")(io::Error::other(error))),
-        };
-        let present = self.inner.podman.secrets().await?;
-        for (secret, value) in values {
-            let name = crate::names::secret(slug, &secret);
-            // What podman has may be of another time; the file is what counts.
-            if present.contains(&name) {
-                self.inner.podman.remove_secret(&name).await?;
-            }
-            self.inner
-                .podman
-                .create_secret(&name, value.bytes())
-                .await?;
-        }
-        Ok(())
     }
 
     /// Takes back an unfinished install: afterwards all is as if it had not been tried, except for data written meanwhile.

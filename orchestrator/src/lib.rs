@@ -6,7 +6,9 @@
 
 pub mod compare;
 pub mod config;
+mod data;
 pub mod desired;
+mod devices;
 pub mod diagnose;
 mod disk;
 pub mod hooks;
@@ -17,6 +19,7 @@ mod live;
 mod loading;
 mod memory;
 pub mod names;
+mod neighbours;
 mod orchestrator;
 pub mod plan;
 mod ports;
@@ -30,7 +33,9 @@ mod secrets;
 pub mod settings;
 pub mod setup;
 pub mod start;
+pub mod surroundings;
 mod takedown;
+pub mod values;
 
 pub use compare::CompareError;
 pub use config::Config;

@@ -24,6 +24,14 @@ pub enum ChangeError {
     /// No such app.
     #[error("{0} is not installed")]
     NotInstalled(Slug),
+    /// Other apps need it.
+    #[error("{app} is needed by {}; uninstall these first", list(.by))]
+    Needed {
+        /// The app.
+        app: Slug,
+        /// Who needs it.
+        by: Vec<Slug>,
+    },
     /// It did not come up.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -46,6 +54,11 @@ pub enum ChangeError {
     /// Something of this machine failed.
     #[error(transparent)]
     Machine(#[from] MachineError),
+}
+
+fn list(apps: &[Slug]) -> String {
+    let apps: Vec<&str> = apps.iter().map(Slug::as_str).collect();
+    apps.join(", ")
 }
 
 /// Which lines of an app's log to read.
@@ -142,12 +155,26 @@ impl Orchestrator {
         Ok(self.look_at(&desired).await)
     }
 
-    /// Removes an app and keeps its data and secrets for a later install.
+    /// Removes an app and keeps its data and secrets for a later install; refuses while other apps need it.
     ///
     /// # Errors
     ///
     /// [`ChangeError`]; the reconciler finishes what could not be removed now.
     pub async fn uninstall(
+        &self,
+        app: &Slug,
+        cancel: &CancellationToken,
+    ) -> Result<(), ChangeError> {
+        self.refuse_if_needed(app)?;
+        self.uninstall_anyway(app, cancel).await
+    }
+
+    /// Removes an app though others may need it; they stay as they are and find nobody where it was.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]; the reconciler finishes what could not be removed now.
+    pub async fn uninstall_anyway(
         &self,
         app: &Slug,
         cancel: &CancellationToken,
@@ -160,14 +187,41 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Removes an app, installed or not, with its data and secrets. There is no way back.
+    /// Removes an app, installed or not, with its data and secrets; refuses while other apps need it. There is no way
+    /// back.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn purge(&self, app: &Slug, cancel: &CancellationToken) -> Result<(), ChangeError> {
+        self.refuse_if_needed(app)?;
+        self.purge_anyway(app, cancel).await
+    }
+
+    /// Tells off who would take away what other apps need.
+    fn refuse_if_needed(&self, app: &Slug) -> Result<(), ChangeError> {
+        let by = self.dependents(app)?;
+        match by.is_empty() {
+            true => Ok(()),
+            false => Err(ChangeError::Needed {
+                app: app.clone(),
+                by,
+            }),
+        }
+    }
+
+    /// Removes an app though others may need it, with its data and secrets. There is no way back.
     ///
     /// Data may belong to users of the app's containers, so `podman unshare rm` removes it.
     ///
     /// # Errors
     ///
     /// [`ChangeError`].
-    pub async fn purge(&self, app: &Slug, cancel: &CancellationToken) -> Result<(), ChangeError> {
+    pub async fn purge_anyway(
+        &self,
+        app: &Slug,
+        cancel: &CancellationToken,
+    ) -> Result<(), ChangeError> {
         let _lock = self.lock(app).await;
         let desired = self.inner.store.load(app).map_err(MachineError::from)?;
         let desired = desired.ok_or_else(|| ChangeError::NotInstalled(app.clone()))?;

@@ -6,6 +6,8 @@ use archy_registry::Slug;
 use archy_registry::manifest::{Manifest, NetworkPolicy, Protocol};
 use serde::{Deserialize, Serialize};
 
+use crate::surroundings::Surroundings;
+
 /// What a node decided about an installed app.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,6 +18,13 @@ pub struct Settings {
     /// Address that published ports listen on; all addresses when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bind: Option<IpAddr>,
+    /// What the units depend on besides the release.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub surroundings: Surroundings,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Where one published port is found on the node.
@@ -107,6 +116,7 @@ impl Settings {
         Ok(Self {
             ports,
             bind: previous.bind,
+            surroundings: previous.surroundings.clone(),
         })
     }
 }

@@ -120,8 +120,15 @@ fn apply(step: &Step, desired: Option<&Desired>, app: &Slug, machine: &mut Machi
             machine.data.insert((app.clone(), volume.clone()));
         }
         Step::StoreSecret(secret) => {
-            machine.secrets.insert(names::secret(app, secret));
+            machine.secrets.insert(names::secret_named(app, secret));
+            machine
+                .different_secrets
+                .remove(&names::secret_named(app, secret));
         }
+        Step::Refresh => {
+            machine.outdated.remove(app);
+        }
+        Step::Join => {}
         Step::WriteUnits => {
             let desired = desired.expect("only installed apps have units to write");
             machine.live.insert(app.clone(), desired.units.clone());

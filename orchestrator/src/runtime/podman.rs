@@ -265,6 +265,28 @@ impl Podman {
         Ok(())
     }
 
+    /// Gives a secret a value, whether or not it had another one.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub(crate) async fn put_secret(&self, name: &str, value: Bytes) -> Result<(), PodmanError> {
+        let path = format!("/secrets/create?name={}&replace=true", encode(name));
+        let action = format!("create the secret {name}");
+        let put = self
+            .request(&action, Method::POST, &path, value.clone())
+            .await;
+        match put {
+            Ok(_) => Ok(()),
+            // Before podman 4.7 a secret is not replaced in one step.
+            Err(PodmanError::Refused { .. }) => {
+                self.remove_secret(name).await?;
+                self.create_secret(name, value).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns a secret's value; `None` when there is no such secret, or a podman before 4.7 keeps it to itself.
     ///
     /// # Errors

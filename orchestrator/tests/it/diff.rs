@@ -264,6 +264,7 @@ fn any_manifest() -> impl Strategy<Value = Manifest> {
             container.resources.memory = memory.map(|memory| memory.parse().unwrap());
             container.readonly_root = readonly;
             container.depends_on.clear();
+            container.environment.clear();
             if !secret {
                 container.secret_env.clear();
             }

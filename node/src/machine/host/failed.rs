@@ -61,6 +61,11 @@ pub(super) fn of_change(error: ChangeError) -> MachineError {
     match error {
         ChangeError::NotInstalled(app) => by_machine(not_installed(&app)),
         ChangeError::Cancelled(_) => MachineError::Stopped,
+        ChangeError::Needed { .. } => by_machine(problem(
+            "needed",
+            error.to_string(),
+            "Uninstall those first, or uninstall with force",
+        )),
         ChangeError::Start(error) => of_start(&error),
         ChangeError::Purge { .. } => by_machine(detailed(
             "purge",
@@ -145,7 +150,20 @@ fn of_hook(error: &HookError) -> MachineError {
 
 fn of_refusal(refusal: &Refusal) -> Problem {
     let (kind, hint) = match refusal {
-        Refusal::Unsupported { .. } => ("unsupported", "Wait for a version of archy that does it"),
+        Refusal::DependencyMissing { .. } => {
+            ("dependencyMissing", "Install that app first, then this one")
+        }
+        Refusal::DependencyVersion { .. } | Refusal::ExportMissing { .. } => {
+            ("dependencyVersion", "Update that app first, then try again")
+        }
+        Refusal::NameClash { .. } => (
+            "nameTaken",
+            "Tell the publishers; one of the two has to rename its container",
+        ),
+        Refusal::Device { .. } => (
+            "device",
+            "Nothing was installed; try again once the device can be used",
+        ),
         Refusal::Render(_) => ("cannotRun", "Tell the publisher; nothing was installed"),
         Refusal::SlugTaken { .. } => (
             "slugTaken",
