@@ -25,8 +25,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[path = "../tests/attacks/injection.rs"]
 mod injection;
 
-const USAGE: &str = "usage: drive setup | doctor | recover | reconcile | watch | status | inject
-       drive install MANIFEST CONTAINER=LAYOUT…   (DRIVE_KEY: file of the publisher's key, DRIVE_SEQ)
+const USAGE: &str = "usage: drive setup | doctor | recover | reconcile | watch | status | inject | publisher
+       drive install MANIFEST CONTAINER=LAYOUT…   (DRIVE_KEY: file of the publisher's key, DRIVE_SEQ,
+                                                  DRIVE_HOST_DIRECTORY: what apps may copy from)
        drive start|stop|restart|uninstall|purge|logs SLUG";
 
 #[tokio::main]
@@ -64,7 +65,11 @@ async fn run() -> Result<(), Failure> {
     let runtime = PathBuf::from(std::env::var("XDG_RUNTIME_DIR")?);
     let data = std::env::var("ARCHY_DATA_DIR")
         .map_or_else(|_| home.join(".local/share/archy"), PathBuf::from);
-    let orchestrator = Orchestrator::connect(Config::usual(&home, runtime, data))?;
+    let mut config = Config::usual(&home, runtime, data);
+    config
+        .host_directories
+        .extend(std::env::var_os("DRIVE_HOST_DIRECTORY").map(PathBuf::from));
+    let orchestrator = Orchestrator::connect(config)?;
     let cancel = CancellationToken::new();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -116,6 +121,7 @@ async fn run() -> Result<(), Failure> {
             let observed = orchestrator.observed().borrow().clone();
             say(&serde_json::to_string_pretty(&observed)?);
         }
+        ["publisher"] => say(&key(&home)?.did().to_string()),
         ["inject"] => inject(orchestrator.config()).await?,
         ["install", manifest, ref layouts @ ..] => {
             install(&orchestrator, &home, manifest, layouts).await?
@@ -242,15 +248,7 @@ fn publish(
     layouts: &BTreeMap<Slug, PathBuf>,
 ) -> Result<Verified<Release>, Failure> {
     let parsed = manifest::parse(&std::fs::read_to_string(manifest)?)?;
-    let key_file =
-        std::env::var("DRIVE_KEY").map_or_else(|_| home.join("drive.key"), PathBuf::from);
-    let key = if key_file.exists() {
-        SigningKey::load(&key_file)?
-    } else {
-        let key = SigningKey::generate()?;
-        key.save_new(&key_file)?;
-        key
-    };
+    let key = key(home)?;
     let seq = std::env::var("DRIVE_SEQ").map_or(Ok(1), |seq| seq.parse())?;
     let images = layouts
         .iter()
@@ -274,6 +272,16 @@ fn publish(
         &KeyState::implicit(key.did()),
         now,
     )?)
+}
+
+fn key(home: &Path) -> Result<SigningKey, Failure> {
+    let file = std::env::var("DRIVE_KEY").map_or_else(|_| home.join("drive.key"), PathBuf::from);
+    if file.exists() {
+        return Ok(SigningKey::load(&file)?);
+    }
+    let key = SigningKey::generate()?;
+    key.save_new(&file)?;
+    Ok(key)
 }
 
 fn blob(layout: &Path, digest: &str) -> Result<Vec<u8>, Failure> {
