@@ -48,6 +48,8 @@ pub struct Config {
     pub swarm: Swarm,
     /// Registries of apps.
     pub registries: Registries,
+    /// What apps may do.
+    pub apps: Apps,
     /// Jobs.
     pub jobs: Jobs,
     /// Logging.
@@ -153,6 +155,14 @@ pub struct Registries {
     pub authority: Option<PathBuf>,
 }
 
+/// What apps may do.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Apps {
+    /// Directories whose files apps may copy into their containers.
+    pub copy_from_host: Vec<PathBuf>,
+}
+
 /// Jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -208,6 +218,11 @@ impl Config {
         }
         if !(1..=64).contains(&self.jobs.parallel_max) {
             return invalid("jobs.parallel_max", "must be 1 to 64");
+        }
+        let relative = |directory: &&PathBuf| !directory.is_absolute();
+        if let Some(directory) = self.apps.copy_from_host.iter().find(relative) {
+            let reason = format!("{} is not an absolute path", directory.display());
+            return invalid("apps.copy_from_host", &reason);
         }
         if self.swarm.listen.is_empty() {
             return invalid("swarm.listen", "needs at least one address");

@@ -124,6 +124,7 @@ impl Daemon {
             store: store.clone(),
             policies: Arc::new(Policies::open(&paths.policy_file())?),
         };
+        let directories = config.apps.copy_from_host.clone();
         let idle = Duration::from_secs(u64::from(config.api.session_idle_hours) * 3600);
         let auth = Auth::open(&paths.keys_dir(), pool.clone(), idle)?;
         let listener = TcpListener::bind(config.api.listen)
@@ -292,7 +293,8 @@ impl Daemon {
             None => {
                 let seeding = node.seeding.clone();
                 work.spawn("network", seeding::watch_network(seeding, work.token()));
-                base.spawn("apps", parts::apps(node.clone(), paths, base.token()));
+                let apps = parts::apps(node.clone(), paths, directories, base.token());
+                base.spawn("apps", apps);
             }
         }
         Ok(Self {

@@ -37,6 +37,16 @@ pub enum MachineError {
     },
 }
 
+impl MachineError {
+    /// Returns what a person can read besides the message, and whether the app itself is at fault.
+    pub(crate) fn details(self) -> (Vec<String>, bool) {
+        match self {
+            Self::Stopped => (Vec::new(), false),
+            Self::Failed { problem, by_app } => (problem.details, by_app),
+        }
+    }
+}
+
 /// An installed app.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Installed {
@@ -166,7 +176,7 @@ pub trait Machine: Send + Sync + 'static {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), MachineError>>;
 
-    /// Removes an app; its data only with `purge`.
+    /// Removes an app, also one that others need; its data only with `purge`.
     fn remove<'a>(
         &'a self,
         app: &'a Slug,
@@ -178,6 +188,11 @@ pub trait Machine: Send + Sync + 'static {
     /// Removes the images that [`load_image`](Self::load_image) brought in for an install that was not done, also those
     /// that came only in part. An installed app's images stay.
     fn drop_images<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, ()>;
+
+    /// Lists the installed apps that need an app.
+    fn dependents(&self, _app: &Slug) -> Vec<Slug> {
+        Vec::new()
+    }
 
     /// Lists apps that are not installed but whose data is kept.
     fn kept(&self) -> Vec<AppId>;

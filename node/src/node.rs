@@ -281,6 +281,15 @@ impl Backend for Node {
                 kept.find(|kept| params.purge && kept.slug == slug)
             })
             .ok_or_else(|| not_installed(&slug))?;
+        let needed_by = machine.dependents(&slug);
+        if !params.force && !needed_by.is_empty() {
+            let names: Vec<&str> = needed_by.iter().map(Slug::as_str).collect();
+            return Err(problem(
+                "needed",
+                format!("{slug} is needed by {}", names.join(", ")),
+                "Uninstall those first, or uninstall with force: they then find nobody where it was",
+            ));
+        }
         let kind = if params.purge {
             JobKind::Purge
         } else {

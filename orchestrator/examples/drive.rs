@@ -28,9 +28,11 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[path = "../tests/attacks/injection.rs"]
 mod injection;
 
-const USAGE: &str = "usage: drive setup | doctor | recover | reconcile | watch | status | inject
-       drive install|update MANIFEST CONTAINER=LAYOUT…   (DRIVE_KEY: file of the publisher's key, DRIVE_SEQ;
-             DRIVE_DIE: the phase at whose beginning it is killed, as in Stopping, or DRIVE_DIE_MS later; DRIVE_COPY=none: no copy of the data)
+const USAGE: &str = "usage: drive setup | doctor | recover | reconcile | watch | status | inject | publisher
+       drive install|update MANIFEST CONTAINER=LAYOUT…
+             DRIVE_KEY: file of the publisher's key; DRIVE_SEQ; DRIVE_HOST_DIRECTORY: what apps may copy from;
+             DRIVE_DIE: the phase at whose beginning it is killed, as in Stopping, or DRIVE_DIE_MS later;
+             DRIVE_COPY=none: no copy of the data
        drive configure SLUG EDIT
        drive tell SLUG POINTER   (RFC 6901, into what status says of it)
        drive start|stop|restart|reinstall|rollback|rollback-present|uninstall|purge|logs|snapshots SLUG";
@@ -80,7 +82,11 @@ async fn run() -> Result<(), Failure> {
     let runtime = PathBuf::from(std::env::var("XDG_RUNTIME_DIR")?);
     let data = std::env::var("ARCHY_DATA_DIR")
         .map_or_else(|_| home.join(".local/share/archy"), PathBuf::from);
-    let orchestrator = Orchestrator::connect(Config::usual(&home, runtime, data))?;
+    let mut config = Config::usual(&home, runtime, data);
+    config
+        .host_directories
+        .extend(std::env::var_os("DRIVE_HOST_DIRECTORY").map(PathBuf::from));
+    let orchestrator = Orchestrator::connect(config)?;
     let cancel = CancellationToken::new();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -139,6 +145,7 @@ async fn run() -> Result<(), Failure> {
                 .as_str()
                 .map_or_else(|| found.to_string(), str::to_owned));
         }
+        ["publisher"] => say(&key(&home)?.did().to_string()),
         ["inject"] => inject(orchestrator.config()).await?,
         [verb @ ("install" | "update"), manifest, ref layouts @ ..] => {
             bring(&orchestrator, &home, verb == "update", manifest, layouts).await?
@@ -340,15 +347,7 @@ fn publish(
     layouts: &BTreeMap<Slug, PathBuf>,
 ) -> Result<Verified<Release>, Failure> {
     let parsed = manifest::parse(&std::fs::read_to_string(manifest)?)?;
-    let key_file =
-        std::env::var("DRIVE_KEY").map_or_else(|_| home.join("drive.key"), PathBuf::from);
-    let key = if key_file.exists() {
-        SigningKey::load(&key_file)?
-    } else {
-        let key = SigningKey::generate()?;
-        key.save_new(&key_file)?;
-        key
-    };
+    let key = key(home)?;
     let seq = std::env::var("DRIVE_SEQ").map_or(Ok(1), |seq| seq.parse())?;
     let images = layouts
         .iter()
@@ -381,6 +380,16 @@ fn stored(home: &Path, hash: &Blake3Hash) -> Result<Verified<Release>, Failure> 
     let publisher = unverified["publisher"].as_str().ok_or("no publisher")?;
     let keys = KeyState::implicit(publisher.parse()?);
     Ok(release::verify(&bytes, &keys, Timestamp::now())?)
+}
+
+fn key(home: &Path) -> Result<SigningKey, Failure> {
+    let file = std::env::var("DRIVE_KEY").map_or_else(|_| home.join("drive.key"), PathBuf::from);
+    if file.exists() {
+        return Ok(SigningKey::load(&file)?);
+    }
+    let key = SigningKey::generate()?;
+    key.save_new(&file)?;
+    Ok(key)
 }
 
 fn blob(layout: &Path, digest: &str) -> Result<Vec<u8>, Failure> {

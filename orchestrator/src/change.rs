@@ -10,8 +10,11 @@ use archy_registry::{Slug, Verified};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::desired::{Before, Change, DataMove, Desired, FailedChange, Stage, Version, Wish};
+use crate::desired::{
+    Before, Change, ChangeKind, DataMove, Desired, Exchange, FailedChange, Stage, Version, Wish,
+};
 use crate::disk;
+use crate::hooks::{HookError, Moment};
 use crate::install::{InstallError, MachineError, Phase, ProgressSink};
 use crate::instance::Instance;
 use crate::names;
@@ -45,6 +48,9 @@ pub enum UpdateError {
     /// The data could not be copied; the app runs on as it was.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The installed version could not prepare for the update; it runs on.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// The new version did not come up.
     #[error("version {tried} of {app} did not come up, so {version} is back, with its data: {why}")]
     TakenBack {
@@ -71,6 +77,9 @@ pub enum ComeUpError {
     /// A container failed.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A step after the update failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// The data that it should get could not be put in place.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -88,6 +97,7 @@ impl From<InstallError> for UpdateError {
             InstallError::Refused(refusal) => Self::Refused(refusal),
             InstallError::ImageMissing { container } => Self::ImageMissing { container },
             InstallError::Machine(error) => Self::Machine(error),
+            InstallError::Hook(error) => Self::Hook(error),
             InstallError::Cancelled | InstallError::Start(_) => Self::Cancelled,
         }
     }
@@ -136,7 +146,7 @@ struct To<'a> {
     release: &'a Verified<Release>,
     settings: Settings,
     data: ToData,
-    is_new_release: bool,
+    kind: ChangeKind,
 }
 
 enum ToData {
@@ -168,7 +178,7 @@ impl Orchestrator {
         if desired.release_hash == release.hash() {
             return Ok(self.look_at(&desired).await);
         }
-        let settings = self.settings_for(release, &desired.settings)?;
+        let settings = self.settings_for(release, &desired.settings).await?;
         let to = To {
             release,
             settings,
@@ -176,7 +186,7 @@ impl Orchestrator {
                 Copy::First => ToData::IsCopied,
                 Copy::None => ToData::Stays,
             },
-            is_new_release: true,
+            kind: ChangeKind::Update,
         };
         self.change(desired, to, progress, cancel).await
     }
@@ -208,12 +218,12 @@ impl Orchestrator {
             }
             (None, _) | (_, RollbackData::Present) => None,
         };
-        let settings = self.settings_for(release, &before.version.settings)?;
+        let settings = self.settings_for(release, &before.version.settings).await?;
         let to = To {
             release,
             settings,
             data: snapshot.map_or(ToData::IsCopied, ToData::IsExchanged),
-            is_new_release: true,
+            kind: ChangeKind::Rollback,
         };
         self.change(desired, to, progress, cancel).await
     }
@@ -235,13 +245,13 @@ impl Orchestrator {
         progress(Phase::Checking);
         let desired = self.settled_at(release).await?;
         let wished = desired.settings.edited(edit, &release.manifest)?;
-        let settings = self.settings_for(release, &wished)?;
+        let settings = self.settings_for(release, &wished).await?;
         settings.meet(&wished)?;
         let to = To {
             release,
             settings,
             data: ToData::Stays,
-            is_new_release: false,
+            kind: ChangeKind::Settings,
         };
         self.change(desired, to, progress, cancel).await
     }
@@ -261,14 +271,14 @@ impl Orchestrator {
         let _lock = self.lock(slug).await;
         progress(Phase::Checking);
         let desired = self.settled_at(release).await?;
-        let settings = self.settings_for(release, &desired.settings)?;
+        let settings = self.settings_for(release, &desired.settings).await?;
         self.stop_containers(&desired).await?;
         self.remove_objects(&desired).await?;
         let to = To {
             release,
             settings,
             data: ToData::Stays,
-            is_new_release: false,
+            kind: ChangeKind::Settings,
         };
         self.change(desired, to, progress, cancel).await
     }
@@ -282,18 +292,16 @@ impl Orchestrator {
         self.inner.snapshots.list(app)
     }
 
-    /// Decides an app's ports, and checks that the node runs the release with them.
-    fn settings_for(
+    /// Decides an app's ports and looks at what its units depend on; its images must be in podman.
+    pub(crate) async fn settings_for(
         &self,
         release: &Verified<Release>,
         wished: &Settings,
-    ) -> Result<Settings, UpdateError> {
+    ) -> Result<Settings, InstallError> {
         let found = self.inner.store.load_all().map_err(MachineError::from)?;
-        Ok(crate::ports::assign(
-            &release.manifest,
-            &found.desired,
-            wished,
-        )?)
+        let mut settings = crate::ports::assign(&release.manifest, &found.desired, wished)?;
+        settings.surroundings = self.look_around(release, &settings.surroundings).await?;
+        Ok(settings)
     }
 
     /// Loads an installed app, after the end of a change that was interrupted.
@@ -344,8 +352,17 @@ impl Orchestrator {
             installed_at: Timestamp::now(),
             units: units.files(),
         });
-        self.make_directories(&target)?;
+        self.make_directories(&target).await?;
         self.store_secrets(&target).await?;
+        if to.kind == ChangeKind::Update {
+            self.forget_hooks(&app, &[Moment::PreUpdate, Moment::PostUpdate])?;
+            if desired.wish == Wish::Running {
+                tokio::select! {
+                    done = self.run_hooks(&desired, Moment::PreUpdate) => done?,
+                    () = cancel.cancelled() => return Err(UpdateError::Cancelled),
+                }
+            }
+        }
         if cancel.is_cancelled() {
             return Err(UpdateError::Cancelled);
         }
@@ -353,17 +370,17 @@ impl Orchestrator {
         let change = Change {
             from: desired.version(),
             data: DataMove::Stays,
-            is_new_release: to.is_new_release,
+            kind: to.kind,
         };
         target.stage = Stage::Changing;
         target.failed = None;
         target.change = Some(Box::new(change));
         let moved = match to.data {
             ToData::Stays => Ok(DataMove::Stays),
-            ToData::IsExchanged(put) => Ok(DataMove::Exchanged {
+            ToData::IsExchanged(put) => Ok(DataMove::Exchanged(Box::new(Exchange {
                 put,
                 aside: snapshot_of(&desired, Reason::BeforeRollback),
-            }),
+            }))),
             ToData::IsCopied => {
                 let copied = tokio::select! {
                     copied = self.copy_data(&desired, &target, progress) => copied,
@@ -461,11 +478,14 @@ impl Orchestrator {
         self.place_early(&before, target).await?;
         self.stop_containers(&before).await?;
         self.move_data(&before, target, &change.data).await?;
-        self.make_directories(target)?;
+        self.make_directories(target).await?;
         self.put_in_place(&before, target).await?;
         if target.wish == Wish::Running {
             self.allow(app, true)?;
             self.start_containers(target).await?;
+            if change.kind == ChangeKind::Update {
+                self.run_hooks(target, Moment::PostUpdate).await?;
+            }
         }
         Ok(())
     }
@@ -478,12 +498,16 @@ impl Orchestrator {
         data: &DataMove,
     ) -> Result<(), ComeUpError> {
         self.remove_stale_objects(before, after, data).await?;
-        if let DataMove::Exchanged { put, aside } = data {
-            let app = after.slug();
-            let live = data_dir(&self.inner.facts.apps_dir, app);
-            self.inner.snapshots.exchange(app, &live, &put.id, aside)?;
+        if let DataMove::Exchanged(exchange) = data {
+            self.exchange_data(after.slug(), exchange)?;
         }
         Ok(())
+    }
+
+    fn exchange_data(&self, app: &Slug, exchange: &Exchange) -> Result<(), SnapshotError> {
+        let live = data_dir(&self.inner.facts.apps_dir, app);
+        let Exchange { put, aside } = exchange;
+        self.inner.snapshots.exchange(app, &live, &put.id, aside)
     }
 
     /// Puts a change on record as done, and lets go of what nobody can return to any more.
@@ -491,12 +515,12 @@ impl Orchestrator {
         let mut done = target.clone();
         done.stage = Stage::Installed;
         if let Some(change) = done.change.take()
-            && change.is_new_release
+            && change.kind != ChangeKind::Settings
         {
             let snapshot = match change.data {
                 DataMove::Stays => None,
                 DataMove::Copied(id) => Some(id),
-                DataMove::Exchanged { aside, .. } => Some(aside.id),
+                DataMove::Exchanged(exchange) => Some(exchange.aside.id),
             };
             done.before = Some(Box::new(Before {
                 version: change.from,
@@ -522,25 +546,23 @@ impl Orchestrator {
         let mut before = target.clone();
         before.set_version(change.from.clone());
         self.stop_containers(&target).await?;
-        let failed = || snapshot_of(&target, Reason::FailedChange);
         let back = match &change.data {
             DataMove::Stays => DataMove::Stays,
             DataMove::Copied(id) => {
                 let all = self.inner.snapshots.list(&app)?;
                 let copy = all.into_iter().find(|snapshot| snapshot.id == *id);
-                DataMove::Exchanged {
+                DataMove::Exchanged(Box::new(Exchange {
                     put: copy.ok_or_else(|| SnapshotError::Missing(id.clone()))?,
-                    aside: failed(),
-                }
+                    aside: snapshot_of(&target, Reason::FailedChange),
+                }))
             }
-            DataMove::Exchanged { put, aside } => {
-                let live = data_dir(&self.inner.facts.apps_dir, &app);
+            DataMove::Exchanged(exchange) => {
                 // A way that was gone half cannot be told from the way back.
-                self.inner.snapshots.exchange(&app, &live, &put.id, aside)?;
-                DataMove::Exchanged {
-                    put: aside.clone(),
-                    aside: put.clone(),
-                }
+                self.exchange_data(&app, exchange)?;
+                DataMove::Exchanged(Box::new(Exchange {
+                    put: exchange.aside.clone(),
+                    aside: exchange.put.clone(),
+                }))
             }
         };
         let version = change.from.release.manifest.app.version.clone();
@@ -590,9 +612,11 @@ impl Orchestrator {
         moved.map_err(|error| match error {
             ComeUpError::Snapshot(error) => UpdateError::Snapshot(error),
             ComeUpError::Machine(error) => UpdateError::Machine(error),
-            ComeUpError::Start(_) | ComeUpError::Cancelled => UpdateError::Cancelled,
+            ComeUpError::Start(_) | ComeUpError::Hook(_) | ComeUpError::Cancelled => {
+                UpdateError::Cancelled
+            }
         })?;
-        self.make_directories(&before)?;
+        self.make_directories(&before).await?;
         self.write_units(&before).await?;
         self.store_secrets(&before).await?;
         self.inner.store.save(&before).map_err(MachineError::from)?;

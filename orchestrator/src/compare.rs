@@ -10,6 +10,7 @@ use crate::quadlet::unit::ReadError;
 use crate::quadlet::{self, RenderError};
 use crate::rights::{Granted, RightsDiff, diff};
 use crate::settings::AssignError;
+use crate::surroundings;
 
 /// A release could not be compared with the installed one.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +44,17 @@ impl Orchestrator {
         let Some(installed) = installed else {
             return Ok(None);
         };
-        let settings = ports::assign(&release.manifest, &found.desired, &installed.settings)?;
+        let mut settings = ports::assign(&release.manifest, &found.desired, &installed.settings)?;
+        settings.surroundings = surroundings::guess(
+            &release.manifest,
+            &installed.settings.surroundings,
+            &found.desired,
+            &self.inner.facts,
+        );
         let units = quadlet::render(release, &settings, &self.inner.facts)?;
-        let before = Granted::read(slug, &installed.units)?;
-        let after = Granted::read(slug, &units.files())?;
+        let hooks = &installed.release.manifest.hooks;
+        let before = Granted::read(slug, &installed.units)?.and_hooks(hooks);
+        let after = Granted::read(slug, &units.files())?.and_hooks(&release.manifest.hooks);
         Ok(Some(diff(&before, &after)))
     }
 }

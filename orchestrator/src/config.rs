@@ -33,6 +33,8 @@ pub struct Config {
     pub generator: PathBuf,
     /// The platform whose images run here.
     pub platform: Platform,
+    /// Directories whose files apps may copy into their containers, when a hook asks for it.
+    pub host_directories: Vec<PathBuf>,
     /// Time between regular looks at the machine.
     pub reconcile_interval: Duration,
     /// Snapshots of an app's data that are kept beside those that a rollback needs.
@@ -66,6 +68,7 @@ impl Config {
             worker: std::env::current_exe().unwrap_or_default(),
             generator: PathBuf::from("/usr/libexec/podman/quadlet"),
             platform: Platform::host(),
+            host_directories: Vec::new(),
             reconcile_interval: RECONCILE_INTERVAL,
             snapshots_kept: SNAPSHOTS_KEPT,
         }

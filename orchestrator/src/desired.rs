@@ -10,9 +10,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::disk;
+use crate::names;
 use crate::quadlet::{UnitSet, app_dir};
 use crate::settings::Settings;
 use crate::snapshot::{Snapshot, SnapshotId};
+use crate::values;
 
 /// The format that this version writes.
 const FORMAT: u32 = 1;
@@ -68,8 +70,20 @@ pub struct Change {
     pub from: Version,
     /// What became of the data.
     pub data: DataMove,
-    /// Whether `from` is what the owner can go back to once this is done.
-    pub is_new_release: bool,
+    /// What kind of change it is.
+    pub kind: ChangeKind,
+}
+
+/// What an app is changed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeKind {
+    /// Another release; its hooks run, and the owner can go back.
+    Update,
+    /// The release from before; the owner can go forth again.
+    Rollback,
+    /// The same release, with other settings or made anew.
+    Settings,
 }
 
 /// What becomes of an app's data in a change.
@@ -80,13 +94,18 @@ pub enum DataMove {
     Stays,
     /// It stays, and this snapshot is a copy from before.
     Copied(SnapshotId),
-    /// It becomes the snapshot `aside`, and the data of `put` takes its place.
-    Exchanged {
-        /// The snapshot whose data the app gets.
-        put: Snapshot,
-        /// What becomes of the data that it had.
-        aside: Snapshot,
-    },
+    /// It becomes a snapshot, and the data of another takes its place.
+    Exchanged(Box<Exchange>),
+}
+
+/// Data that takes the place of other data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exchange {
+    /// The snapshot whose data the app gets.
+    pub put: Snapshot,
+    /// What becomes of the data that it had.
+    pub aside: Snapshot,
 }
 
 /// The version before the one that is installed.
@@ -220,8 +239,8 @@ impl Desired {
             match &change.data {
                 DataMove::Stays => {}
                 DataMove::Copied(id) => needed.push(id.clone()),
-                DataMove::Exchanged { put, aside } => {
-                    needed.extend([put.id.clone(), aside.id.clone()]);
+                DataMove::Exchanged(exchange) => {
+                    needed.extend([exchange.put.id.clone(), exchange.aside.id.clone()]);
                 }
             }
         }
@@ -245,11 +264,23 @@ impl Desired {
     /// Names of the app's volumes, each once.
     pub fn volumes(&self) -> Vec<&Slug> {
         let containers = self.release.manifest.containers.iter();
+        let declared = self.settings.surroundings.image_volumes.values();
         let volumes: std::collections::BTreeSet<&Slug> = containers
             .flat_map(|container| &container.volumes)
             .map(|volume| &volume.name)
+            .chain(declared.flat_map(BTreeMap::values))
             .collect();
         volumes.into_iter().collect()
+    }
+
+    /// Names within the app of all that podman is given as secrets: the generated ones, and values that hold one.
+    pub fn podman_secrets(&self) -> Vec<String> {
+        let containers = self.release.manifest.containers.iter();
+        let values = containers.flat_map(|container| {
+            let variables = values::secret_variables(container, &self.settings);
+            variables.map(|variable| names::value_secret(&container.name, variable))
+        });
+        self.secrets().map(Slug::to_string).chain(values).collect()
     }
 
     /// Names of the app's secrets.

@@ -10,16 +10,17 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::desired::{Desired, DesiredError, Stage, Wish, holds_anything};
+use crate::devices;
 use crate::disk;
+use crate::hooks::{HookError, Moment};
 use crate::instance::Instance;
 use crate::orchestrator::Orchestrator;
-use crate::ports;
 use crate::preflight::{self, Neighbourhood, Purpose, Refusal};
 use crate::quadlet::validate::ValidateError;
 use crate::quadlet::{self, LABEL_ROOT, RenderError, UnitSet, app_dir, volume_dir, wanted_file};
 use crate::runtime::podman::PodmanError;
 use crate::runtime::systemd::SystemdError;
-use crate::secrets::{self, SecretError};
+use crate::secrets::SecretError;
 use crate::settings::AssignError;
 use crate::start::StartError;
 
@@ -85,6 +86,9 @@ pub enum InstallError {
     /// Its containers did not come up.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// What it asks for after its first start failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// The owner changed their mind.
     #[error("the install was cancelled")]
     Cancelled,
@@ -111,6 +115,9 @@ pub enum MachineError {
     /// Units that must not go live.
     #[error(transparent)]
     Units(#[from] ValidateError),
+    /// What is installed cannot be rendered again with what it depends on now.
+    #[error(transparent)]
+    Render(#[from] RenderError),
     /// A file or directory.
     #[error("cannot write {path}")]
     Io {
@@ -200,6 +207,7 @@ impl Orchestrator {
             disk_free_bytes: free.map(|free| free.f_bavail.saturating_mul(free.f_frsize)),
         };
         preflight::check(release, &self.inner.facts, &around, purpose)?;
+        devices::check(&release.manifest)?;
         Ok(())
     }
 
@@ -224,9 +232,9 @@ impl Orchestrator {
         self.check_images(release).await?;
         let previous = self.inner.store.load(&slug).map_err(MachineError::from)?;
         let kept = previous.as_ref().map(|desired| desired.settings.clone());
-        let found = self.inner.store.load_all().map_err(MachineError::from)?;
-        let kept = kept.unwrap_or_default();
-        let settings = ports::assign(&release.manifest, &found.desired, &kept)?;
+        let settings = self
+            .settings_for(release, &kept.unwrap_or_default())
+            .await?;
         let units = quadlet::render(release, &settings, &self.inner.facts)?;
         let mut desired = Desired::installing(release, settings, &units, Timestamp::now());
         if cancel.is_cancelled() {
@@ -262,7 +270,7 @@ impl Orchestrator {
         // From here on the images belong to what is desired.
         let settled = self.inner.loading.settle(desired.slug());
         settled.map_err(MachineError::io("loading"))?;
-        self.make_directories(desired)?;
+        self.make_directories(desired).await?;
         self.store_secrets(desired).await?;
         progress(Phase::Validating);
         self.stage_units(units).await?;
@@ -280,6 +288,10 @@ impl Orchestrator {
         progress(Phase::Starting);
         tokio::select! {
             started = self.start_containers(desired) => started?,
+            () = cancel.cancelled() => return Err(InstallError::Cancelled),
+        }
+        tokio::select! {
+            done = self.run_hooks(desired, Moment::PostInstall) => done?,
             () = cancel.cancelled() => return Err(InstallError::Cancelled),
         }
         desired.stage = Stage::Installed;
@@ -330,43 +342,6 @@ impl Orchestrator {
         done.map_err(MachineError::io(&file))
     }
 
-    pub(crate) fn make_directories(&self, desired: &Desired) -> Result<(), MachineError> {
-        for volume in desired.volumes() {
-            let directory = volume_dir(&self.inner.facts.apps_dir, desired.slug(), volume);
-            disk::create_private_dir(&directory).map_err(MachineError::io(&directory))?;
-        }
-        Ok(())
-    }
-
-    /// Gives podman every secret from its file, making those that are new.
-    pub(crate) async fn store_secrets(&self, desired: &Desired) -> Result<(), MachineError> {
-        let wanted = desired.release.manifest.generated_secrets.clone();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let slug = desired.slug();
-        let directory = app_dir(&self.inner.facts.apps_dir, slug).join("secrets");
-        // Hashing with bcrypt takes a tenth of a second.
-        let made = tokio::task::spawn_blocking(move || secrets::ensure(&directory, &wanted));
-        let values = match made.await {
-            Ok(values) => values?,
-            Err(error) => return Err(MachineError::io("secrets")(io::Error::other(error))),
-        };
-        let present = self.inner.podman.secrets().await?;
-        for (secret, value) in values {
-            let name = crate::names::secret(slug, &secret);
-            // What podman has may be of another time; the file is what counts.
-            if present.contains(&name) {
-                self.inner.podman.remove_secret(&name).await?;
-            }
-            self.inner
-                .podman
-                .create_secret(&name, value.bytes())
-                .await?;
-        }
-        Ok(())
-    }
-
     /// Takes back an unfinished install: afterwards all is as if it had not been tried, except for data written meanwhile.
     pub(crate) async fn undo(
         &self,
@@ -379,6 +354,8 @@ impl Orchestrator {
         removed.stage = Stage::Installed;
         self.inner.store.save(&removed)?;
         self.tear_down(desired).await?;
+        let forgotten = self.forget_all_hooks(desired.slug());
+        forgotten.map_err(MachineError::io("hooks.json"))?;
         if previous.is_none() {
             self.forget_if_dataless(desired)?;
         }

@@ -24,6 +24,14 @@ pub enum ChangeError {
     /// No such app.
     #[error("{0} is not installed")]
     NotInstalled(Slug),
+    /// Other apps need it.
+    #[error("{app} is needed by {}; uninstall these first", list(.by))]
+    Needed {
+        /// The app.
+        app: Slug,
+        /// Who needs it.
+        by: Vec<Slug>,
+    },
     /// It did not come up.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -49,6 +57,11 @@ pub enum ChangeError {
     /// Something of this machine failed.
     #[error(transparent)]
     Machine(#[from] MachineError),
+}
+
+fn list(apps: &[Slug]) -> String {
+    let apps: Vec<&str> = apps.iter().map(Slug::as_str).collect();
+    apps.join(", ")
 }
 
 /// Which lines of an app's log to read.
@@ -145,12 +158,26 @@ impl Orchestrator {
         Ok(self.look_at(&desired).await)
     }
 
-    /// Removes an app and keeps its data and secrets for a later install.
+    /// Removes an app and keeps its data and secrets for a later install; refuses while other apps need it.
     ///
     /// # Errors
     ///
     /// [`ChangeError`]; the reconciler finishes what could not be removed now.
     pub async fn uninstall(
+        &self,
+        app: &Slug,
+        cancel: &CancellationToken,
+    ) -> Result<(), ChangeError> {
+        self.refuse_if_needed(app)?;
+        self.uninstall_anyway(app, cancel).await
+    }
+
+    /// Removes an app though others may need it; they stay as they are and find nobody where it was.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]; the reconciler finishes what could not be removed now.
+    pub async fn uninstall_anyway(
         &self,
         app: &Slug,
         cancel: &CancellationToken,
@@ -163,14 +190,41 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Removes an app, installed or not, with its data and secrets. There is no way back.
+    /// Removes an app, installed or not, with its data and secrets; refuses while other apps need it. There is no way
+    /// back.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn purge(&self, app: &Slug, cancel: &CancellationToken) -> Result<(), ChangeError> {
+        self.refuse_if_needed(app)?;
+        self.purge_anyway(app, cancel).await
+    }
+
+    /// Tells off who would take away what other apps need.
+    fn refuse_if_needed(&self, app: &Slug) -> Result<(), ChangeError> {
+        let by = self.dependents(app)?;
+        match by.is_empty() {
+            true => Ok(()),
+            false => Err(ChangeError::Needed {
+                app: app.clone(),
+                by,
+            }),
+        }
+    }
+
+    /// Removes an app though others may need it, with its data and secrets. There is no way back.
     ///
     /// Data may belong to users of the app's containers, so `podman unshare rm` removes it.
     ///
     /// # Errors
     ///
     /// [`ChangeError`].
-    pub async fn purge(&self, app: &Slug, cancel: &CancellationToken) -> Result<(), ChangeError> {
+    pub async fn purge_anyway(
+        &self,
+        app: &Slug,
+        cancel: &CancellationToken,
+    ) -> Result<(), ChangeError> {
         let _lock = self.lock(app).await;
         let desired = self.inner.store.load(app).map_err(MachineError::from)?;
         let desired = desired.ok_or_else(|| ChangeError::NotInstalled(app.clone()))?;
@@ -321,7 +375,13 @@ impl Orchestrator {
         self.settled(app).await.map_err(|error| match error {
             UpdateError::NotInstalled(app) => ChangeError::NotInstalled(app),
             UpdateError::Machine(error) => error.into(),
-            error => ChangeError::Unsettled(Box::new(error)),
+            error @ (UpdateError::NoEarlier(_)
+            | UpdateError::Refused(_)
+            | UpdateError::ImageMissing { .. }
+            | UpdateError::Snapshot(_)
+            | UpdateError::Hook(_)
+            | UpdateError::TakenBack { .. }
+            | UpdateError::Cancelled) => ChangeError::Unsettled(Box::new(error)),
         })
     }
 
@@ -338,11 +398,14 @@ impl Orchestrator {
     }
 
     async fn remove(&self, desired: &Desired) -> Result<(), MachineError> {
+        self.say_goodbye(desired).await;
         let mut removed = desired.clone();
         removed.wish = Wish::Removed;
         removed.stage = Stage::Installed;
         self.inner.store.save(&removed)?;
         self.memory(|memory| memory.forget(desired.slug()));
+        let forgotten = self.forget_all_hooks(desired.slug());
+        forgotten.map_err(MachineError::io("hooks.json"))?;
         self.tear_down(desired).await
     }
 }

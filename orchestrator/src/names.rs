@@ -36,6 +36,21 @@ pub fn network(app: &Slug) -> String {
     format!("{PREFIX}{app}")
 }
 
+/// Name of the unit file of the network with another app.
+pub fn edge_file(app: &Slug, other: &Slug) -> String {
+    format!("{PREFIX}{app}.uses.{other}.network")
+}
+
+/// Name of the service that makes the network with another app.
+pub fn edge_unit(app: &Slug, other: &Slug) -> String {
+    format!("{PREFIX}{app}.uses.{other}-network.service")
+}
+
+/// Name of the network with another app.
+pub fn edge(app: &Slug, other: &Slug) -> String {
+    format!("{PREFIX}{app}.uses.{other}")
+}
+
 /// Name of a volume's unit file.
 pub fn volume_file(app: &Slug, volume: &Slug) -> String {
     format!("{PREFIX}{app}.volume.{volume}.volume")
@@ -54,6 +69,16 @@ pub fn volume(app: &Slug, volume: &Slug) -> String {
 /// Name of a podman secret.
 pub fn secret(app: &Slug, secret: &Slug) -> String {
     format!("{PREFIX}{app}.{secret}")
+}
+
+/// Name, within the app, of the podman secret with a variable's value.
+pub fn value_secret(container: &Slug, variable: &str) -> String {
+    format!("{container}.{variable}")
+}
+
+/// Name of a podman secret, from its name within the app.
+pub fn secret_named(app: &Slug, name: &str) -> String {
+    format!("{PREFIX}{app}.{name}")
 }
 
 /// Name of a container: what the manifest's extension says, else the app's slug, with the container's name in a stack.
@@ -130,6 +155,10 @@ mod tests {
                     format!("container {part} of {app}"),
                 );
                 claim(volume_unit(app, part), format!("volume {part} of {app}"));
+                claim(
+                    edge_unit(app, part),
+                    format!("network of {app} with {part}"),
+                );
             }
         }
     }

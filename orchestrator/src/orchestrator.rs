@@ -14,7 +14,7 @@ use crate::loading::Loading;
 use crate::memory::Memory;
 use crate::names;
 use crate::probe;
-use crate::quadlet::{Facts, Limits};
+use crate::quadlet::{Facts, Limits, PodmanVersion};
 use crate::runtime::podman::{Podman, PodmanError, is_exactly};
 use crate::runtime::systemd::Systemd;
 use crate::snapshot::SnapshotStore;
@@ -107,6 +107,7 @@ impl Orchestrator {
             root: config.root(),
             platform: config.platform.clone(),
             limits: Limits::from_controllers(&crate::setup::controllers()),
+            podman: PodmanVersion::of(&config.podman),
         };
         let observed = Observed {
             at: None,

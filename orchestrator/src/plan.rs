@@ -7,6 +7,7 @@ use archy_registry::Slug;
 
 use crate::desired::{Desired, Stage, Wish};
 use crate::names;
+use crate::neighbours;
 use crate::quadlet::{LABEL_APP, LABEL_ROOT};
 use crate::runtime::podman;
 use crate::runtime::systemd::UnitState;
@@ -22,8 +23,12 @@ pub(crate) struct Machine {
     pub(crate) networks: BTreeSet<String>,
     /// All volumes' names.
     pub(crate) volumes: BTreeSet<String>,
-    /// All secrets' names.
+    /// All secrets' names but those that must be given to podman again.
     pub(crate) secrets: BTreeSet<String>,
+    /// Names of secrets with another value than they should have.
+    pub(crate) different_secrets: BTreeSet<String>,
+    /// Apps whose units depend on something that has changed.
+    pub(crate) outdated: BTreeSet<Slug>,
     /// Live unit directories that this node wrote: their files.
     pub(crate) live: BTreeMap<Slug, BTreeMap<String, String>>,
     /// Apps whose `wanted` file is there.
@@ -47,12 +52,16 @@ pub enum Step {
     Allow(bool),
     /// Make a directory for a volume's data.
     MakeDirectory(Slug),
-    /// Give podman a secret from its file.
-    StoreSecret(Slug),
+    /// Render the app again: what it depends on has changed.
+    Refresh,
+    /// Give podman a secret, by its name within the app.
+    StoreSecret(String),
     /// Put the checked units in place and have systemd read them.
     WriteUnits,
     /// Run the network's or a volume's unit again, because podman lost what it made.
     Remake(String),
+    /// Put the containers of other apps into the networks that the app has with them.
+    Join,
     /// Stop the service.
     Stop(String),
     /// Start the service.
@@ -69,9 +78,11 @@ impl fmt::Display for Step {
             Self::Allow(true) => f.write_str("allow it to start"),
             Self::Allow(false) => f.write_str("keep it from starting"),
             Self::MakeDirectory(volume) => write!(f, "make the directory of volume {volume}"),
+            Self::Refresh => f.write_str("render it again with what it depends on now"),
             Self::StoreSecret(secret) => write!(f, "give podman the secret {secret}"),
             Self::WriteUnits => f.write_str("put the units in place"),
             Self::Remake(unit) => write!(f, "run {unit} again"),
+            Self::Join => f.write_str("join the networks with apps that it uses"),
             Self::Stop(unit) => write!(f, "stop {unit}"),
             Self::Start(unit) => write!(f, "start {unit}"),
         }
@@ -113,7 +124,7 @@ pub(crate) fn plan(
 ) -> Plan {
     let mut plan = Plan::default();
     for app in desired {
-        let steps = steps(app, machine);
+        let steps = steps(app, machine, root);
         if !steps.is_empty() {
             plan.apps.insert(app.slug().clone(), steps);
         }
@@ -133,7 +144,7 @@ pub(crate) fn plan(
     plan
 }
 
-fn steps(desired: &Desired, machine: &Machine) -> Vec<Step> {
+fn steps(desired: &Desired, machine: &Machine, root: &str) -> Vec<Step> {
     match (desired.stage, desired.wish) {
         (Stage::Installing, _) => vec![Step::Undo],
         (Stage::Changing, _) => vec![Step::FinishChange],
@@ -143,7 +154,10 @@ fn steps(desired: &Desired, machine: &Machine) -> Vec<Step> {
         }
         (Stage::Installed, Wish::Removed) => Vec::new(),
         (Stage::Installed, Wish::Stopped) => steps_to_stop(desired, machine),
-        (Stage::Installed, Wish::Running) => steps_to_run(desired, machine),
+        (Stage::Installed, Wish::Running) if machine.outdated.contains(desired.slug()) => {
+            vec![Step::Refresh]
+        }
+        (Stage::Installed, Wish::Running) => steps_to_run(desired, machine, root),
     }
 }
 
@@ -162,9 +176,13 @@ fn leaves_anything(desired: &Desired, machine: &Machine) -> bool {
             .volumes()
             .iter()
             .any(|volume| machine.volumes.contains(&names::volume(app, volume)))
+        || neighbours::edges(&desired.release.manifest, &desired.settings)
+            .keys()
+            .any(|other| machine.networks.contains(&names::edge(app, other)))
         || desired
-            .secrets()
-            .any(|secret| machine.secrets.contains(&names::secret(app, secret)))
+            .podman_secrets()
+            .iter()
+            .any(|secret| machine.secrets.contains(&names::secret_named(app, secret)))
 }
 
 fn steps_to_stop(desired: &Desired, machine: &Machine) -> Vec<Step> {
@@ -182,7 +200,7 @@ fn steps_to_stop(desired: &Desired, machine: &Machine) -> Vec<Step> {
     steps
 }
 
-fn steps_to_run(desired: &Desired, machine: &Machine) -> Vec<Step> {
+fn steps_to_run(desired: &Desired, machine: &Machine, root: &str) -> Vec<Step> {
     let app = desired.slug();
     let mut steps = Vec::new();
     if !machine.wanted.contains(app) {
@@ -193,9 +211,13 @@ fn steps_to_run(desired: &Desired, machine: &Machine) -> Vec<Step> {
             steps.push(Step::MakeDirectory(volume.clone()));
         }
     }
-    for secret in desired.secrets() {
-        if !machine.secrets.contains(&names::secret(app, secret)) {
-            steps.push(Step::StoreSecret(secret.clone()));
+    // Stopped first: a node that is killed in between finds them down, and starts them with what is right.
+    let stale = drift::stale_units(desired, machine, root);
+    steps.extend(stale.iter().cloned().map(Step::Stop));
+    for secret in desired.podman_secrets() {
+        let name = names::secret_named(app, &secret);
+        if !machine.secrets.contains(&name) || machine.different_secrets.contains(&name) {
+            steps.push(Step::StoreSecret(secret));
         }
     }
     let unloaded = |unit: &String| {
@@ -225,6 +247,17 @@ fn steps_to_run(desired: &Desired, machine: &Machine) -> Vec<Step> {
             remade = true;
         }
     }
+    for other in neighbours::edges(&desired.release.manifest, &desired.settings).keys() {
+        let unit = names::edge_unit(app, other);
+        if made(&unit) && !machine.networks.contains(&names::edge(app, other)) {
+            steps.push(Step::Remake(unit));
+            remade = true;
+        }
+    }
+    if !neighbours::missing_joins(desired, &machine.containers, &machine.networks, root).is_empty()
+    {
+        steps.push(Step::Join);
+    }
     for volume in desired.volumes() {
         let unit = names::volume_unit(app, volume);
         if made(&unit) && !machine.volumes.contains(&names::volume(app, volume)) {
@@ -235,7 +268,7 @@ fn steps_to_run(desired: &Desired, machine: &Machine) -> Vec<Step> {
     // Starting one brings up those that it requires; starting what is up already does nothing.
     for unit in units {
         let needs_start = machine.units.get(&unit).is_none_or(|unit| !is_up(unit));
-        if remade || needs_start {
+        if remade || needs_start || stale.contains(&unit) {
             steps.push(Step::Start(unit));
         }
     }
@@ -246,6 +279,8 @@ fn steps_to_run(desired: &Desired, machine: &Machine) -> Vec<Step> {
 fn is_up(unit: &UnitState) -> bool {
     matches!(unit.active.as_str(), "active" | "activating" | "reloading")
 }
+
+mod drift;
 
 #[cfg(test)]
 mod tests;

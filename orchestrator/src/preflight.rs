@@ -1,25 +1,19 @@
 //! Refuses what this node cannot or will not run, before anything is fetched or changed.
 
-use archy_registry::manifest::Manifest;
+use archy_registry::manifest::{Dependency, Manifest};
 use archy_registry::release::Release;
 use archy_registry::{AppId, Slug, Verified};
 
 use crate::desired::{Desired, Wish};
 use crate::names;
+use crate::neighbours;
 use crate::quadlet::{self, Facts, RenderError};
 use crate::settings::{AssignError, EditError, Settings};
+use crate::surroundings;
 
 /// Why an app is not installed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The manifest asks for something that this version does not do.
-    #[error("{app} needs {feature}, which this version of archy does not do yet")]
-    Unsupported {
-        /// The app's slug.
-        app: Slug,
-        /// What it asks for.
-        feature: String,
-    },
     /// It cannot be expressed as units, or has no image for this machine.
     #[error("the app cannot run here")]
     Render(#[source] RenderError),
@@ -64,6 +58,56 @@ pub enum Refusal {
     /// A setting.
     #[error(transparent)]
     Setting(#[from] EditError),
+    /// An app that it needs is not installed.
+    #[error("{app} needs the app {} of {}, which is not installed here; install that first", .dependency.app, .dependency.publisher)]
+    DependencyMissing {
+        /// The app's slug.
+        app: Slug,
+        /// What it needs.
+        dependency: Dependency,
+    },
+    /// An app that it needs is of another version.
+    #[error("{app} needs {} {}, and {installed} is installed; update that first", .dependency.app, .dependency.version.as_deref().unwrap_or("*"))]
+    DependencyVersion {
+        /// The app's slug.
+        app: Slug,
+        /// What it needs.
+        dependency: Dependency,
+        /// The version that is installed.
+        installed: String,
+    },
+    /// An app that it needs does not export a value that it uses.
+    #[error(
+        "{app} needs to know {name} of {dependency}, which the installed version of that does not tell; update that first"
+    )]
+    ExportMissing {
+        /// The app's slug.
+        app: Slug,
+        /// The app that it needs.
+        dependency: Slug,
+        /// The value.
+        name: Slug,
+    },
+    /// Two containers would have one name in the network that two apps share.
+    #[error("{app} cannot be in a network with {dependency}: both would answer to the name {name}")]
+    NameClash {
+        /// The app's slug.
+        app: Slug,
+        /// The app that it needs.
+        dependency: Slug,
+        /// The name.
+        name: String,
+    },
+    /// A device is not here or cannot be used.
+    #[error("{app} needs the device {device}: {lack}")]
+    Device {
+        /// The app's slug.
+        app: Slug,
+        /// The device.
+        device: String,
+        /// What is amiss, and what to do.
+        lack: String,
+    },
     /// Ports.
     #[error(transparent)]
     Ports(#[from] AssignError),
@@ -108,7 +152,7 @@ pub(crate) fn check(
 ) -> Result<(), Refusal> {
     let manifest = &release.manifest;
     let app = release.app();
-    check_supported(manifest)?;
+    neighbours::check(release, around.desired)?;
     let same_slug = around
         .desired
         .iter()
@@ -134,7 +178,8 @@ pub(crate) fn check(
         }
         _ => {}
     }
-    let settings = Settings::assign(manifest, &Settings::default(), |_, _| true)?;
+    let mut settings = Settings::assign(manifest, &Settings::default(), |_, _| true)?;
+    settings.surroundings = surroundings::placeholders(manifest);
     quadlet::render(release, &settings, facts).map_err(Refusal::Render)?;
     check_names(manifest, around)?;
     if let Some(free) = around.disk_free_bytes {
@@ -178,109 +223,4 @@ fn check_names(manifest: &Manifest, around: &Neighbourhood<'_>) -> Result<(), Re
         }
     }
     Ok(())
-}
-
-/// Refuses what a manifest may declare and this version would ignore.
-fn check_supported(manifest: &Manifest) -> Result<(), Refusal> {
-    let refuse = |feature: String| {
-        Err(Refusal::Unsupported {
-            app: manifest.app.id.clone(),
-            feature,
-        })
-    };
-    if let Some(dependency) = manifest.dependencies.first() {
-        return refuse(format!("another app ({})", dependency.app));
-    }
-    if !manifest.hooks.is_empty() {
-        return refuse("hooks".to_owned());
-    }
-    for container in &manifest.containers {
-        let name = &container.name;
-        if let Some(device) = container.devices.first() {
-            return refuse(format!("the device {device} in container {name}"));
-        }
-        if let Some(volume) = container
-            .volumes
-            .iter()
-            .find(|volume| volume.data_uid.is_some())
-        {
-            return refuse(format!(
-                "data_uid for the volume {} of container {name}",
-                volume.name
-            ));
-        }
-        let replaced = container
-            .environment
-            .iter()
-            .find(|(_, value)| value.contains("${"));
-        if let Some((variable, _)) = replaced {
-            return refuse(format!(
-                "a value filled in by the node (${{…}}) in {variable} of container {name}"
-            ));
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use archy_registry::manifest;
-
-    use super::*;
-
-    const PLAIN: &str = r#"
-app: {id: a, name: A, version: 1.0.0, tagline: A, category: other}
-containers:
-  - name: web
-    source: {type: pull, image: "localhost/a:latest"}
-    volumes: [{name: data, target: /data}]
-"#;
-
-    fn changed(change: impl FnOnce(&mut Manifest)) -> Result<(), String> {
-        let mut manifest = manifest::parse(PLAIN).unwrap().manifest;
-        change(&mut manifest);
-        check_supported(&manifest).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn what_this_version_would_ignore_is_refused_by_name() {
-        assert_eq!(changed(|_| {}), Ok(()));
-        let refused = [
-            changed(|m| {
-                m.hooks.post_install = vec![manifest::Hook::Exec {
-                    container: "web".parse().unwrap(),
-                    command: vec!["/bin/true".to_owned()],
-                }];
-            }),
-            changed(|m| {
-                m.dependencies = vec![manifest::Dependency {
-                    publisher: "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp"
-                        .parse()
-                        .unwrap(),
-                    app: "other".parse().unwrap(),
-                    version: None,
-                }];
-            }),
-            changed(|m| m.containers[0].devices = vec!["/dev/dri".to_owned()]),
-            changed(|m| m.containers[0].volumes[0].data_uid = Some(999)),
-            changed(|m| {
-                let value = "http://${NODE}/".to_owned();
-                m.containers[0].environment.insert("URL".to_owned(), value);
-            }),
-        ];
-        let words = [
-            "hooks",
-            "another app (other)",
-            "/dev/dri",
-            "data_uid",
-            "URL",
-        ];
-        for (refused, word) in refused.into_iter().zip(words) {
-            let message = refused.unwrap_err();
-            assert!(
-                message.contains(word) && message.contains("does not do yet"),
-                "{message}"
-            );
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use archy_registry::manifest::Manifest;
 use archy_registry::release::{Platform, Release};
-use archy_registry::{OciDigest, Slug, Verified};
+use archy_registry::{AppId, Blake3Hash, OciDigest, Slug, Verified};
 
 use crate::settings::Settings;
 
@@ -17,11 +17,18 @@ mod health;
 mod section;
 pub mod unit;
 pub mod validate;
+mod version;
 
 use compose::{Identity, render_manifest};
+pub(crate) use field::KEEP_GROUPS;
 pub(crate) use section::MARKER;
 pub use section::PAUSE_UNIT;
 use unit::{TextError, Unit};
+pub use version::PodmanVersion;
+
+use crate::desired::Desired;
+use crate::surroundings;
+use crate::values::ValueError;
 
 /// Where the probe for `http` and `tcp` health checks is found inside every container that has a health check.
 pub const PROBE_PATH: &str = "/.archy/probe";
@@ -33,6 +40,9 @@ pub const LABEL_CONTAINER: &str = "io.archy.container";
 pub const LABEL_RELEASE: &str = "io.archy.release";
 /// Label that tells the nodes of one user apart; see [`Facts::root`].
 pub const LABEL_ROOT: &str = "io.archy.root";
+
+/// Label with the hash of the unit that a container was started by.
+pub const LABEL_UNIT: &str = "io.archy.unit";
 
 /// What rendering needs to know of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +57,8 @@ pub struct Facts {
     pub platform: Platform,
     /// What can be limited here. podman refuses to start a container with a limit that it cannot set.
     pub limits: Limits,
+    /// Which podman will read the units.
+    pub podman: PodmanVersion,
 }
 
 /// Which limits the user's systemd may set: its control group controllers.
@@ -131,6 +143,26 @@ pub enum RenderError {
         /// The name.
         name: String,
     },
+    /// A value that the node should fill in has none.
+    #[error("{field} cannot be filled in: {source}")]
+    Value {
+        /// Where in the manifest.
+        field: String,
+        /// What is missing.
+        source: ValueError,
+    },
+    /// This machine's podman cannot do it.
+    #[error(
+        "the app needs {feature}, which podman {needed} can do and this machine's podman {found} cannot; update podman"
+    )]
+    Podman {
+        /// What it needs.
+        feature: String,
+        /// The first version that can do it.
+        needed: PodmanVersion,
+        /// The version found.
+        found: PodmanVersion,
+    },
     /// The node has not decided on a port yet.
     #[error("container {container} has no port on the node for its port {port}")]
     PortUnassigned {
@@ -167,9 +199,26 @@ pub fn render(
     settings: &Settings,
     facts: &Facts,
 ) -> Result<UnitSet, RenderError> {
+    render_release(release, release.app(), release.hash(), settings, facts)
+}
+
+/// Renders an app that is installed, whose release was verified then, with other settings.
+pub(crate) fn render_installed(desired: &Desired, facts: &Facts) -> Result<UnitSet, RenderError> {
+    let app = desired.app.clone();
+    let hash = desired.release_hash;
+    render_release(&desired.release, app, hash, &desired.settings, facts)
+}
+
+fn render_release(
+    release: &Release,
+    app: AppId,
+    hash: Blake3Hash,
+    settings: &Settings,
+    facts: &Facts,
+) -> Result<UnitSet, RenderError> {
     let identity = Identity {
-        app: release.app().to_string(),
-        release: release.hash().to_string(),
+        app: app.to_string(),
+        release: hash.to_string(),
     };
     let image = |container: &Slug| {
         let image = release
@@ -194,17 +243,19 @@ pub fn render(
 /// [`RenderError`] names the field that cannot be expressed.
 pub fn preview(manifest: &Manifest) -> Result<UnitSet, RenderError> {
     let settings = Settings::assign(manifest, &Settings::default(), |_, _| true);
-    let settings = settings.map_err(|error| RenderError::NotAllowed {
+    let mut settings = settings.map_err(|error| RenderError::NotAllowed {
         field: "containers[].ports".to_owned(),
         value: error.to_string(),
         allowed: "every port once",
     })?;
+    settings.surroundings = surroundings::placeholders(manifest);
     let facts = Facts {
         apps_dir: PathBuf::from("/home/archy/.local/share/archy/apps"),
         probe: PathBuf::from("/home/archy/.local/share/archy/bin/probe"),
         root: "preview".to_owned(),
         platform: Platform::host(),
         limits: Limits::ALL,
+        podman: PodmanVersion::new(5, 4),
     };
     let identity = Identity {
         app: format!("preview/{}", manifest.app.id),

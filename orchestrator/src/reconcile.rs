@@ -16,6 +16,7 @@ use crate::orchestrator::Orchestrator;
 use crate::plan::{Machine, Plan, Step, plan};
 use crate::quadlet::{LABEL_APP, LABEL_CONTAINER, LABEL_ROOT, app_dir, volume_dir};
 use crate::runtime::systemd::Verb;
+use crate::surroundings::NodeFacts;
 
 /// Events within this time lead to one look.
 const DEBOUNCE: Duration = Duration::from_millis(300);
@@ -191,7 +192,9 @@ impl Orchestrator {
             Step::Undo => self.undo(desired, None).await?,
             Step::TearDown => self.tear_down(desired).await?,
             Step::Allow(allowed) => self.allow(app, *allowed)?,
-            Step::MakeDirectory(_) => self.make_directories(desired)?,
+            Step::Refresh => self.refresh(desired).await?,
+            Step::MakeDirectory(_) => self.make_directories(desired).await?,
+            Step::Join => self.join_neighbours(desired).await,
             Step::StoreSecret(_) => self.store_secrets(desired).await?,
             Step::WriteUnits => self.write_units(desired).await?,
             Step::Remake(unit) => {
@@ -209,17 +212,31 @@ impl Orchestrator {
 
     /// Does everything that an app needs before it can start: units, directories, secrets.
     pub(crate) async fn repair(&self, desired: &Desired) -> Result<(), MachineError> {
-        let (_, machine) = self.see().await?;
         let mut running = desired.clone();
         running.wish = Wish::Running;
         running.stage = Stage::Installed;
-        let mut plan = plan(&[running], &BTreeSet::new(), &machine, "");
-        for step in plan.apps.remove(desired.slug()).into_iter().flatten() {
-            if !matches!(step, Step::Start(_)) {
-                self.perform_step(desired, &step).await?;
+        let root = &self.inner.facts.root;
+        loop {
+            let (found, machine) = self.see().await?;
+            let one = std::slice::from_ref(&running);
+            let mut plan = plan(one, &BTreeSet::new(), &machine, root);
+            let steps = plan.apps.remove(desired.slug()).unwrap_or_default();
+            for step in steps.iter().filter(|step| !matches!(step, Step::Start(_))) {
+                self.perform_step(&running, step).await?;
+            }
+            if !steps.contains(&Step::Refresh) {
+                return Ok(());
+            }
+            // What it depends on has changed once; should it change all the time, the next look follows.
+            let fresh = self.inner.store.load(desired.slug())?;
+            match fresh.filter(|fresh| fresh.settings != running.settings) {
+                Some(fresh) => running = fresh,
+                None => {
+                    tracing::debug!(apps = found.desired.len(), "rendered again, and the same");
+                    return Ok(());
+                }
             }
         }
-        Ok(())
     }
 
     /// Puts the units in place that were checked when the app was installed or changed.
@@ -255,6 +272,18 @@ impl Orchestrator {
                     .map_err(MachineError::from)
             },
         )?;
+        let (mut unsound, mut different) = (BTreeSet::new(), BTreeSet::new());
+        let present: BTreeSet<String> = secrets.into_iter().collect();
+        let node = NodeFacts::now();
+        let mut outdated = BTreeSet::new();
+        for desired in found.desired.iter().filter(|d| d.wish == Wish::Running) {
+            let amiss = self.secrets_amiss(desired, &present).await?;
+            unsound.extend(amiss.unsound);
+            different.extend(amiss.different);
+            if self.is_outdated(desired, &found.desired, &node) {
+                outdated.insert(desired.slug().clone());
+            }
+        }
         let live = self
             .live_units()
             .map_err(MachineError::io(&self.inner.config.unit_dir))?;
@@ -266,6 +295,8 @@ impl Orchestrator {
             volumes.map(|volume| (desired.slug().clone(), volume.clone()))
         });
         let machine = Machine {
+            outdated,
+            different_secrets: different,
             units: units
                 .into_iter()
                 .map(|unit| (unit.name.clone(), unit))
@@ -273,7 +304,7 @@ impl Orchestrator {
             containers,
             networks: networks.into_iter().collect(),
             volumes: volumes.into_iter().collect(),
-            secrets: secrets.into_iter().collect(),
+            secrets: present.difference(&unsound).cloned().collect(),
             live,
             wanted: found
                 .desired

@@ -1,8 +1,11 @@
 //! What an app may do, in plain sentences, read off the units that would run: what is not in them, it cannot.
 
-use archy_registry::manifest::{Manifest, NetworkPolicy};
+use std::collections::BTreeMap;
+
+use archy_registry::manifest::{Hook, Hooks, Manifest, NetworkPolicy};
 use serde::{Deserialize, Serialize};
 
+use crate::names;
 use crate::quadlet::unit::{Unit, Value};
 use crate::quadlet::{self, PROBE_PATH, RenderError};
 
@@ -60,6 +63,8 @@ pub fn rights(manifest: &Manifest) -> Result<Vec<Right>, RenderError> {
     rights.push(user(&containers));
     rights.extend(capabilities(&containers));
     let devices = every(&containers, "AddDevice");
+    rights.extend(neighbours(manifest, &set.units));
+    rights.extend(hooks(&manifest.hooks));
     rights.extend(devices.into_iter().map(|device| Right {
         kind: RightKind::Device,
         weighty: true,
@@ -89,6 +94,65 @@ fn network(manifest: &Manifest, units: &std::collections::BTreeMap<String, Unit>
         weighty,
         text: text.to_owned(),
     }
+}
+
+/// What it has to do with other apps.
+fn neighbours(manifest: &Manifest, units: &BTreeMap<String, Unit>) -> Vec<Right> {
+    let needs = manifest.dependencies.iter().map(|dependency| {
+        let file = names::edge_file(&manifest.app.id, &dependency.app);
+        match units.contains_key(&file) {
+            true => format!(
+                "Can reach what the app {} offers to other apps.",
+                dependency.app
+            ),
+            false => format!("Needs the app {}.", dependency.app),
+        }
+    });
+    let exports: Vec<String> = manifest
+        .exports
+        .iter()
+        .map(|e| e.name.to_string())
+        .collect();
+    let tells = (!exports.is_empty()).then(|| {
+        let reachable = crate::neighbours::reachable(manifest);
+        let reachable: Vec<String> = reachable.iter().map(ToString::to_string).collect();
+        let reach = match reachable.is_empty() {
+            true => String::new(),
+            false => format!(" and lets them reach its containers {}", list(&reachable)),
+        };
+        format!(
+            "Tells apps that you install to use it its {}{reach}.",
+            list(&exports)
+        )
+    });
+    let texts = needs.chain(tells);
+    texts
+        .map(|text| Right {
+            kind: RightKind::Network,
+            weighty: false,
+            text,
+        })
+        .collect()
+}
+
+fn hooks(hooks: &Hooks) -> Vec<Right> {
+    let all = [
+        &hooks.post_install,
+        &hooks.pre_update,
+        &hooks.post_update,
+        &hooks.pre_uninstall,
+    ];
+    let copies = all.into_iter().flatten().filter_map(|step| match step {
+        Hook::CopyFromHost { from, .. } => Some(from),
+        Hook::Exec { .. } => None,
+    });
+    copies
+        .map(|from| Right {
+            kind: RightKind::Data,
+            weighty: true,
+            text: format!("Copies the file {from} of this machine, if you allow its folder."),
+        })
+        .collect()
 }
 
 fn ports(manifest: &Manifest, containers: &[&Unit]) -> Option<Right> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use archy_registry::Slug;
@@ -11,6 +11,8 @@ use archy_registry::manifest::{GeneratedSecret, SecretKind};
 use base64::Engine as _;
 
 use crate::disk;
+
+mod store;
 
 /// A secret could not be made or kept.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,9 @@ pub enum SecretError {
     /// Hashing failed.
     #[error("cannot hash the secret {0}")]
     Hash(Slug),
+    /// A value with a secret of another app in it, and neither that app nor podman's copy of the value is there.
+    #[error("{0} holds a secret of another app, which is not installed")]
+    Elsewhere(String),
     /// A `bcrypt` secret without the secret that it hashes.
     #[error("the secret {0} is a bcrypt hash of no other secret of this app")]
     From(Slug),
@@ -46,21 +51,29 @@ impl std::fmt::Debug for SecretValue {
 }
 
 impl SecretValue {
+    /// Takes over bytes that are text.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        (!text.is_empty()).then(|| Self(text.to_owned()))
+    }
+
     pub(crate) fn bytes(&self) -> bytes::Bytes {
         bytes::Bytes::copy_from_slice(self.0.as_bytes())
     }
 }
 
-/// Returns every secret of an app, making those that are not there yet. A secret that exists never changes.
+/// Returns every secret of an app, making those that are not there yet. A secret that exists never changes: where its
+/// file is lost or closed to this user, it is what `kept` says. Wrong owners and rights are put right.
 pub(crate) fn ensure(
     directory: &Path,
     wanted: &[GeneratedSecret],
+    kept: &BTreeMap<Slug, SecretValue>,
 ) -> Result<BTreeMap<Slug, SecretValue>, SecretError> {
     let mut values = BTreeMap::new();
     if wanted.is_empty() {
         return Ok(values);
     }
-    disk::create_private_dir(directory).map_err(|source| SecretError::Io {
+    heal_directory(directory).map_err(|source| SecretError::Io {
         path: directory.to_owned(),
         source,
     })?;
@@ -70,35 +83,89 @@ pub(crate) fn ensure(
         .partition(|secret| secret.kind == SecretKind::Bcrypt);
     for secret in random.into_iter().chain(hashes) {
         let path = directory.join(secret.name.as_str());
-        let value = match read(&path)? {
-            Some(value) => value,
-            None => {
-                let value = make(secret, &values)?;
-                disk::replace(&path, value.0.as_bytes(), 0o600)
-                    .map_err(|source| SecretError::Io { path, source })?;
-                value
-            }
+        let found = match (read(&path), kept.get(&secret.name)) {
+            (Ok(Some(value)), _) => Some(value),
+            (_, Some(kept)) => Some(kept.clone()),
+            (found, None) => found?,
         };
+        let value = match found {
+            Some(value) => value,
+            None => make(secret, &values)?,
+        };
+        if !is_private(&path, PRIVATE_FILE) || read(&path)?.as_ref() != Some(&value) {
+            disk::replace(&path, value.0.as_bytes(), PRIVATE_FILE)
+                .map_err(|source| SecretError::Io { path, source })?;
+        }
         values.insert(secret.name.clone(), value);
     }
     Ok(values)
 }
 
-fn read(path: &Path) -> Result<Option<SecretValue>, SecretError> {
-    let failed = |source| SecretError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    match fs::read_to_string(path) {
-        Ok(text) => {
-            let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
-            if mode & 0o077 != 0 {
-                fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-            }
-            Ok((!text.is_empty()).then_some(SecretValue(text)))
+const PRIVATE_FILE: u32 = 0o600;
+const PRIVATE_DIRECTORY: u32 = 0o700;
+
+/// Tells whether the directory and the files are there, this user's and closed to others.
+pub(crate) fn is_sound(directory: &Path, names: &[&Slug]) -> bool {
+    let file = |name: &&Slug| is_private(&directory.join(name.as_str()), PRIVATE_FILE);
+    names.is_empty() || is_private(directory, PRIVATE_DIRECTORY) && names.iter().all(file)
+}
+
+fn is_private(path: &Path, mode: u32) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| {
+        let own = metadata.uid() == rustix::process::getuid().as_raw();
+        own && !metadata.is_symlink() && metadata.permissions().mode() & 0o777 == mode
+    })
+}
+
+/// Lists the secrets whose file holds nothing or cannot be read.
+pub(crate) fn lacking(directory: &Path, wanted: &[GeneratedSecret]) -> Vec<Slug> {
+    let names = wanted.iter().map(|secret| &secret.name);
+    let lacks = |name: &&Slug| !matches!(read(&directory.join(name.as_str())), Ok(Some(_)));
+    names.filter(lacks).cloned().collect()
+}
+
+/// Makes the directory, or puts its owner and rights right.
+fn heal_directory(directory: &Path) -> io::Result<()> {
+    if is_private(directory, PRIVATE_DIRECTORY) {
+        return Ok(());
+    }
+    let own = match fs::symlink_metadata(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return disk::create_private_dir(directory);
         }
+        Err(error) => return Err(error),
+        Ok(found) => found.is_dir() && found.uid() == rustix::process::getuid().as_raw(),
+    };
+    if own {
+        let rights = fs::Permissions::from_mode(PRIVATE_DIRECTORY);
+        return fs::set_permissions(directory, rights);
+    }
+    // Another user's directory cannot be given back, but a directory of ours can take its place with what can be read.
+    let fresh = directory.with_extension("fresh");
+    disk::remove_dir(&fresh)?;
+    disk::create_private_dir(&fresh)?;
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if let Ok(bytes) = fs::read(entry.path()) {
+            disk::write_synced(&fresh.join(entry.file_name()), &bytes, PRIVATE_FILE)?;
+        }
+    }
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, &fresh, CWD, directory, RenameFlags::EXCHANGE)?;
+    if let Err(error) = disk::remove_dir(&fresh) {
+        tracing::warn!(path = %fresh.display(), error = &error as &dyn std::error::Error, "another user's copy of secrets stays");
+    }
+    Ok(())
+}
+
+/// Reads a secret; one that is empty was never whole.
+fn read(path: &Path) -> Result<Option<SecretValue>, SecretError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok((!text.is_empty()).then_some(SecretValue(text))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(error)),
+        Err(source) => Err(SecretError::Io {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -150,7 +217,8 @@ mod tests {
             secret("c", SecretKind::Base64, None),
             secret("d", SecretKind::Uuid, None),
         ];
-        let first = ensure(&directory, &wanted).unwrap();
+        let none = BTreeMap::new();
+        let first = ensure(&directory, &wanted, &none).unwrap();
         let text = |name: &str| first[&name.parse().unwrap()].0.clone();
         assert_eq!(text("a").len(), 32);
         assert_eq!(text("b").len(), 64);
@@ -162,7 +230,7 @@ mod tests {
         assert!(bcrypt::verify(text("a"), &text("hash")).unwrap());
         assert_eq!(format!("{first:?}").matches(&text("a")).count(), 0);
         fs::set_permissions(directory.join("a"), fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(ensure(&directory, &wanted).unwrap(), first);
+        assert_eq!(ensure(&directory, &wanted, &none).unwrap(), first);
         for name in ["a", "b", "c", "d", "hash"] {
             let mode = fs::metadata(directory.join(name))
                 .unwrap()
@@ -178,7 +246,48 @@ mod tests {
     fn a_torn_secret_is_made_again() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("a"), "").unwrap();
-        let made = ensure(root.path(), &[secret("a", SecretKind::Hex16, None)]).unwrap();
+        let wanted = [secret("a", SecretKind::Hex16, None)];
+        let made = ensure(root.path(), &wanted, &BTreeMap::new()).unwrap();
         assert_eq!(made.values().next().unwrap().0.len(), 32);
+    }
+
+    #[test]
+    fn a_lost_file_comes_back_with_what_podman_has() {
+        let root = tempfile::tempdir().unwrap();
+        let wanted = [secret("a", SecretKind::Hex16, None)];
+        let a: Slug = "a".parse().unwrap();
+        assert_eq!(lacking(root.path(), &wanted), std::slice::from_ref(&a));
+        let kept = BTreeMap::from([(a.clone(), SecretValue("kept".to_owned()))]);
+        let values = ensure(root.path(), &wanted, &kept).unwrap();
+        assert!(values[&a].0 == "kept");
+        assert!(lacking(root.path(), &wanted).is_empty());
+        let other = BTreeMap::from([(a.clone(), SecretValue("other".to_owned()))]);
+        let values = ensure(root.path(), &wanted, &other).unwrap();
+        assert!(values[&a].0 == "kept", "the file is what counts");
+    }
+
+    #[test]
+    fn wrong_rights_are_seen_and_put_right() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("secrets");
+        let wanted = [secret("a", SecretKind::Hex16, None)];
+        let a: Slug = "a".parse().unwrap();
+        let none = BTreeMap::new();
+        let first = ensure(&directory, &wanted, &none).unwrap();
+        let spoils: [fn(&Path); 3] = [
+            |d| fs::set_permissions(d, fs::Permissions::from_mode(0o755)).unwrap(),
+            |d| fs::set_permissions(d.join("a"), fs::Permissions::from_mode(0o640)).unwrap(),
+            |d| {
+                fs::rename(d.join("a"), d.join("b")).unwrap();
+                std::os::unix::fs::symlink("b", d.join("a")).unwrap();
+            },
+        ];
+        for spoil in spoils {
+            assert!(is_sound(&directory, &[&a]));
+            spoil(&directory);
+            assert!(!is_sound(&directory, &[&a]));
+            assert_eq!(ensure(&directory, &wanted, &none).unwrap(), first);
+        }
+        assert!(is_sound(&directory, &[&a]));
     }
 }

@@ -9,6 +9,8 @@ use archy_registry::Slug;
 use archy_registry::manifest::{Cpus, Manifest, NetworkPolicy, Protocol, Size};
 use serde::{Deserialize, Serialize};
 
+use crate::surroundings::Surroundings;
+
 /// What a node decided about an installed app.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +24,13 @@ pub struct Settings {
     /// What the owner set instead of what the manifest says, by container. One that the manifest no longer has is kept.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub containers: BTreeMap<Slug, ContainerEdit>,
+    /// What the units depend on besides the release.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub surroundings: Surroundings,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What the owner set for a container instead of what the manifest says.
@@ -193,6 +202,7 @@ impl Settings {
             ports,
             bind: previous.bind,
             containers: previous.containers.clone(),
+            surroundings: previous.surroundings.clone(),
         })
     }
 

@@ -54,6 +54,7 @@ impl Orchestrator {
             self.inner.systemd.reset_failed(&unit).await?;
         }
         let checks = Checks::default();
+        self.join_neighbours(desired).await;
         let work = self.run_start_jobs(desired);
         let failed = tokio::select! {
             failed = work => failed?,

@@ -44,6 +44,7 @@ impl Orchestrator {
         self.take_down_units(app, services(desired)).await?;
         self.remove_containers(&desired.app.to_string(), app)
             .await?;
+        self.part_neighbours(desired).await?;
         let podman = &self.inner.podman;
         if desired.has_network() {
             podman.remove_network(&names::network(app)).await?;
@@ -51,8 +52,9 @@ impl Orchestrator {
         for volume in desired.volumes() {
             podman.remove_volume(&names::volume(app, volume)).await?;
         }
-        for secret in desired.secrets() {
-            podman.remove_secret(&names::secret(app, secret)).await?;
+        for secret in desired.podman_secrets() {
+            let name = names::secret_named(app, &secret);
+            podman.remove_secret(&name).await?;
         }
         for release in desired.versions() {
             self.remove_images(app, &release.images).await;

@@ -551,6 +551,9 @@ pub struct UninstallArgs {
     /// Remove its data for good as well
     #[arg(long)]
     pub purge: bool,
+    /// Remove it though other apps need it
+    #[arg(long)]
+    pub force: bool,
     /// Return as soon as the node has taken the job
     #[arg(long)]
     pub no_wait: bool,

@@ -14,16 +14,19 @@ mod parse;
 pub mod quantity;
 mod secret;
 mod surface;
+pub mod template;
 
 pub use app::{App, Category, CategoryError};
 pub use check::{CAPABILITIES, Problem};
-pub use container::{Container, Port, Protocol, PullPolicy, Resources, Source, Volume};
+pub use container::{Container, Port, Protocol, PullPolicy, Resources, Source, Tmpfs, Volume};
 pub use health::{Condition, DependsOn, HealthCheck, HealthKind};
 pub use hook::{Hook, Hooks};
 pub use parse::{Fault, ManifestError, Parsed, SIZE_BYTES_MAX, Warning, parse};
 pub use quantity::{Cpus, RelativePath, Size, Span};
 pub use secret::{GeneratedSecret, SecretKind};
-pub use surface::{Backup, Dependency, Extensions, Interface, InterfaceKind, NetworkPolicy};
+pub use surface::{
+    Backup, Dependency, Export, Extensions, Interface, InterfaceKind, NetworkPolicy,
+};
 
 /// A whole `manifest.yml` in normal form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +42,9 @@ pub struct Manifest {
     /// Other apps that must be installed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<Dependency>,
+    /// What apps that depend on this one are told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exports: Vec<Export>,
     /// How far the app's containers reach.
     #[serde(default)]
     pub network_policy: NetworkPolicy,

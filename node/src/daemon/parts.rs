@@ -252,9 +252,18 @@ fn local_url(address: SocketAddr) -> RelayUrl {
 }
 
 /// Keeps apps as wished until stopped.
-pub(super) async fn apps(node: Node, paths: Paths, stop: CancellationToken) {
+pub(super) async fn apps(
+    node: Node,
+    paths: Paths,
+    host_directories: Vec<std::path::PathBuf>,
+    stop: CancellationToken,
+) {
     loop {
-        match Host::connect(host_config(&paths)) {
+        let config = archy_orchestrator::Config {
+            host_directories: host_directories.clone(),
+            ..host_config(&paths)
+        };
+        match Host::connect(config) {
             Ok(host) => {
                 host.recover().await;
                 let machine: Arc<dyn Machine> = host.clone();

@@ -271,10 +271,12 @@ impl Machine for Host {
         Box::pin(async move {
             let removed = if purge {
                 progress(JobPhase::Removing, "Removing it and its data".to_owned());
-                self.changed(self.orchestrator.purge(app, cancel)).await
+                self.changed(self.orchestrator.purge_anyway(app, cancel))
+                    .await
             } else {
                 progress(JobPhase::Removing, "Removing it; its data stays".to_owned());
-                self.changed(self.orchestrator.uninstall(app, cancel)).await
+                self.changed(self.orchestrator.uninstall_anyway(app, cancel))
+                    .await
             };
             match removed {
                 // What was asked for is so, e.g. because a kill came between the removal and the job's end.
@@ -288,6 +290,13 @@ impl Machine for Host {
 
     fn drop_images<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, ()> {
         Box::pin(self.orchestrator.drop_images(app))
+    }
+
+    fn dependents(&self, app: &Slug) -> Vec<Slug> {
+        self.orchestrator.dependents(app).unwrap_or_else(|error| {
+            tracing::warn!(%error, "could not list what needs an app");
+            Vec::new()
+        })
     }
 
     fn kept(&self) -> Vec<AppId> {

@@ -9,6 +9,7 @@ use archy_registry::Slug;
 use crate::desired::{DataMove, Desired};
 use crate::install::MachineError;
 use crate::names;
+use crate::neighbours::edges;
 use crate::orchestrator::Orchestrator;
 use crate::quadlet::validate::service_name;
 use crate::runtime::systemd::Verb;
@@ -62,7 +63,7 @@ impl Orchestrator {
         data: &DataMove,
     ) -> Result<(), MachineError> {
         let app = after.slug();
-        let moves = matches!(data, DataMove::Exchanged { .. });
+        let moves = matches!(data, DataMove::Exchanged(_));
         let stale = |file: &String| {
             before.units.get(file).is_some_and(|text| {
                 after
@@ -79,7 +80,13 @@ impl Orchestrator {
                 .remove_network(&names::network(app))
                 .await?;
         }
-        for volume in before.volumes() {
+        for other in edges(&before.release.manifest, &before.settings).into_keys() {
+            if stale(&names::edge_file(app, &other)) {
+                self.stop_unit(&names::edge_unit(app, &other)).await?;
+                self.part(&names::edge(app, &other)).await?;
+            }
+        }
+        for volume in &before.volumes() {
             let file = names::volume_file(app, volume);
             if moves || stale(&file) {
                 self.remove_volume(app, volume).await?;
@@ -88,9 +95,13 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Removes an app's network and all its volumes from podman. The app must stand still; its data is not touched.
+    /// Removes an app's networks and all its volumes from podman. The app must stand still; its data is not touched.
     pub(super) async fn remove_objects(&self, desired: &Desired) -> Result<(), MachineError> {
         let app = desired.slug();
+        for other in edges(&desired.release.manifest, &desired.settings).into_keys() {
+            self.stop_unit(&names::edge_unit(app, &other)).await?;
+        }
+        self.part_neighbours(desired).await?;
         if desired.has_network() {
             self.stop_unit(&names::network_unit(app)).await?;
             self.inner
@@ -98,7 +109,7 @@ impl Orchestrator {
                 .remove_network(&names::network(app))
                 .await?;
         }
-        for volume in desired.volumes() {
+        for volume in &desired.volumes() {
             self.remove_volume(app, volume).await?;
         }
         Ok(())

@@ -85,6 +85,7 @@ fn container(desired: &Desired, name: &Slug) -> podman::Container {
         started_at: 0,
         image_id: String::new(),
         ports: None,
+        networks: None,
     }
 }
 
@@ -121,8 +122,15 @@ fn apply(step: &Step, desired: Option<&Desired>, app: &Slug, machine: &mut Machi
         // Either way one version of the app is installed, and `perform` goes on from there.
         Step::FinishChange | Step::FinishReturn => {}
         Step::StoreSecret(secret) => {
-            machine.secrets.insert(names::secret(app, secret));
+            machine.secrets.insert(names::secret_named(app, secret));
+            machine
+                .different_secrets
+                .remove(&names::secret_named(app, secret));
         }
+        Step::Refresh => {
+            machine.outdated.remove(app);
+        }
+        Step::Join => {}
         Step::WriteUnits => {
             let desired = desired.expect("only installed apps have units to write");
             machine.live.insert(app.clone(), desired.units.clone());
@@ -188,7 +196,7 @@ fn perform(plan: &Plan, desired: &mut [Desired], machine: &mut Machine) {
             let found = desired.iter_mut().find(|desired| desired.slug() == app);
             if let (Step::FinishChange | Step::FinishReturn, Some(desired)) = (step, found) {
                 desired.stage = Stage::Installed;
-                for step in steps_of(desired, machine) {
+                for step in steps_of(desired, machine, ROOT) {
                     apply(&step, Some(desired), app, machine);
                 }
             }

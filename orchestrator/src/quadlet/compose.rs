@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use archy_registry::manifest::{Container, Manifest, NetworkPolicy, Protocol};
-use archy_registry::{OciDigest, Slug};
+use archy_registry::manifest::{Container, Manifest, NetworkPolicy, Protocol, Size};
+use archy_registry::{Blake3Hash, OciDigest, Slug};
 
 use super::field::{
-    capabilities, command, devices, environment, limits, plain, seconds, target, user,
-    variable_name, word,
+    capabilities, command, devices, limits, plain, seconds, target, user, variable_name, word,
 };
 use super::health::health;
 use super::section::{
@@ -18,11 +17,12 @@ use super::section::{
 };
 use super::unit::{self, Plain, TextError, Unit, Word};
 use super::{
-    Facts, LABEL_APP, LABEL_CONTAINER, LABEL_RELEASE, LABEL_ROOT, PROBE_PATH, RenderError, UnitSet,
-    volume_dir, wanted_file,
+    Facts, LABEL_APP, LABEL_CONTAINER, LABEL_RELEASE, LABEL_ROOT, LABEL_UNIT, PROBE_PATH,
+    PodmanVersion, RenderError, UnitSet, version, volume_dir, wanted_file,
 };
-use crate::names;
 use crate::settings::{PortBinding, Settings};
+use crate::values::{Known, Piece};
+use crate::{data, names, neighbours};
 
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// What systemd waits beyond the container's own stop timeout.
@@ -79,11 +79,16 @@ pub(super) fn render_manifest(
     if manifest.network_policy != NetworkPolicy::Host {
         units.insert(names::network_file(app), context.network()?);
     }
+    for other in neighbours::edges(manifest, settings).keys() {
+        units.insert(names::edge_file(app, other), context.edge(other)?);
+    }
+    let declared = settings.surroundings.image_volumes.values();
     let volumes: BTreeSet<&Slug> = manifest
         .containers
         .iter()
         .flat_map(|container| &container.volumes)
         .map(|volume| &volume.name)
+        .chain(declared.flat_map(BTreeMap::values))
         .collect();
     for volume in volumes {
         units.insert(names::volume_file(app, volume), context.volume(volume)?);
@@ -123,7 +128,14 @@ impl Context<'_> {
             format!("{LABEL_CONTAINER}={}", container.name),
         )?);
         let (entrypoint, exec) = command(container, &at)?;
-        let section = ContainerSection {
+        let podman = self.facts.podman;
+        if health.is_some() {
+            self.needs("to wait until a container is healthy", version::HEALTHY)?;
+        }
+        let (environment, mut secrets) = self.environment(container, &at("environment"))?;
+        secrets.extend(self.secrets(container, &at("secret_env"))?);
+        let memory = container.resources.memory;
+        let mut section = ContainerSection {
             image: plain(&at("image"), image)?,
             name: plain(
                 &at("name"),
@@ -136,42 +148,77 @@ impl Context<'_> {
             attachment: self.attachment(container, &at("network_aliases"))?,
             ports: self.ports(container)?,
             volumes: self.mounts(container, &at)?,
+            tmpfs: self.tmpfs(container, &at)?,
             devices: devices(container, &at("devices"))?,
-            environment: environment(container, &at("environment"))?,
-            secrets: self.secrets(container, &at("secret_env"))?,
+            environment,
+            secrets,
             labels,
             health,
             stop_timeout_seconds: stop_seconds,
+            memory_bytes: memory.filter(|_| self.facts.limits.memory).map(Size::bytes),
             podman_args: limits(container, self.facts.limits)?,
             entrypoint,
             exec,
         };
-        Ok(Unit {
-            sections: vec![
-                self.marker.section(),
-                UnitSection {
-                    description: plain(
-                        "app.id",
-                        &format!("archy app {app}, container {}", container.name),
-                    )?,
-                    requires: self.requires(container, &at("depends_on"))?,
-                    condition_path: Some(self.path(&wanted_file(&self.facts.apps_dir, app))?),
-                }
-                .section(),
-                quadlet_section(),
-                section.section(),
-                ServiceSection {
-                    start_seconds,
-                    stop_seconds: stop_seconds + STOP_SLACK_SECONDS,
-                }
-                .section(),
-                install_section(),
-            ],
+        let unit = UnitSection {
+            description: plain(
+                "app.id",
+                &format!("archy app {app}, container {}", container.name),
+            )?,
+            requires: self.requires(container, &at("depends_on"))?,
+            wants: self.wants()?,
+            condition_path: Some(self.path(&wanted_file(&self.facts.apps_dir, app))?),
+        };
+        let service = ServiceSection {
+            start_seconds,
+            stop_seconds: stop_seconds + STOP_SLACK_SECONDS,
+        };
+        let whole = |section: &ContainerSection| {
+            let too_long = |source| RenderError::Text {
+                field: at("entrypoint"),
+                source,
+            };
+            let sections = [self.marker.section(), unit.section()];
+            let sections = sections.into_iter().chain(quadlet_section(podman));
+            let container = section.section(podman).map_err(too_long)?;
+            let rest = [container, service.section(), install_section()];
+            Ok(Unit {
+                sections: sections.chain(rest).collect(),
+            })
+        };
+        // Tells a container that runs as its unit says from one that was started before the unit changed.
+        let mark = Blake3Hash::of(whole(&section)?.text().as_bytes()).to_string();
+        let label = format!("{LABEL_UNIT}={}", &mark[..16]);
+        section.labels.push(word("labels", label)?);
+        whole(&section)
+    }
+
+    /// Refuses what needs a later podman.
+    fn needs(&self, feature: &str, needed: PodmanVersion) -> Result<(), RenderError> {
+        let found = self.facts.podman;
+        if found >= needed {
+            return Ok(());
+        }
+        Err(RenderError::Podman {
+            feature: feature.to_owned(),
+            needed,
+            found,
         })
+    }
+
+    /// Other apps' containers that should be up first, if they come up.
+    fn wants(&self) -> Result<Vec<Plain>, RenderError> {
+        let providers = self.settings.surroundings.providers.iter();
+        let units = providers.flat_map(|(app, provider)| {
+            let containers = provider.containers.iter();
+            containers.map(move |container| names::container_unit(app, container))
+        });
+        units.map(|unit| plain("dependencies", &unit)).collect()
     }
 
     fn network(&self) -> Result<Unit, RenderError> {
         let app = self.app();
+        self.needs("a network of its own", version::NAMES)?;
         let network = NetworkSection {
             name: plain("app.id", &names::network(app))?,
             internal: self.manifest.network_policy == NetworkPolicy::Isolated,
@@ -181,12 +228,26 @@ impl Context<'_> {
         self.oneshot(&description, network.section())
     }
 
+    /// The network with another app, which leads nowhere else.
+    fn edge(&self, other: &Slug) -> Result<Unit, RenderError> {
+        let app = self.app();
+        let network = NetworkSection {
+            name: plain("dependencies", &names::edge(app, other))?,
+            internal: true,
+            labels: self.labels.clone(),
+        };
+        let description = format!("archy app {app}, network with {other}");
+        self.oneshot(&description, network.section())
+    }
+
     fn volume(&self, volume: &Slug) -> Result<Unit, RenderError> {
         let app = self.app();
+        self.needs("volumes", version::NAMES)?;
         let directory = volume_dir(&self.facts.apps_dir, app, volume);
         let section = VolumeSection {
             name: plain("volumes", &names::volume(app, volume))?,
             directory: self.path(&directory)?,
+            owner: data::owner(self.manifest, volume),
             labels: self.labels.clone(),
         };
         let description = format!("archy app {app}, volume {volume}");
@@ -197,15 +258,17 @@ impl Context<'_> {
         let unit = UnitSection {
             description: plain("app.id", description)?,
             requires: Vec::new(),
+            wants: Vec::new(),
             condition_path: None,
         };
-        let sections = vec![
-            self.marker.section(),
-            unit.section(),
-            quadlet_section(),
-            section,
-        ];
-        Ok(Unit { sections })
+        let sections = [self.marker.section(), unit.section()];
+        let sections = sections
+            .into_iter()
+            .chain(quadlet_section(self.facts.podman))
+            .chain([section]);
+        Ok(Unit {
+            sections: sections.collect(),
+        })
     }
 
     fn path(&self, path: &Path) -> Result<Plain, RenderError> {
@@ -242,6 +305,19 @@ impl Context<'_> {
         }
         let aliases = std::iter::once(&container.name).chain(&container.network_aliases);
         let aliases: BTreeSet<&Slug> = aliases.collect();
+        let others = neighbours::edges_of(self.manifest, container, &self.settings.surroundings);
+        if !others.is_empty() {
+            // In the networks with other apps, these must not find ours under names that mean one of theirs.
+            let aliases = aliases.into_iter().map(|alias| format!("alias={alias}"));
+            let own = aliases.collect::<Vec<_>>().join(",");
+            let own = format!("{}:{own}", names::network_file(self.app()));
+            let edges = others
+                .iter()
+                .map(|other| names::edge_file(self.app(), other));
+            let networks = std::iter::once(own).chain(edges);
+            let networks = networks.map(|network| plain(field, &network));
+            return Ok(Attachment::Networks(networks.collect::<Result<_, _>>()?));
+        }
         Ok(Attachment::Network {
             file: plain(field, &names::network_file(self.app()))?,
             aliases: aliases
@@ -301,7 +377,7 @@ impl Context<'_> {
         let mut mounts = Vec::new();
         for (index, volume) in container.volumes.iter().enumerate() {
             let field = at(&format!("volumes[{index}].target"));
-            let target = target(volume, &field)?;
+            let target = target(&volume.target, &field)?;
             if !targets.insert(target.to_owned()) {
                 return Err(RenderError::NotAllowed {
                     field,
@@ -313,11 +389,72 @@ impl Context<'_> {
             let mode = if volume.read_only { ":ro" } else { "" };
             mounts.push(plain(&field, &format!("{file}:{target}{mode}"))?);
         }
+        let declared = self
+            .settings
+            .surroundings
+            .image_volumes
+            .get(&container.name);
+        for (path, volume) in declared.into_iter().flatten() {
+            let target = target(path, "the image's volumes")?;
+            if targets.insert(target.to_owned()) {
+                let file = names::volume_file(self.app(), volume);
+                mounts.push(plain("the image's volumes", &format!("{file}:{target}"))?);
+            }
+        }
         if container.health_check.is_some() {
             let probe = self.path(&self.facts.probe)?;
             mounts.push(plain("node.probe", &format!("{probe}:{PROBE_PATH}:ro"))?);
         }
         Ok(mounts)
+    }
+
+    fn tmpfs(
+        &self,
+        container: &Container,
+        at: &dyn Fn(&str) -> String,
+    ) -> Result<Vec<Plain>, RenderError> {
+        let mounts = container.tmpfs.iter().enumerate().map(|(index, tmpfs)| {
+            let field = at(&format!("tmpfs[{index}].target"));
+            let target = target(&tmpfs.target, &field)?;
+            let size = tmpfs.size.map(|size| format!(":size={}", size.bytes()));
+            plain(&field, &format!("{target}{}", size.unwrap_or_default()))
+        });
+        mounts.collect()
+    }
+
+    /// Values without secrets, as they are, and those with secrets, which podman is given as secrets.
+    fn environment(
+        &self,
+        container: &Container,
+        field: &str,
+    ) -> Result<(Vec<Word>, Vec<Word>), RenderError> {
+        let known = Known {
+            manifest: self.manifest,
+            settings: self.settings,
+            facts: self.facts,
+        };
+        let (mut plain, mut secret) = (Vec::new(), Vec::new());
+        for (name, text) in &container.environment {
+            variable_name(name, field)?;
+            let field = format!("{field}.{name}");
+            let pieces = known.pieces(text).map_err(|source| RenderError::Value {
+                field: field.clone(),
+                source,
+            })?;
+            let text = pieces.iter().map(|piece| match piece {
+                Piece::Text(text) => Some(text.as_str()),
+                Piece::Secret(_) | Piece::Imported { .. } => None,
+            });
+            match text.collect::<Option<String>>() {
+                Some(text) => plain.push(word(&field, format!("{name}={text}"))?),
+                None => {
+                    let own = names::value_secret(&container.name, name);
+                    let own = names::secret_named(self.app(), &own);
+                    secret.push(word(&field, format!("{own},type=env,target={name}"))?);
+                }
+            }
+        }
+        Ok((plain, secret))
     }
 
     fn secrets(&self, container: &Container, field: &str) -> Result<Vec<Word>, RenderError> {

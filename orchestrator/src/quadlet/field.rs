@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use archy_registry::manifest::{CAPABILITIES, Container, Span, Volume};
+use archy_registry::manifest::{CAPABILITIES, Container, Span};
 
 use super::unit::{Argument, Plain, Word};
 use super::{Limits, RenderError};
@@ -46,14 +46,6 @@ pub(super) fn variable_name(name: &str, field: &str) -> Result<(), RenderError> 
         value: name.chars().take(80).collect(),
         allowed: "a variable's name has letters, digits and underscores, and starts with no digit",
     })
-}
-
-pub(super) fn environment(container: &Container, field: &str) -> Result<Vec<Word>, RenderError> {
-    let variables = container.environment.iter().map(|(name, value)| {
-        variable_name(name, field)?;
-        word(&format!("{field}.{name}"), format!("{name}={value}"))
-    });
-    variables.collect()
 }
 
 pub(super) fn user(
@@ -102,11 +94,20 @@ pub(super) fn devices(container: &Container, field: &str) -> Result<Vec<Word>, R
     let devices = container.devices.iter().map(|device| {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'.');
         let below = device.starts_with("/dev/") && !device.contains("..") && !device.ends_with('/');
-        if !below || !device.bytes().all(plain) {
+        let cdi = device.split_once('=').is_some_and(|(kind, name)| {
+            let words = kind.split('/').chain([name]);
+            let word = |word: &str| word.starts_with(|c: char| c.is_ascii_alphanumeric());
+            kind.split('/').count() == 2 && words.clone().all(word) && !name.contains('/')
+        });
+        let text = match cdi {
+            true => device.replacen('=', "", 1),
+            false => device.clone(),
+        };
+        if !(below || cdi) || !text.bytes().all(plain) {
             return Err(RenderError::NotAllowed {
                 field: field.to_owned(),
                 value: device.chars().take(80).collect(),
-                allowed: "write the path of a device below /dev, as in /dev/dri",
+                allowed: "write the path of a device below /dev, as in /dev/dri, or a CDI device, as in nvidia.com/gpu=all",
             });
         }
         word(field, device.clone())
@@ -117,8 +118,7 @@ pub(super) fn devices(container: &Container, field: &str) -> Result<Vec<Word>, R
 /// Paths whose replacement would break the container or hide what podman mounts there.
 const RESERVED_TARGETS: [&str; 5] = ["/proc", "/sys", "/dev", "/.archy", "/run/secrets"];
 
-pub(super) fn target<'a>(volume: &'a Volume, field: &str) -> Result<&'a str, RenderError> {
-    let target = volume.target.as_str();
+pub(super) fn target<'a>(target: &'a str, field: &str) -> Result<&'a str, RenderError> {
     let part = |part: &str| !part.is_empty() && part != "." && part != "..";
     let reserved = RESERVED_TARGETS.iter().any(|reserved| {
         let below = target.strip_prefix(reserved);
@@ -136,15 +136,18 @@ pub(super) fn target<'a>(volume: &'a Volume, field: &str) -> Result<&'a str, Ren
     Ok(target)
 }
 
+/// Keeps the groups of this user, which is what opens devices; only crun can.
+pub(crate) const KEEP_GROUPS: &str = "--group-add=keep-groups";
+
 pub(super) fn limits(container: &Container, possible: Limits) -> Result<Vec<Word>, RenderError> {
     let resources = &container.resources;
-    let memory = resources.memory.filter(|_| possible.memory);
     let cpus = resources.cpus.filter(|_| possible.cpu);
     let pids = resources.pids.filter(|_| possible.pids);
-    let memory = memory.map(|size| format!("--memory={}", size.bytes()));
     let cpus = cpus.map(|cpus| format!("--cpus={cpus}"));
     let pids = pids.map(|pids| format!("--pids-limit={pids}"));
-    let limits = memory.into_iter().chain(cpus).chain(pids);
+    // A device's group is the owner's: without it the device could not be opened inside.
+    let groups = (!container.devices.is_empty()).then(|| KEEP_GROUPS.to_owned());
+    let limits = cpus.into_iter().chain(pids).chain(groups);
     limits.map(|limit| word("resources", limit)).collect()
 }
 

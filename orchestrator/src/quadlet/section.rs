@@ -1,6 +1,7 @@
 //! One type per section of a unit file; each knows its keys and their order and nothing of manifests.
 
-use super::unit::{Argument, Entry, Plain, Section, Value, Word};
+use super::unit::{Argument, Entry, Plain, Section, TextError, Value, Word};
+use super::version::{self, PodmanVersion};
 
 /// Collects the entries of one section.
 struct Entries(Vec<Entry>);
@@ -97,6 +98,8 @@ pub(crate) struct UnitSection {
     pub(crate) description: Plain,
     /// Services that must be up first.
     pub(crate) requires: Vec<Plain>,
+    /// Services that should be up first, if they come up.
+    pub(crate) wants: Vec<Plain>,
     /// The unit starts only while this file exists.
     pub(crate) condition_path: Option<Plain>,
 }
@@ -109,6 +112,8 @@ impl UnitSection {
         entries.fixed("After", PAUSE_UNIT);
         entries.each_plain("Requires", &self.requires);
         entries.each_plain("After", &self.requires);
+        entries.each_plain("Wants", &self.wants);
+        entries.each_plain("After", &self.wants);
         entries.each_plain("ConditionPathExists", &self.condition_path);
         entries.seconds("StartLimitIntervalSec", START_LIMIT_SECONDS);
         entries.number("StartLimitBurst", START_LIMIT_BURST);
@@ -116,11 +121,12 @@ impl UnitSection {
     }
 }
 
-/// `[Quadlet]`: no waiting for the network, which a node without one would do for 90 s.
-pub(crate) fn quadlet_section() -> Section {
+/// `[Quadlet]`: no waiting for the network, which a node without one would do for 90 s. Versions before 5.3 wait for
+/// nothing that a user's systemd has.
+pub(crate) fn quadlet_section(podman: PodmanVersion) -> Option<Section> {
     let mut entries = Entries(Vec::new());
     entries.fixed("DefaultDependencies", "false");
-    entries.section("Quadlet")
+    (podman >= version::DEPENDENCIES).then(|| entries.section("Quadlet"))
 }
 
 /// A health check as podman takes it.
@@ -141,6 +147,8 @@ pub(crate) struct Health {
 pub(crate) enum Attachment {
     /// The app's own network, by the name of its unit file, with DNS aliases.
     Network { file: Plain, aliases: Vec<Plain> },
+    /// The app's own network with its aliases, and networks with other apps, in which those aliases are not known.
+    Networks(Vec<Plain>),
     /// The node's own network stack.
     Host,
 }
@@ -157,26 +165,42 @@ pub(crate) struct ContainerSection {
     pub(crate) attachment: Attachment,
     pub(crate) ports: Vec<Plain>,
     pub(crate) volumes: Vec<Plain>,
+    pub(crate) tmpfs: Vec<Plain>,
     pub(crate) devices: Vec<Word>,
     pub(crate) environment: Vec<Word>,
     pub(crate) secrets: Vec<Word>,
     pub(crate) labels: Vec<Word>,
     pub(crate) health: Option<Health>,
     pub(crate) stop_timeout_seconds: u64,
+    pub(crate) memory_bytes: Option<u64>,
     pub(crate) podman_args: Vec<Word>,
     pub(crate) entrypoint: Vec<Argument>,
     pub(crate) exec: Vec<Word>,
 }
 
 impl ContainerSection {
-    pub(crate) fn section(&self) -> Section {
+    /// Writes the section with the keys that `podman` knows, and options where it knows no key.
+    pub(crate) fn section(&self, podman: PodmanVersion) -> Result<Section, TextError> {
         let mut entries = Entries(Vec::new());
+        let mut options = Options(Vec::new());
         entries.plain("Image", &self.image);
-        entries.fixed("Pull", "never");
+        if podman >= version::PULL {
+            entries.fixed("Pull", "never");
+        } else {
+            options.push("--pull=never")?;
+        }
         entries.plain("ContainerName", &self.name);
         entries.fixed("RunInit", "true");
-        entries.number("StopTimeout", self.stop_timeout_seconds);
-        entries.fixed("LogDriver", "journald");
+        if podman >= version::NOTIFY {
+            entries.number("StopTimeout", self.stop_timeout_seconds);
+        } else {
+            options.push(format!("--stop-timeout={}", self.stop_timeout_seconds))?;
+        }
+        if podman >= version::SECRET {
+            entries.fixed("LogDriver", "journald");
+        } else {
+            options.push("--log-driver=journald")?;
+        }
         entries.each_plain("User", &self.user);
         entries.each_plain("Group", &self.group);
         entries.fixed("DropCapability", "all");
@@ -186,32 +210,88 @@ impl ContainerSection {
         match &self.attachment {
             Attachment::Network { file, aliases } => {
                 entries.plain("Network", file);
-                entries.each_plain("NetworkAlias", aliases);
+                if podman >= version::ALIAS {
+                    entries.each_plain("NetworkAlias", aliases);
+                } else {
+                    options.each("--network-alias", aliases.iter().map(Plain::as_str))?;
+                }
             }
+            Attachment::Networks(networks) => entries.each_plain("Network", networks),
             Attachment::Host => entries.fixed("Network", "host"),
         }
         entries.each_plain("PublishPort", &self.ports);
         entries.each_plain("Volume", &self.volumes);
+        if podman >= version::SECRET {
+            entries.each_plain("Tmpfs", &self.tmpfs);
+        } else {
+            options.each("--tmpfs", self.tmpfs.iter().map(Plain::as_str))?;
+        }
         entries.each_word("AddDevice", &self.devices);
         entries.each_word("Environment", &self.environment);
-        entries.each_word("Secret", &self.secrets);
+        if podman >= version::SECRET {
+            entries.each_word("Secret", &self.secrets);
+        } else {
+            options.each("--secret", self.secrets.iter().map(Word::as_str))?;
+        }
         entries.each_word("Label", &self.labels);
         if let Some(health) = &self.health {
-            entries.fixed("Notify", "healthy");
-            entries.json("HealthCmd", &health.command);
-            entries.seconds("HealthInterval", health.interval_seconds);
-            entries.seconds("HealthTimeout", health.timeout_seconds);
-            entries.number("HealthRetries", health.retries);
-            entries.fixed("HealthOnFailure", "kill");
-            entries.json("HealthStartupCmd", &health.startup_command);
-            entries.fixed("HealthStartupInterval", "1s");
-            entries.seconds("HealthStartupTimeout", health.startup_timeout_seconds);
-            entries.number("HealthStartupRetries", health.startup_retries);
+            if podman >= version::NOTIFY {
+                entries.fixed("Notify", "healthy");
+            } else {
+                options.push("--sdnotify=healthy")?;
+            }
+            health_entries(health, &mut entries);
         }
-        entries.words("PodmanArgs", &self.podman_args);
-        entries.json("Entrypoint", &self.entrypoint);
+        match self.memory_bytes {
+            Some(bytes) if podman >= version::MEMORY => entries.number("Memory", bytes),
+            Some(bytes) => options.push(format!("--memory={bytes}"))?,
+            None => {}
+        }
+        options.0.extend(self.podman_args.iter().cloned());
+        if podman < version::NOTIFY && !self.entrypoint.is_empty() {
+            let words: Vec<&str> = self.entrypoint.iter().map(Argument::as_str).collect();
+            let list = serde_json::Value::from(words).to_string();
+            options.push(format!("--entrypoint={list}"))?;
+        }
+        entries.words("PodmanArgs", &options.0);
+        if podman >= version::NOTIFY {
+            entries.json("Entrypoint", &self.entrypoint);
+        }
         entries.words("Exec", &self.exec);
-        entries.section("Container")
+        Ok(entries.section("Container"))
+    }
+}
+
+fn health_entries(health: &Health, entries: &mut Entries) {
+    entries.json("HealthCmd", &health.command);
+    entries.seconds("HealthInterval", health.interval_seconds);
+    entries.seconds("HealthTimeout", health.timeout_seconds);
+    entries.number("HealthRetries", health.retries);
+    entries.fixed("HealthOnFailure", "kill");
+    entries.json("HealthStartupCmd", &health.startup_command);
+    entries.fixed("HealthStartupInterval", "1s");
+    entries.seconds("HealthStartupTimeout", health.startup_timeout_seconds);
+    entries.number("HealthStartupRetries", health.startup_retries);
+}
+
+/// Options of podman for which its Quadlet has no key.
+struct Options(Vec<Word>);
+
+impl Options {
+    fn push(&mut self, option: impl Into<String>) -> Result<(), TextError> {
+        self.0.push(Word::new(option)?);
+        Ok(())
+    }
+
+    fn each<'a>(
+        &mut self,
+        flag: &str,
+        values: impl Iterator<Item = &'a str>,
+    ) -> Result<(), TextError> {
+        for value in values {
+            self.push(format!("{flag}={value}"))?;
+        }
+        Ok(())
     }
 }
 
@@ -240,6 +320,8 @@ impl NetworkSection {
 pub(crate) struct VolumeSection {
     pub(crate) name: Plain,
     pub(crate) directory: Plain,
+    /// The user who owns the directory: podman then leaves it to it, rather than to whom the image says.
+    pub(crate) owner: Option<u32>,
     pub(crate) labels: Vec<Word>,
 }
 
@@ -249,7 +331,13 @@ impl VolumeSection {
         entries.plain("VolumeName", &self.name);
         entries.plain("Device", &self.directory);
         entries.fixed("Type", "none");
-        entries.fixed("Options", "bind");
+        match self.owner {
+            None => entries.fixed("Options", "bind"),
+            Some(uid) => {
+                let options = Plain::new(format!("bind,uid={uid},gid={uid}"));
+                entries.plain("Options", &options.expect("digits are plain"));
+            }
+        }
         entries.each_word("Label", &self.labels);
         entries.section("Volume")
     }

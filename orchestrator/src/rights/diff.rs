@@ -62,6 +62,14 @@ fn right(grant: &Grant, more: &Granted, less: &Granted) -> Right {
             true,
             "Can reach the internet and your local network.".to_owned(),
         ),
+        Grant::App(other) => (
+            false,
+            format!("Can reach what the app {other} offers to other apps."),
+        ),
+        Grant::HostFile { path, .. } => (
+            true,
+            format!("Copies the file {path} of this machine{place}, if you allow its folder."),
+        ),
         Grant::Port { address, port, udp } => {
             let udp = if *udp { " (UDP)" } else { "" };
             let at = address.as_ref().map(|address| format!(" at {address}"));
@@ -81,7 +89,11 @@ fn right(grant: &Grant, more: &Granted, less: &Granted) -> Right {
                 None => (true, format!("{verb} the folder {path} of this machine{place}.")),
             }
         }
-        Grant::Secret { name, .. } => (false, format!("Is given the generated secret {name}{place}.")),
+        // A slug has no dot: CONTAINER.VARIABLE is a value with a secret in it.
+        Grant::Secret { name, .. } => match name.split_once('.') {
+            Some((_, variable)) => (false, format!("Is given a secret in its variable {variable}{place}.")),
+            None => (false, format!("Is given the generated secret {name}{place}.")),
+        },
         Grant::User { user, group, .. } => {
             let text = match (user, group) {
                 (None, _) => format!("Runs as whatever user its image names{place}."),

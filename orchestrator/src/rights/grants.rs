@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use archy_registry::Slug;
+use archy_registry::manifest::{Hook, Hooks};
 
 use super::RightKind;
 use crate::names;
-use crate::quadlet::PROBE_PATH;
 use crate::quadlet::unit::{Line, ReadError, read, unexpand, words};
+use crate::quadlet::{KEEP_GROUPS, PROBE_PATH};
 
 /// Keys that say how a unit is named, started, checked and stopped, and so give no right.
 const HARMLESS: [(&str, &[&str]); 7] = [
@@ -61,6 +62,7 @@ const HARMLESS: [(&str, &[&str]); 7] = [
             "HealthStartupRetries",
             "Entrypoint",
             "Exec",
+            "Tmpfs",
         ],
     ),
     ("Network", &["NetworkName", "Label"]),
@@ -72,6 +74,13 @@ pub(super) enum Grant {
     Container(String),
     HostNetwork,
     Internet,
+    /// What another app offers to others.
+    App(String),
+    /// A file of the node that is copied into a container.
+    HostFile {
+        container: String,
+        path: String,
+    },
     /// A port of the node; of all its addresses without one.
     Port {
         address: Option<String>,
@@ -168,6 +177,30 @@ impl Granted {
     }
 }
 
+impl Granted {
+    /// Adds what is not in the units: the files of the node that hooks copy.
+    pub(crate) fn and_hooks(mut self, hooks: &Hooks) -> Self {
+        let all = [
+            &hooks.post_install,
+            &hooks.pre_update,
+            &hooks.post_update,
+            &hooks.pre_uninstall,
+        ];
+        for step in all.into_iter().flatten() {
+            if let Hook::CopyFromHost {
+                from, container, ..
+            } = step
+            {
+                self.grants.insert(Grant::HostFile {
+                    container: container.to_string(),
+                    path: from.clone(),
+                });
+            }
+        }
+        self
+    }
+}
+
 struct Reader<'a> {
     app: &'a Slug,
     units: &'a BTreeMap<&'a str, Vec<Line>>,
@@ -183,7 +216,9 @@ impl Reader<'_> {
         if let Some(container) = container {
             return self.container(file, container, lines);
         }
-        let is_network = file == names::network_file(self.app);
+        let edge = inner.and_then(|rest| rest.strip_prefix("uses."));
+        let is_edge = edge.is_some_and(|rest| rest.ends_with(".network"));
+        let is_network = file == names::network_file(self.app) || is_edge;
         let is_volume = inner.is_some_and(|rest| rest.ends_with(".volume"));
         for line in lines {
             match (line.section.as_str(), line.key.as_str(), line.raw.as_str()) {
@@ -254,7 +289,12 @@ impl Reader<'_> {
                     is_attached = true;
                     self.grants.insert(Grant::HostNetwork);
                 }
-                ("Network", raw) if raw == names::network_file(self.app) => is_attached = true,
+                ("Network", raw) if is_own_network(raw, self.app) => is_attached = true,
+                ("Network", raw) if other_app(raw, self.app).is_some() => {
+                    is_attached = true;
+                    self.grants
+                        .extend(other_app(raw, self.app).map(|other| Grant::App(other.to_owned())));
+                }
                 ("PublishPort", raw) => match port(raw) {
                     Some(port) => {
                         self.grants.insert(port);
@@ -275,12 +315,19 @@ impl Reader<'_> {
                         });
                     }
                 }
+                ("Memory", raw) => match raw.parse() {
+                    Ok(most) => {
+                        limits.insert(Resource::Memory, Some(most));
+                    }
+                    Err(_) => self.other(file, line),
+                },
                 ("PodmanArgs", raw) => {
                     for argument in texts(raw)? {
                         match limit(&argument) {
                             Some((what, most)) => {
                                 limits.insert(what, Some(most));
                             }
+                            None if is_harmless_option(&argument) => {}
                             None => self.other(file, line),
                         }
                     }
@@ -361,6 +408,33 @@ fn texts(raw: &str) -> Result<Vec<String>, ReadError> {
     words(raw)?.iter().map(|word| unexpand(word)).collect()
 }
 
+/// Reads `FILE` or `FILE:alias=NAME,alias=NAME`.
+fn is_own_network(raw: &str, app: &Slug) -> bool {
+    let (file, options) = raw.split_once(':').unwrap_or((raw, ""));
+    let mut options = options.split(',').filter(|option| !option.is_empty());
+    file == names::network_file(app) && options.all(|option| option.starts_with("alias="))
+}
+
+/// Reads the name of the network with another app.
+fn other_app<'r>(raw: &'r str, app: &Slug) -> Option<&'r str> {
+    let own = format!("{}{app}.uses.", names::PREFIX);
+    let other = raw.strip_prefix(&own)?.strip_suffix(".network")?;
+    other.parse::<Slug>().ok().map(|_| other)
+}
+
+/// Options that stand in for keys which an older podman lacks, and the group that a device needs.
+fn is_harmless_option(argument: &str) -> bool {
+    let (name, _) = argument.split_once('=').unwrap_or((argument, ""));
+    argument == KEEP_GROUPS
+        || argument == "--sdnotify=healthy"
+        || argument == "--log-driver=journald"
+        || argument == "--pull=never"
+        || matches!(
+            name,
+            "--stop-timeout" | "--entrypoint" | "--network-alias" | "--tmpfs"
+        )
+}
+
 /// Reads `[ADDRESS:]HOST:CONTAINER/PROTOCOL`.
 fn port(raw: &str) -> Option<Grant> {
     let (rest, protocol) = raw.rsplit_once('/')?;
@@ -405,9 +479,9 @@ fn limit(argument: &str) -> Option<(Resource, u64)> {
 impl Grant {
     /// Tells whether who has this one can do all that `other` allows.
     pub(super) fn covers(&self, other: &Self) -> bool {
-        use Grant::{Device, Folder, HostNetwork, Internet, Limit, Port, User};
+        use Grant::{App, Device, Folder, HostNetwork, Internet, Limit, Port, User};
         match (self, other) {
-            (HostNetwork, Internet | Port { .. }) => true,
+            (HostNetwork, Internet | App(_) | Port { .. }) => true,
             (
                 Port {
                     address: None,
@@ -490,9 +564,14 @@ impl Grant {
             | Self::User { container, .. }
             | Self::Capability { container, .. }
             | Self::Device { container, .. }
+            | Self::HostFile { container, .. }
             | Self::Loosened { container, .. }
             | Self::Limit { container, .. } => Some(container),
-            Self::HostNetwork | Self::Internet | Self::Port { .. } | Self::Other { .. } => None,
+            Self::HostNetwork
+            | Self::Internet
+            | Self::App(_)
+            | Self::Port { .. }
+            | Self::Other { .. } => None,
         }
     }
 
@@ -512,9 +591,9 @@ impl Grant {
     pub(super) fn kind(&self) -> RightKind {
         match self {
             Self::Container(_) => RightKind::Container,
-            Self::HostNetwork | Self::Internet => RightKind::Network,
+            Self::HostNetwork | Self::Internet | Self::App(_) => RightKind::Network,
             Self::Port { .. } => RightKind::Ports,
-            Self::Folder { .. } => RightKind::Data,
+            Self::Folder { .. } | Self::HostFile { .. } => RightKind::Data,
             Self::Secret { .. } => RightKind::Secret,
             Self::User { .. } => RightKind::User,
             Self::Capability { .. }

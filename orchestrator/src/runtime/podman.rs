@@ -9,16 +9,19 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
+mod exec;
 mod http_client;
+mod inside;
 mod model;
 mod stream;
 
+pub use exec::{ExecSession, Executed};
 use http_client::{Answer, HttpError, send};
 pub use model::{
-    Actor, Container, Event, HealthCheckRun, HealthLog, Image, PublishedPort, PullLine, Version,
-    is_exactly,
+    Actor, Container, Event, HealthCheckRun, HealthLog, Image, ImageConfig, PublishedPort,
+    PullLine, Version, is_exactly,
 };
-use model::{Inspected, ListedSecret, Named};
+use model::{Inspected, InspectedSecret, ListedSecret, Named};
 pub use stream::Events;
 use stream::JsonLines;
 
@@ -260,6 +263,50 @@ impl Podman {
         let action = format!("create the secret {name}");
         self.request(&action, Method::POST, &path, value).await?;
         Ok(())
+    }
+
+    /// Gives a secret a value, whether or not it had another one.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub(crate) async fn put_secret(&self, name: &str, value: Bytes) -> Result<(), PodmanError> {
+        let path = format!("/secrets/create?name={}&replace=true", encode(name));
+        let action = format!("create the secret {name}");
+        let put = self
+            .request(&action, Method::POST, &path, value.clone())
+            .await;
+        match put {
+            Ok(_) => Ok(()),
+            // Before podman 4.7 a secret is not replaced in one step.
+            Err(PodmanError::Refused { .. }) => {
+                self.remove_secret(name).await?;
+                self.create_secret(name, value).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns a secret's value; `None` when there is no such secret, or a podman before 4.7 keeps it to itself.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`]; its message never holds the value.
+    pub(crate) async fn secret(&self, name: &str) -> Result<Option<Bytes>, PodmanError> {
+        let path = format!("/secrets/{}/json?showsecret=true", encode(name));
+        match self
+            .read::<InspectedSecret>("inspect a secret", &path)
+            .await
+        {
+            Ok(inspected) => Ok(Some(Bytes::from(inspected.secret_data)).filter(|b| !b.is_empty())),
+            Err(error) if error.is_not_found() => Ok(None),
+            // The reader's message could quote what it read.
+            Err(PodmanError::Answer { action, .. }) => Err(PodmanError::Answer {
+                action,
+                source: serde::de::Error::custom("another form than was expected"),
+            }),
+            Err(error) => Err(error),
+        }
     }
 
     /// Lists the names of all secrets.

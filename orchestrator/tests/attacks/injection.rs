@@ -22,15 +22,23 @@ containers:
     entrypoint: ["/bin/web", "--flag"]
     command: ["serve", "all of it"]
     user: "1000:1000"
-    environment: {GREETING: "hello you", EMPTY: ""}
+    environment:
+      GREETING: "hello you"
+      EMPTY: ""
+      URL: "${app.url}?port=${app.port.main}&host=${node.ip}"
+      DSN: "db://full:${secret.password}@${app.host.db}/x$${y}"
+      NEWS: "${dependency.other.url}"
     secret_env: {PASSWORD: password}
     ports:
-      - {container: 8080, host: 18080}
+      - {name: main, container: 8080, host: 18080}
       - {container: 5353, protocol: udp}
     volumes:
-      - {name: data, target: /data}
+      - {name: data, target: /data, data_uid: 33}
       - {name: shared, target: /shared, read_only: true}
+    tmpfs:
+      - {target: /cache, size: 16M}
     network_aliases: [www]
+    devices: [/dev/dri, nvidia.com/gpu=all]
     capabilities: [NET_BIND_SERVICE, CHOWN]
     readonly_root: true
     resources: {memory: 64M, cpus: "0.5", pids: 64}
@@ -50,6 +58,14 @@ containers:
     health_check: {type: tcp, port: 6379}
 generated_secrets:
   - {name: password, kind: hex32}
+dependencies:
+  - {publisher: "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp", app: other, version: ">=1"}
+exports:
+  - {name: url, value: "http://${app.host.web}:8080/"}
+hooks:
+  post_install:
+    - exec: {container: web, command: ["/bin/setup", "it all"], timeout: 30s}
+    - copy_from_host: {from: /srv/shared/ca.pem, container: web, to: /data/ca.pem}
 interfaces:
   - {name: Full, port: 8080, path: /, type: ui}
 backup:

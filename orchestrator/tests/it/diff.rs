@@ -241,6 +241,7 @@ fn any_manifest() -> impl Strategy<Value = Manifest> {
             container.ports = ports
                 .into_iter()
                 .map(|(host, inside)| Port {
+                    name: None,
                     container: inside + u16::try_from(n).unwrap() * 1000,
                     host: Some(host + u16::try_from(n).unwrap()),
                     protocol: if host == 5353 {
@@ -263,6 +264,7 @@ fn any_manifest() -> impl Strategy<Value = Manifest> {
             container.resources.memory = memory.map(|memory| memory.parse().unwrap());
             container.readonly_root = readonly;
             container.depends_on.clear();
+            container.environment.clear();
             if !secret {
                 container.secret_env.clear();
             }

@@ -42,7 +42,11 @@ pub(super) async fn uninstall(
     arguments: &UninstallArgs,
 ) -> Result<(), Failure> {
     let node = context.node()?;
-    let params = json!({ "slug": arguments.app, "purge": arguments.purge });
+    let params = json!({
+        "slug": arguments.app,
+        "purge": arguments.purge,
+        "force": arguments.force,
+    });
     let job: JobRef = node.call("package.uninstall", &params).await?;
     end(context, &node, &job, arguments.no_wait).await
 }

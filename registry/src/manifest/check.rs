@@ -14,6 +14,7 @@ mod grammar;
 mod graph;
 mod health;
 mod surface;
+mod values;
 
 pub use grammar::CAPABILITIES;
 
@@ -44,6 +45,7 @@ impl Manifest {
         container::check(self, &mut report);
         graph::check(self, &mut report);
         surface::check(self, &mut report);
+        values::check(self, &mut report);
         if report.problems.is_empty() {
             Ok(())
         } else {

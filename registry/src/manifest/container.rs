@@ -24,7 +24,7 @@ pub struct Container {
     /// `uid[:gid]` or a user name of the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Environment variables that are not secret.
+    /// Environment variables; `${…}` in a value is filled in by the node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
     /// Environment variables whose values are generated secrets: variable → secret name.
@@ -36,6 +36,9 @@ pub struct Container {
     /// Data that outlives the container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
+    /// Directories in memory, empty at every start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tmpfs: Vec<Tmpfs>,
     /// Further DNS names in the app's network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub network_aliases: Vec<Slug>,
@@ -45,7 +48,7 @@ pub struct Container {
     /// Whether the root file system is read-only (`/tmp`, `/run` and `/var/tmp` stay writable in memory).
     #[serde(default)]
     pub readonly_root: bool,
-    /// Host devices, e.g. `/dev/dri`.
+    /// Host devices, e.g. `/dev/dri`, or CDI devices, e.g. `nvidia.com/gpu=all`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<String>,
     /// Limits.
@@ -108,6 +111,9 @@ pub enum PullPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
+    /// Name within the app, for `${app.port.NAME}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Slug>,
     /// Port inside the container.
     pub container: u16,
     /// Wished port on the node; absent or taken means that the node assigns a free one.
@@ -144,6 +150,17 @@ pub struct Volume {
     /// User of the image that owns the data. Default: the container's user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_uid: Option<u32>,
+}
+
+/// A directory in memory, empty at every start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tmpfs {
+    /// Absolute path inside the container.
+    pub target: String,
+    /// Most that it holds. Default: half of the machine's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
 }
 
 /// Limits of a container.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Span;
 use crate::id::Slug;
 
 /// Steps round install, update and uninstall.
@@ -29,6 +30,15 @@ impl Hooks {
     }
 }
 
+impl Hook {
+    /// Returns the container that the step is about.
+    pub fn container(&self) -> &Slug {
+        match self {
+            Self::Exec { container, .. } | Self::CopyFromHost { container, .. } => container,
+        }
+    }
+}
+
 /// One step of a hook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -39,6 +49,9 @@ pub enum Hook {
         container: Slug,
         /// argv.
         command: Vec<String>,
+        /// How long it may take. Default 5 min.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout: Option<Span>,
     },
     /// Copies a file that the node allows into a container.
     CopyFromHost {

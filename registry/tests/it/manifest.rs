@@ -313,6 +313,25 @@ fn faults_against_the_contract_say_where_and_what() {
             )),
         ),
         (
+            "values",
+            with(
+                "environment: {A: '${HOME}', B: '${app.port.1}', C: '${secret.x} ${dependency.y.z}', D: '${app.host.z}', E: '${open', F: '$${HOME}'}",
+            ),
+        ),
+        (
+            "exports",
+            said(&format!(
+                "{SITE}exports:\n- {{name: a, value: '${{dependency.x.y}}'}}\n- {{name: a, value: '${{app.host.web}}'}}\n"
+            )),
+        ),
+        (
+            "tmpfs",
+            with(
+                "volumes: [{name: a, target: /a}]\ntmpfs: [{target: /a}, {target: /proc/x}, {target: /b, size: 1K}]",
+            ),
+        ),
+        ("devices", with("devices: [nvidia.com/gpu, /dev/mem]")),
+        (
             "backup",
             said(&format!("{SITE}backup: {{exclude: [../x, /etc, 'a b']}}\n")),
         ),

@@ -24,6 +24,9 @@ wire! {
         /// Whether to remove its data for good as well.
         #[serde(default)]
         pub purge: bool,
+        /// Whether to remove it though other apps need it.
+        #[serde(default)]
+        pub force: bool,
     }
 
     /// Parameters of `package.update`.

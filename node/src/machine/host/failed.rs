@@ -2,8 +2,8 @@
 
 use archy_orchestrator as orchestrator;
 use archy_orchestrator::{
-    ChangeError, ComeUpError, InstallError, LoadError, Refusal, SnapshotError, StartError,
-    UpdateError,
+    ChangeError, ComeUpError, HookError, InstallError, LoadError, Refusal, SnapshotError,
+    StartError, UpdateError,
 };
 use archy_registry::Slug;
 
@@ -51,6 +51,7 @@ pub(super) fn of_install(error: InstallError) -> MachineError {
             "Install again",
             &error,
         )),
+        InstallError::Hook(error) => of_hook(&error),
         InstallError::Machine(error) => by_machine(of_machine(&error)),
     }
 }
@@ -63,6 +64,11 @@ pub(super) fn of_change(error: ChangeError) -> MachineError {
     match error {
         ChangeError::NotInstalled(app) => by_machine(not_installed(&app)),
         ChangeError::Cancelled(_) => MachineError::Stopped,
+        ChangeError::Needed { .. } => by_machine(problem(
+            "needed",
+            error.to_string(),
+            "Uninstall those first, or uninstall with force",
+        )),
         ChangeError::Start(error) => of_start(&error),
         ChangeError::Purge { .. } => by_machine(detailed(
             "purge",
@@ -97,13 +103,12 @@ pub(super) fn of_update(error: UpdateError) -> MachineError {
             &error,
         )),
         UpdateError::Snapshot(error) => by_machine(of_snapshot(&error)),
+        UpdateError::Hook(error) => of_hook(&error),
         UpdateError::TakenBack { ref why, .. } => {
             let (details, by_app) = match &**why {
                 ComeUpError::Cancelled => return MachineError::Stopped,
-                ComeUpError::Start(start) => match of_start(start) {
-                    MachineError::Failed { problem, by_app } => (problem.details, by_app),
-                    MachineError::Stopped => (Vec::new(), false),
-                },
+                ComeUpError::Start(start) => of_start(start).details(),
+                ComeUpError::Hook(hook) => of_hook(hook).details(),
                 ComeUpError::Snapshot(_) | ComeUpError::Machine(_) => {
                     (explain::causes(&**why), false)
                 }
@@ -182,9 +187,48 @@ fn of_start(error: &StartError) -> MachineError {
     }
 }
 
+/// A step that the app asks for failed: by itself, or because this machine would not do it.
+fn of_hook(error: &HookError) -> MachineError {
+    let (kind, hint, by_app) = match error {
+        HookError::Failed { .. } | HookError::TimedOut { .. } => (
+            "hookFailed",
+            "The last lines that it wrote are in the details; tell the publisher",
+            true,
+        ),
+        HookError::Copy { .. } => (
+            "hookRefused",
+            "Allow the directory in archyd.toml if you want the app to have the file",
+            false,
+        ),
+        HookError::Podman { .. } | HookError::Markers { .. } => (
+            "machine",
+            "Run `archyd doctor`; the details say what failed",
+            false,
+        ),
+    };
+    let mut problem = problem(kind, explain::causes(error).join(": "), hint);
+    if let HookError::Failed { output, .. } = error {
+        problem.details.clone_from(output);
+    }
+    MachineError::Failed { problem, by_app }
+}
+
 fn of_refusal(refusal: &Refusal) -> Problem {
     let (kind, hint) = match refusal {
-        Refusal::Unsupported { .. } => ("unsupported", "Wait for a version of archy that does it"),
+        Refusal::DependencyMissing { .. } => {
+            ("dependencyMissing", "Install that app first, then this one")
+        }
+        Refusal::DependencyVersion { .. } | Refusal::ExportMissing { .. } => {
+            ("dependencyVersion", "Update that app first, then try again")
+        }
+        Refusal::NameClash { .. } => (
+            "nameTaken",
+            "Tell the publishers; one of the two has to rename its container",
+        ),
+        Refusal::Device { .. } => (
+            "device",
+            "Nothing was installed; try again once the device can be used",
+        ),
         Refusal::Render(_) => ("cannotRun", "Tell the publisher; nothing was installed"),
         Refusal::SlugTaken { .. } => (
             "slugTaken",

@@ -27,7 +27,8 @@ pub(super) async fn read(
         .logs(app, &query)
         .map_err(|error| match error {
             ChangeError::NotInstalled(_) => failed::not_installed(app),
-            error @ (ChangeError::Start(_)
+            error @ (ChangeError::Needed { .. }
+            | ChangeError::Start(_)
             | ChangeError::Cancelled(_)
             | ChangeError::Purge { .. }
             | ChangeError::Unsettled(_)

@@ -1,6 +1,6 @@
 //! What podman answers, as far as it is read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use archy_registry::OciDigest;
 use serde::Deserialize;
@@ -31,6 +31,9 @@ pub struct Container {
     /// Published ports.
     #[serde(default)]
     pub ports: Option<Vec<PublishedPort>>,
+    /// Names of the networks that it is in.
+    #[serde(default)]
+    pub networks: Option<Vec<String>>,
 }
 
 impl Container {
@@ -43,6 +46,9 @@ impl Container {
 /// A published port of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct PublishedPort {
+    /// Port inside the container.
+    #[serde(default)]
+    pub container_port: u16,
     /// Port on the node.
     pub host_port: u16,
     /// Ports in a row.
@@ -105,6 +111,18 @@ pub struct Image {
     /// Names with tags.
     #[serde(default)]
     pub repo_tags: Option<Vec<String>>,
+    /// How its containers run.
+    #[serde(default)]
+    pub config: Option<ImageConfig>,
+}
+
+/// An image's configuration, as far as it is read (OCI image-spec, "Image Configuration").
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ImageConfig {
+    /// Directories that should outlive a container.
+    #[serde(default)]
+    pub volumes: Option<BTreeMap<String, serde_json::Value>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -123,6 +141,13 @@ pub(super) struct ListedSecret {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ListedSecretSpec {
     pub(super) name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct InspectedSecret {
+    #[serde(default)]
+    pub(super) secret_data: String,
 }
 
 /// A line of a pull's progress.

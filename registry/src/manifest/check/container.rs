@@ -11,6 +11,7 @@ const CONTAINERS_MAX: usize = 16;
 const ARGUMENTS_MAX: usize = 128;
 const VARIABLES_MAX: usize = 128;
 const MEMORY_BYTES_MIN: u64 = 6 * 1024 * 1024;
+const TMPFS_BYTES_MIN: u64 = 4096;
 const PIDS_MAX: u32 = 4_194_304;
 
 /// What earlier containers of the app already took.
@@ -19,6 +20,7 @@ struct Taken<'m> {
     dns_names: BTreeSet<&'m Slug>,
     host_ports: BTreeSet<(u16, Protocol)>,
     owners: BTreeMap<&'m Slug, Option<u32>>,
+    port_names: BTreeSet<Slug>,
 }
 
 pub(super) fn check(manifest: &Manifest, report: &mut Report) {
@@ -45,7 +47,7 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
             source(&container.source, report);
             process(container, manifest, report);
             ports(container, manifest.network_policy, &mut taken, report);
-            volumes(&container.volumes, &mut taken, report);
+            volumes(container, &mut taken, report);
             aliases(container, manifest.network_policy, &mut taken, report);
             rights(container, report);
             resources(&container.resources, report);
@@ -136,6 +138,11 @@ fn ports(container: &Container, policy: NetworkPolicy, taken: &mut Taken<'_>, re
                 Err(format!("{} is listed twice", port.container)),
             );
         }
+        if let Some(name) = &port.name
+            && !taken.port_names.insert(name.clone())
+        {
+            report.member("name", Err(format!("{name} is taken")));
+        }
         let host_network = policy == NetworkPolicy::Host;
         if host_network && port.host.is_some_and(|host| host != port.container) {
             report.member(
@@ -156,7 +163,8 @@ fn ports(container: &Container, policy: NetworkPolicy, taken: &mut Taken<'_>, re
     });
 }
 
-fn volumes<'m>(volumes: &'m [Volume], taken: &mut Taken<'m>, report: &mut Report) {
+fn volumes<'m>(container: &'m Container, taken: &mut Taken<'m>, report: &mut Report) {
+    let volumes: &'m [Volume] = &container.volumes;
     let mut targets = BTreeSet::new();
     report.each("volumes", volumes, 32, |report, index, volume| {
         report.member("target", grammar::container_path(&volume.target));
@@ -181,6 +189,18 @@ fn volumes<'m>(volumes: &'m [Volume], taken: &mut Taken<'m>, report: &mut Report
                     volume.name
                 )),
             );
+        }
+    });
+    report.each("tmpfs", &container.tmpfs, 16, |report, index, tmpfs| {
+        report.member("target", grammar::container_path(&tmpfs.target));
+        if !targets.insert(&container.tmpfs[index].target) {
+            report.member("target", Err(format!("{} is mounted twice", tmpfs.target)));
+        }
+        if tmpfs
+            .size
+            .is_some_and(|size| size.bytes() < TMPFS_BYTES_MIN)
+        {
+            report.member("size", Err("must be at least 4K".to_owned()));
         }
     });
 }

@@ -175,8 +175,12 @@ pub(super) fn capability(name: &str) -> Result<(), Complaint> {
     }
 }
 
-/// A device below `/dev` that apps may have.
+/// A device below `/dev` that apps may have, or any device that the machine's owner described by CDI
+/// ([cdi spec](https://github.com/cncf-tags/container-device-interface/blob/main/SPEC.md)).
 pub(super) fn device(path: &str) -> Result<(), Complaint> {
+    if !path.starts_with('/') {
+        return cdi_device(path);
+    }
     let allowed = |name: &str| {
         DEVICES
             .iter()
@@ -191,6 +195,32 @@ pub(super) fn device(path: &str) -> Result<(), Complaint> {
             "is not a device that apps may have: /dev/ and one of {}",
             DEVICES.join(", ")
         )
+    })
+}
+
+/// `vendor.com/class=name`
+fn cdi_device(name: &str) -> Result<(), Complaint> {
+    let word = |word: &str, lower: bool| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let end = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+        let bytes = word.as_bytes();
+        (1..=63).contains(&word.len())
+            && bytes
+                .iter()
+                .all(|b| plain(*b) && !(lower && b.is_ascii_uppercase()))
+            && end(bytes.first())
+            && end(bytes.last())
+    };
+    let parts = name.split_once('=').and_then(|(kind, device)| {
+        let (vendor, class) = kind.split_once('/')?;
+        Some((vendor, class, device))
+    });
+    let fits = parts.is_some_and(|(vendor, class, device)| {
+        word(vendor, true) && vendor.contains('.') && word(class, true) && word(device, false)
+    });
+    ok_or(fits, || {
+        "must be a path below /dev or the name of a CDI device such as nvidia.com/gpu=all"
+            .to_owned()
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Report, container, grammar};
+use super::{Report, container, grammar, health};
 use crate::id::Slug;
 use crate::manifest::{GeneratedSecret, Hook, Manifest, Protocol, SecretKind};
 use crate::text;
@@ -93,13 +93,20 @@ fn dependencies(manifest: &Manifest, report: &mut Report) {
 
 fn hook(hook: &Hook, manifest: &Manifest, report: &mut Report) {
     match hook {
-        Hook::Exec { container, command } => {
+        Hook::Exec {
+            container,
+            command,
+            timeout,
+        } => {
             report.at("exec", |report| {
                 names_container(container, manifest, report);
                 if command.first().is_none_or(String::is_empty) {
                     report.member("command", Err("must name a program".to_owned()));
                 }
                 container::arguments("command", command, report);
+                if let Some(timeout) = timeout {
+                    report.member("timeout", health::whole_seconds(*timeout, 1, 3600));
+                }
             });
         }
         Hook::CopyFromHost {

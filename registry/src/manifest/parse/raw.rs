@@ -9,9 +9,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::id::Slug;
 use crate::manifest::{
-    self as normal, App, Backup, Condition, Dependency, Extensions, GeneratedSecret, HealthCheck,
-    Hooks, Interface, NetworkPolicy, Port, Problem, PullPolicy, RelativePath, Resources, Span,
-    Volume,
+    self as normal, App, Backup, Condition, Dependency, Export, Extensions, GeneratedSecret,
+    HealthCheck, Hooks, Interface, NetworkPolicy, Port, Problem, PullPolicy, RelativePath,
+    Resources, Span, Tmpfs, Volume,
 };
 
 #[derive(Deserialize)]
@@ -26,6 +26,8 @@ pub(super) struct Manifest {
     generated_secrets: Vec<GeneratedSecret>,
     #[serde(default)]
     dependencies: Vec<Dependency>,
+    #[serde(default)]
+    exports: Vec<Export>,
     #[serde(default)]
     network_policy: NetworkPolicy,
     #[serde(default)]
@@ -63,6 +65,8 @@ struct Container {
     ports: Vec<Port>,
     #[serde(default)]
     volumes: Vec<Volume>,
+    #[serde(default)]
+    tmpfs: Vec<Tmpfs>,
     #[serde(default)]
     network_aliases: Vec<Slug>,
     #[serde(default)]
@@ -173,6 +177,7 @@ pub(super) fn expand(raw: Manifest) -> Result<(normal::Manifest, Vec<Problem>), 
         containers,
         generated_secrets: raw.generated_secrets,
         dependencies: raw.dependencies,
+        exports: raw.exports,
         network_policy: raw.network_policy,
         hooks: raw.hooks,
         interfaces: raw.interfaces,
@@ -231,6 +236,7 @@ fn expand_container(
         secret_env: raw.secret_env,
         ports: raw.ports,
         volumes: raw.volumes,
+        tmpfs: raw.tmpfs,
         network_aliases: raw.network_aliases,
         capabilities: raw.capabilities,
         readonly_root: raw.readonly_root,

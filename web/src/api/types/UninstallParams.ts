@@ -11,4 +11,8 @@ slug: string,
 /**
  * Whether to remove its data for good as well.
  */
-purge: boolean, };
+purge: boolean, 
+/**
+ * Whether to remove it though other apps need it.
+ */
+force: boolean, };

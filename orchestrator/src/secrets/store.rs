@@ -1,0 +1,178 @@
+//! Podman's copies of secrets: made from the files, compared with them, never shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use archy_registry::Slug;
+use archy_registry::manifest::Container;
+
+use super::{SecretError, SecretValue, ensure, is_sound, lacking, read};
+use crate::desired::Desired;
+use crate::install::MachineError;
+use crate::names;
+use crate::orchestrator::Orchestrator;
+use crate::quadlet::app_dir;
+use crate::runtime::podman::PodmanError;
+use crate::values::{Known, Piece, secret_variables};
+
+/// What is amiss with an app's secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Amiss {
+    /// Names in podman that should be given to it again: their file is not as it should be.
+    pub(crate) unsound: BTreeSet<String>,
+    /// Names in podman of secrets with another value than they should have.
+    pub(crate) different: BTreeSet<String>,
+}
+
+impl Orchestrator {
+    /// Gives podman every secret that it lacks or has otherwise, making those that are new.
+    pub(crate) async fn store_secrets(&self, desired: &Desired) -> Result<(), MachineError> {
+        let slug = desired.slug();
+        let wanted = desired.release.manifest.generated_secrets.clone();
+        let directory = self.secrets_dir(slug);
+        let mut kept = BTreeMap::new();
+        for name in lacking(&directory, &wanted) {
+            // The data is locked with what podman still has.
+            let value = self
+                .inner
+                .podman
+                .secret(&names::secret(slug, &name))
+                .await?;
+            let value = value.and_then(|value| SecretValue::of(&value));
+            kept.extend(value.map(|value| (name, value)));
+        }
+        // Hashing with bcrypt takes a tenth of a second.
+        let made = tokio::task::spawn_blocking(move || ensure(&directory, &wanted, &kept)).await;
+        match made {
+            Ok(made) => made?,
+            Err(error) => return Err(MachineError::io("secrets")(io::Error::other(error))),
+        };
+        let values = self.secret_values(desired)?;
+        let present = self.inner.podman.secrets().await?;
+        for (name, value) in values {
+            let Some(value) = value else {
+                if present.contains(&name) {
+                    continue;
+                }
+                return Err(SecretError::Elsewhere(name).into());
+            };
+            let found = match present.contains(&name) {
+                true => self.inner.podman.secret(&name).await?,
+                false => None,
+            };
+            if found.is_none_or(|found| found != value.bytes()) {
+                self.inner.podman.put_secret(&name, value.bytes()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares an app's secrets in podman with their files.
+    pub(crate) async fn secrets_amiss(
+        &self,
+        desired: &Desired,
+        present: &BTreeSet<String>,
+    ) -> Result<Amiss, PodmanError> {
+        let slug = desired.slug();
+        let mut amiss = Amiss::default();
+        let generated: Vec<&Slug> = desired.secrets().collect();
+        if !is_sound(&self.secrets_dir(slug), &generated) {
+            amiss.unsound = generated
+                .iter()
+                .map(|name| names::secret(slug, name))
+                .collect();
+            return Ok(amiss);
+        }
+        // What cannot be worked out now is left as it is.
+        for (name, value) in self.secret_values(desired).unwrap_or_default() {
+            let Some(value) = value.filter(|_| present.contains(&name)) else {
+                continue;
+            };
+            let found = self.inner.podman.secret(&name).await?;
+            if found.is_some_and(|found| found != value.bytes()) {
+                amiss.different.insert(name);
+            }
+        }
+        Ok(amiss)
+    }
+
+    /// Works out what podman should have, by name there; `None` where another app's part cannot be had.
+    fn secret_values(
+        &self,
+        desired: &Desired,
+    ) -> Result<BTreeMap<String, Option<SecretValue>>, SecretError> {
+        let slug = desired.slug();
+        let mut values = BTreeMap::new();
+        for name in desired.secrets() {
+            let value = self.secret_of(slug, name)?;
+            values.insert(names::secret(slug, name), Some(value));
+        }
+        for container in &desired.release.manifest.containers {
+            for variable in secret_variables(container, &desired.settings) {
+                let name = names::value_secret(&container.name, variable);
+                let value = self.composed(desired, container, variable)?;
+                values.insert(names::secret_named(slug, &name), value);
+            }
+        }
+        Ok(values)
+    }
+
+    fn composed(
+        &self,
+        desired: &Desired,
+        container: &Container,
+        variable: &str,
+    ) -> Result<Option<SecretValue>, SecretError> {
+        let known = self.known(desired);
+        let text = container.environment.get(variable);
+        let pieces = text.and_then(|text| known.pieces(text).ok());
+        let mut value = String::new();
+        for piece in pieces.into_iter().flatten() {
+            match piece {
+                Piece::Text(text) => value.push_str(&text),
+                Piece::Secret(name) => value.push_str(&self.secret_of(desired.slug(), &name)?.0),
+                Piece::Imported { app, name } => match self.imported(&app, &name) {
+                    Some(text) => value.push_str(&text),
+                    None => return Ok(None),
+                },
+            }
+        }
+        Ok((!value.is_empty()).then_some(SecretValue(value)))
+    }
+
+    /// What another app exports, with the secrets in it; `None` when that cannot be had.
+    fn imported(&self, app: &Slug, name: &Slug) -> Option<String> {
+        let other = self.inner.store.load(app).ok()??;
+        let mut exports = other.release.manifest.exports.iter();
+        let export = exports.find(|export| export.name == *name)?;
+        let mut value = String::new();
+        for piece in self.known(&other).pieces(&export.value).ok()? {
+            match piece {
+                Piece::Text(text) => value.push_str(&text),
+                Piece::Secret(name) => value.push_str(&self.secret_of(app, &name).ok()?.0),
+                Piece::Imported { .. } => return None,
+            }
+        }
+        Some(value)
+    }
+
+    fn known<'a>(&'a self, desired: &'a Desired) -> Known<'a> {
+        Known {
+            manifest: &desired.release.manifest,
+            settings: &desired.settings,
+            facts: &self.inner.facts,
+        }
+    }
+
+    fn secret_of(&self, app: &Slug, name: &Slug) -> Result<SecretValue, SecretError> {
+        let path = self.secrets_dir(app).join(name.as_str());
+        read(&path)?.ok_or_else(|| SecretError::Io {
+            path,
+            source: io::Error::from(io::ErrorKind::NotFound),
+        })
+    }
+
+    fn secrets_dir(&self, app: &Slug) -> std::path::PathBuf {
+        app_dir(&self.inner.facts.apps_dir, app).join("secrets")
+    }
+}
