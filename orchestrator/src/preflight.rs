@@ -61,7 +61,7 @@ pub enum Refusal {
         /// The app's slug.
         app: Slug,
         /// What it needs.
-        dependency: Dependency,
+        dependency: Box<Dependency>,
     },
     /// An app that it needs is of another version.
     #[error("{app} needs {} {}, and {installed} is installed; update that first", .dependency.app, .dependency.version.as_deref().unwrap_or("*"))]
@@ -69,7 +69,7 @@ pub enum Refusal {
         /// The app's slug.
         app: Slug,
         /// What it needs.
-        dependency: Dependency,
+        dependency: Box<Dependency>,
         /// The version that is installed.
         installed: String,
     },
