@@ -30,9 +30,12 @@ pub(crate) fn reachable(manifest: &Manifest) -> Vec<Slug> {
         .iter()
         .flat_map(|export| values::names(&export.value));
     let hosts: BTreeSet<Slug> = names
-        .filter_map(|name| match name {
-            Name::AppHost(container) => Some(container),
-            _ => None,
+        .filter_map(|name| {
+            if let Name::AppHost(container) = name {
+                Some(container)
+            } else {
+                None
+            }
         })
         .collect();
     hosts.into_iter().collect()
@@ -45,9 +48,12 @@ pub(crate) fn used_by(container: &Container) -> BTreeSet<Slug> {
         .values()
         .flat_map(|text| values::names(text));
     names
-        .filter_map(|name| match name {
-            Name::Dependency { app, .. } => Some(app),
-            _ => None,
+        .filter_map(|name| {
+            if let Name::Dependency { app, .. } = name {
+                Some(app)
+            } else {
+                None
+            }
         })
         .collect()
 }
@@ -151,14 +157,14 @@ pub(crate) fn check(release: &Release, desired: &[Desired]) -> Result<(), Refusa
         let Some(other) = other else {
             return Err(Refusal::DependencyMissing {
                 app: app.clone(),
-                dependency: dependency.clone(),
+                dependency: Box::new(dependency.clone()),
             });
         };
         let version = &other.release.manifest.app.version;
         if dependency.accepts(version) != Some(true) {
             return Err(Refusal::DependencyVersion {
                 app: app.clone(),
-                dependency: dependency.clone(),
+                dependency: Box::new(dependency.clone()),
                 installed: version.clone(),
             });
         }
@@ -298,3 +304,6 @@ impl Orchestrator {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

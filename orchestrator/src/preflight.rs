@@ -64,7 +64,7 @@ pub enum Refusal {
         /// The app's slug.
         app: Slug,
         /// What it needs.
-        dependency: Dependency,
+        dependency: Box<Dependency>,
     },
     /// An app that it needs is of another version.
     #[error("{app} needs {} {}, and {installed} is installed; update that first", .dependency.app, .dependency.version.as_deref().unwrap_or("*"))]
@@ -72,7 +72,7 @@ pub enum Refusal {
         /// The app's slug.
         app: Slug,
         /// What it needs.
-        dependency: Dependency,
+        dependency: Box<Dependency>,
         /// The version that is installed.
         installed: String,
     },

@@ -284,3 +284,15 @@ pub fn volume_dir(apps_dir: &Path, app: &Slug, volume: &Slug) -> PathBuf {
 pub fn wanted_file(apps_dir: &Path, app: &Slug) -> PathBuf {
     app_dir(apps_dir, app).join("wanted")
 }
+
+#[cfg(test)]
+pub(crate) fn tests_facts() -> Facts {
+    Facts {
+        apps_dir: PathBuf::from("/data/apps"),
+        probe: PathBuf::from("/data/bin/probe"),
+        root: "root".to_owned(),
+        platform: Platform::host(),
+        limits: Limits::ALL,
+        podman: PodmanVersion::new(5, 4),
+    }
+}

@@ -174,10 +174,12 @@ impl Orchestrator {
             return Ok(true);
         };
         for step in steps.iter().filter(|step| !matches!(step, Step::Start(_))) {
-            match step {
-                Step::FinishChange => self.finish_change(desired.clone()).await?,
-                Step::FinishReturn => self.finish_return(desired.clone()).await?,
-                step => self.perform_step(desired, step).await?,
+            if *step == Step::FinishChange {
+                self.finish_change(desired.clone()).await?;
+            } else if *step == Step::FinishReturn {
+                self.finish_return(desired.clone()).await?;
+            } else {
+                self.perform_step(desired, step).await?;
             }
         }
         if steps.iter().any(|step| matches!(step, Step::Start(_))) {

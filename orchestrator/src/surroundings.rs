@@ -109,10 +109,13 @@ pub(crate) fn look(
             | Name::Secret(_) => continue,
         };
         let key = name.to_string();
-        let fallback = match name {
-            Name::NodeName | Name::NodeIp => Some(Value::Text("localhost".to_owned())),
-            Name::NodeTimezone => Some(Value::Text("Etc/UTC".to_owned())),
-            _ => None,
+        // An app can be installed on a machine that has no network yet.
+        let fallback = if matches!(name, Name::NodeName | Name::NodeIp) {
+            Some(Value::Text("localhost".to_owned()))
+        } else if name == Name::NodeTimezone {
+            Some(Value::Text("Etc/UTC".to_owned()))
+        } else {
+            None
         };
         let value = value
             .or_else(|| previous.values.get(&key).cloned())

@@ -351,6 +351,85 @@ fn interrupted_changes_are_finished_before_anything_else() {
     ");
 }
 
+/// A machine that runs `app` with containers that carry the mark and ports of `unit`.
+fn running(app: &mut Desired, unit: &str, mark: &str, host_port: u16) -> Machine {
+    let web: Slug = "web".parse().unwrap();
+    let file = names::container_file(app.slug(), &web);
+    app.units = BTreeMap::from([(file, unit.to_owned())]);
+    let mut machine = settled(std::slice::from_ref(app));
+    let mut container = container(app, &web);
+    let labels = container.labels.get_or_insert_default();
+    labels.insert(crate::quadlet::LABEL_UNIT.to_owned(), mark.to_owned());
+    container.ports = Some(vec![podman::PublishedPort {
+        host_port,
+        container_port: 80,
+        range: 1,
+        protocol: "tcp".to_owned(),
+    }]);
+    machine.containers.push(container);
+    machine
+}
+
+#[test]
+fn a_container_that_is_not_what_its_unit_says_is_started_again() {
+    let unit = "[Container]\nPublishPort=8080:80/tcp\nLabel=\"io.archy.unit=new\"\n";
+    for (mark, port, drifted) in [
+        ("new", 8080, false),
+        ("old", 8080, true),
+        ("new", 9999, true),
+    ] {
+        let mut app = desired("a", Wish::Running, Stage::Installed);
+        let machine = running(&mut app, unit, mark, port);
+        let plan = plan_all(&[app], &machine).to_string();
+        let expected = match drifted {
+            true => "a\n  stop archy.a.web.service\n  start archy.a.web.service\n",
+            false => "",
+        };
+        assert_eq!(plan, expected, "{mark} {port}");
+    }
+}
+
+#[test]
+fn a_unit_of_before_marks_is_left_alone() {
+    let mut app = desired("a", Wish::Running, Stage::Installed);
+    let machine = running(
+        &mut app,
+        "[Container]\nPublishPort=8080:80/tcp\n",
+        "any",
+        8080,
+    );
+    assert!(plan_all(&[app], &machine).is_empty());
+}
+
+#[test]
+fn who_has_a_secret_that_is_another_now_is_down_before_it_is_given() {
+    let mut app = desired("a", Wish::Running, Stage::Installed);
+    let unit = "[Container]\nSecret=\"archy.a.password,type=env,target=P\"\n";
+    let mut machine = running(&mut app, unit, "", 80);
+    machine.containers[0].ports = None;
+    machine
+        .different_secrets
+        .insert("archy.a.password".to_owned());
+    insta::assert_snapshot!(plan_all(&[app], &machine), @r"
+    a
+      stop archy.a.web.service
+      give podman the secret password
+      start archy.a.web.service
+    ");
+}
+
+#[test]
+fn what_depends_on_something_that_changed_is_rendered_again_first() {
+    let desired = [desired("a", Wish::Running, Stage::Installed)];
+    let mut machine = settled(&desired);
+    machine.secrets.clear();
+    machine.outdated.insert("a".parse().unwrap());
+    insta::assert_snapshot!(plan_all(&desired, &machine), @r"
+    a
+      render it again with what it depends on now
+    ");
+}
+
 fn wishes() -> impl Strategy<Value = (Wish, Stage)> {
     prop_oneof![
         Just((Wish::Running, Stage::Installed)),

@@ -173,7 +173,9 @@ impl Worker {
                 };
                 Ok((worker, measured))
             }
-            said => Err(worker.misunderstood(&said)),
+            said @ (Said::Copied(_) | Said::Passed { .. } | Said::Failed { .. }) => {
+                Err(worker.misunderstood(&said))
+            }
         }
     }
 
@@ -189,7 +191,9 @@ impl Worker {
             match self.hear().await? {
                 Said::Copied(bytes) => progress(bytes),
                 Said::Passed { bytes, entries } => return Ok(Extent { bytes, entries }),
-                said => return Err(self.misunderstood(&said)),
+                said @ (Said::Measured { .. } | Said::Failed { .. }) => {
+                    return Err(self.misunderstood(&said));
+                }
             }
         }
     }

@@ -156,10 +156,10 @@ mod tests {
 
     fn arguments(words: &[&str]) -> SettingsArgs {
         let words = ["archy", "settings", "notes"].iter().chain(words);
-        match Cli::try_parse_from(words).unwrap().command {
-            Command::Settings(arguments) => arguments,
-            _ => panic!("another command"),
-        }
+        let Command::Settings(arguments) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("another command");
+        };
+        arguments
     }
 
     fn page() -> SettingsPage {

@@ -1,0 +1,165 @@
+use archy_registry::manifest;
+use archy_registry::release::Origin;
+use archy_registry::{AppId, Blake3Hash};
+use jiff::Timestamp;
+
+use super::*;
+use crate::surroundings::{NodeFacts, look};
+use crate::values::Value;
+
+const PUBLISHER: &str = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp";
+const OTHER: &str = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK";
+
+fn release(slug: &str, rest: &str) -> Release {
+    let yaml = format!(
+        "app: {{id: {slug}, name: A, version: 1.2.0, tagline: A, category: other}}\ncontainers:\n{rest}"
+    );
+    let manifest = manifest::parse(&yaml).unwrap_or_else(|error| panic!("{error}"));
+    Release {
+        r#type: archy_registry::release::TYPE.to_owned(),
+        publisher: PUBLISHER.parse().unwrap(),
+        seq: 1,
+        created: Timestamp::UNIX_EPOCH,
+        expires: Timestamp::UNIX_EPOCH,
+        manifest: manifest.manifest,
+        images: Vec::new(),
+        icon: None,
+        screenshots: Vec::new(),
+        deltas: Vec::new(),
+        origin: Origin::default(),
+    }
+}
+
+const CONTAINER: &str = "source: {type: pull, image: localhost/a}";
+
+fn bank() -> Release {
+    release(
+        "bank",
+        &format!(
+            "  - {{name: api, {CONTAINER}}}\n  - {{name: db, {CONTAINER}, network_aliases: [store]}}\n\
+             generated_secrets: [{{name: token, kind: hex16}}]\n\
+             exports:\n  - {{name: url, value: 'http://${{app.host.api}}/'}}\n  - {{name: token, value: '${{secret.token}}'}}\n"
+        ),
+    )
+}
+
+fn user(slug: &str, container: &str, publisher: &str, version: &str, value: &str) -> Release {
+    release(
+        slug,
+        &format!(
+            "  - {{name: {container}, {CONTAINER}, environment: {{X: '${{dependency.bank.{value}}}'}}}}\n  - {{name: alone, {CONTAINER}}}\n\
+             dependencies:\n  - {{publisher: '{publisher}', app: bank, version: '{version}'}}\n"
+        ),
+    )
+}
+
+fn installed(release: Release, wish: Wish) -> Desired {
+    let app = AppId {
+        publisher: release.publisher,
+        slug: release.manifest.app.id.clone(),
+    };
+    let json = serde_json::json!({
+        "format": 1,
+        "app": app,
+        "release_hash": Blake3Hash::of(b"release"),
+        "release": release,
+        "settings": Settings::default(),
+        "wish": wish,
+        "stage": Stage::Installed,
+        "installed_at": Timestamp::UNIX_EPOCH,
+        "units": {},
+    });
+    serde_json::from_value(json).unwrap()
+}
+
+#[test]
+fn a_dependency_must_be_there_in_a_version_that_will_do() {
+    let running = [installed(bank(), Wish::Running)];
+    let removed = [installed(bank(), Wish::Removed)];
+    let check = |user: Release, around: &[Desired]| {
+        super::check(&user, around).map_err(|error| error.to_string())
+    };
+    let fits = || user("teller", "web", PUBLISHER, ">=1.2", "url");
+    assert_eq!(check(fits(), &running), Ok(()));
+    for (user, around, words) in [
+        (fits(), &[][..], "needs the app bank"),
+        (fits(), &removed, "install that first"),
+        (user("teller", "web", OTHER, ">=1", "url"), &running, OTHER),
+        (
+            user("teller", "web", PUBLISHER, ">=2", "url"),
+            &running,
+            "1.2.0 is installed",
+        ),
+        (
+            user("teller", "web", PUBLISHER, ">=1", "nothing"),
+            &running,
+            "nothing of bank",
+        ),
+        // A stack's container is called APP-CONTAINER by others, so that only such a name could mean two things.
+        (
+            user("teller", "bank-api", PUBLISHER, ">=1", "url"),
+            &running,
+            "the name bank-api",
+        ),
+    ] {
+        let error = check(user, around).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn only_who_uses_a_value_is_in_the_network_and_only_what_is_exported() {
+    let bank = installed(bank(), Wish::Running);
+    let mut teller = installed(user("teller", "web", PUBLISHER, "*", "url"), Wish::Running);
+    let facts = crate::quadlet::tests_facts();
+    let manifest = &teller.release.manifest;
+    let around = [bank.clone()];
+    let seen = look(
+        manifest,
+        &Surroundings::default(),
+        &NodeFacts::default(),
+        &around,
+        &facts,
+    );
+    let expected = Value::Text("http://bank-api/".to_owned());
+    assert_eq!(seen.values["dependency.bank.url"], expected);
+    teller.settings.surroundings = seen;
+    let manifest = &teller.release.manifest;
+    let edges_of = |index: usize| {
+        edges_of(
+            manifest,
+            &manifest.containers[index],
+            &teller.settings.surroundings,
+        )
+    };
+    assert_eq!(edges_of(0), [bank.slug().clone()]);
+    assert!(edges_of(1).is_empty());
+    assert_eq!(
+        edges(manifest, &teller.settings)[bank.slug()],
+        ["api".parse().unwrap()]
+    );
+    assert_eq!(
+        dependents(&bank, &[bank.clone(), teller.clone()]),
+        ["teller".parse().unwrap()]
+    );
+    // What was recorded stays while the other app is away.
+    let recorded = &teller.settings.surroundings;
+    let gone = look(manifest, recorded, &NodeFacts::default(), &[], &facts);
+    assert_eq!(gone, *recorded);
+}
+
+#[test]
+fn a_value_with_a_secret_of_another_app_is_never_recorded() {
+    let teller = user("teller", "web", PUBLISHER, "*", "token");
+    let around = [installed(bank(), Wish::Running)];
+    let facts = crate::quadlet::tests_facts();
+    let none = Surroundings::default();
+    let seen = look(
+        &teller.manifest,
+        &none,
+        &NodeFacts::default(),
+        &around,
+        &facts,
+    );
+    assert_eq!(seen.values["dependency.bank.token"], Value::Secret);
+}
