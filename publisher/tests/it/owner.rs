@@ -139,8 +139,13 @@ async fn purge_is_asked_for_only_when_written() {
     node.answers("package.uninstall", Ok(json!({ "job": "7" })));
     person.types(&["uninstall", "notes"]).await;
     person.types(&["uninstall", "notes", "--purge"]).await;
-    let asked = |purge: bool| json!({ "slug": "notes", "purge": purge });
-    assert_eq!(node.calls("package.uninstall"), [asked(false), asked(true)]);
+    person.types(&["uninstall", "notes", "--force"]).await;
+    let asked =
+        |purge: bool, force: bool| json!({ "slug": "notes", "purge": purge, "force": force });
+    assert_eq!(
+        node.calls("package.uninstall"),
+        [asked(false, false), asked(true, false), asked(false, true)]
+    );
 }
 
 #[tokio::test]
