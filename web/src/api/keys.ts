@@ -13,6 +13,7 @@ export const keys = {
   app: (app: AppRef) => ['store', 'app', app.publisher, app.slug] as const,
   store: ['store'] as const,
   instances: ['instances'] as const,
+  settings: (slug: string) => ['settings', slug] as const,
   jobs: ['jobs'] as const,
   node: ['node'] as const,
   trusts: ['trust'] as const,

@@ -3,6 +3,7 @@
 import type { AppPage } from './types/AppPage'
 import type { AppRef } from './types/AppRef'
 import type { BlockParams } from './types/BlockParams'
+import type { ConfigureParams } from './types/ConfigureParams'
 import type { FsckParams } from './types/FsckParams'
 import type { History } from './types/History'
 import type { HistoryParams } from './types/HistoryParams'
@@ -24,14 +25,17 @@ import type { PolicyPage } from './types/PolicyPage'
 import type { ReportParams } from './types/ReportParams'
 import type { ReviewerParams } from './types/ReviewerParams'
 import type { Reviewers } from './types/Reviewers'
+import type { RollbackParams } from './types/RollbackParams'
 import type { SearchParams } from './types/SearchParams'
 import type { SearchResult } from './types/SearchResult'
 import type { SeedingPage } from './types/SeedingPage'
 import type { SeedingPolicy } from './types/SeedingPolicy'
+import type { SettingsPage } from './types/SettingsPage'
 import type { StoragePage } from './types/StoragePage'
 import type { TrustPage } from './types/TrustPage'
 import type { TrustParams } from './types/TrustParams'
 import type { UninstallParams } from './types/UninstallParams'
+import type { UpdateParams } from './types/UpdateParams'
 import type { VouchParams } from './types/VouchParams'
 
 type Nothing = Record<string, never>
@@ -41,6 +45,11 @@ export interface Methods {
   'store.show': { params: AppRef; result: AppPage }
   'package.install': { params: InstallParams; result: JobRef }
   'package.uninstall': { params: UninstallParams; result: JobRef }
+  'package.update': { params: UpdateParams; result: JobRef }
+  'package.rollback': { params: RollbackParams; result: JobRef }
+  'package.reinstall': { params: InstanceParams; result: JobRef }
+  'package.configure': { params: ConfigureParams; result: JobRef }
+  'package.settings': { params: InstanceParams; result: SettingsPage }
   'package.start': { params: InstanceParams; result: JobRef }
   'package.stop': { params: InstanceParams; result: JobRef }
   'package.restart': { params: InstanceParams; result: JobRef }

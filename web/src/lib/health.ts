@@ -6,6 +6,7 @@ export type Tone = 'good' | 'warn' | 'bad' | 'accent' | 'quiet'
 
 const TONES: Record<InstanceState, Tone> = {
   installing: 'accent',
+  changing: 'accent',
   starting: 'accent',
   running: 'good',
   unhealthy: 'warn',

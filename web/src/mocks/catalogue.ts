@@ -34,6 +34,8 @@ export interface MockApp {
   announcedDays: number
   installed?: InstanceState
   installedVersion?: string
+  /** What was installed before. */
+  versionBefore?: string
   service?: boolean
   containers?: string[]
   rights?: Right[]
@@ -41,6 +43,8 @@ export interface MockApp {
   problem?: Problem
   /** An install of it ends with this. */
   failsWith?: Problem
+  /** An update of it does not come up, with this reason and these last words, and was tried before. */
+  updateFails?: { reason: string; log: string[] }
   stale?: boolean
   unfetched?: boolean
 }
@@ -228,6 +232,7 @@ export const APPS: MockApp[] = [
     firstSeenDays: 310,
     announcedDays: 2,
     installed: 'running',
+    versionBefore: '2.0.10',
     rights: [internet, data, port, host],
     screenshots: 2,
   },
@@ -333,15 +338,20 @@ export const APPS: MockApp[] = [
     name: 'Bitcoin Core',
     tagline: 'A full node that checks every block itself',
     category: 'bitcoin',
-    version: '30.0',
+    version: '30.1',
     publisher: 'workshop',
     mb: 52,
     memoryMb: 2048,
     art: 'coin',
     hue: 55,
     firstSeenDays: 240,
-    announcedDays: 30,
+    announcedDays: 3,
     installed: 'running',
+    installedVersion: '30.0',
+    updateFails: {
+      reason: 'container app exited with status 1 before it was healthy',
+      log: ['Error: Settings file could not be read', 'Shutdown: done'],
+    },
     service: true,
     rights: [internet, data, port],
   },

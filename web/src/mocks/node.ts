@@ -5,6 +5,7 @@
 
 import type { AppCard } from '../api/types/AppCard'
 import type { AppPage } from '../api/types/AppPage'
+import type { ConfigureParams } from '../api/types/ConfigureParams'
 import type { Event } from '../api/types/Event'
 import type { Instance } from '../api/types/Instance'
 import type { InstanceList } from '../api/types/InstanceList'
@@ -20,14 +21,25 @@ import type { PublisherCard } from '../api/types/PublisherCard'
 import type { SearchResult } from '../api/types/SearchResult'
 import type { SearchSort } from '../api/types/SearchSort'
 import type { StorageSet } from '../api/types/StorageSet'
+import type { UpdateOffer } from '../api/types/UpdateOffer'
 import { MockOpinions, MockRefusal, UNPROVEN } from './opinions.ts'
 import { MockSeeding } from './seeding.ts'
+import { MockSettings } from './settings.ts'
 import { MockStorage } from './storage.ts'
 import { APPS, type MockApp, type MockPublisher, PUBLISHERS, RIGHTS } from './catalogue.ts'
 
 const MB = 1_000_000
 const DAY_MS = 86_400_000
 const GONE_MS = 60_000
+const RELEASE = 'b3a1f0c95d27e84461bb0e6f1d9c3a7752e0488f6ad913c20b7f5e1846d9a03c'
+const RELEASE_BEFORE = '07d4e9b2c1583fa6e0a7749c2b6d8f315e90a4c7b8d2613f5a9ce074b1d8362e'
+
+/** How an app is changed that is all here already. */
+const ANEW: [JobPhase, number, number, string][] = [
+  ['checking', 500, 20, 'Checking what the publisher signed'],
+  ['preparing', 500, 40, 'Checking its units'],
+  ['waiting', 1500, 100, 'Starting; waiting until it answers'],
+]
 
 /** Phases of a job: milliseconds, and the percent at which the phase ends. `fetching` takes as long as its bytes. */
 const SCRIPTS: Record<JobKind, [JobPhase, number, number, string][]> = {
@@ -57,6 +69,18 @@ const SCRIPTS: Record<JobKind, [JobPhase, number, number, string][]> = {
     ['starting', 500, 70, 'Starting containers'],
     ['waiting', 600, 100, 'Waiting until the app answers'],
   ],
+  update: [
+    ['checking', 700, 5, 'Checking what the publisher signed'],
+    ['fetching', 0, 50, 'Fetching from peers'],
+    ['loading', 900, 65, 'Handing the image to podman'],
+    ['preparing', 400, 68, 'Checking its units'],
+    ['copying', 1200, 80, 'Copying its data, so that all can be taken back'],
+    ['stopping', 500, 85, 'Stopping the version that runs'],
+    ['waiting', 1500, 100, 'Starting; waiting until it answers'],
+  ],
+  rollback: ANEW,
+  reinstall: ANEW,
+  configure: ANEW,
 }
 
 const ON_THE_WAY: Record<JobKind, InstanceState> = {
@@ -66,6 +90,29 @@ const ON_THE_WAY: Record<JobKind, InstanceState> = {
   start: 'starting',
   stop: 'stopping',
   restart: 'starting',
+  update: 'changing',
+  rollback: 'changing',
+  reinstall: 'changing',
+  configure: 'changing',
+}
+
+/** What an offer says of rights: the one waits for its owner, the other for nobody. */
+const GAINING: Pick<UpdateOffer, 'diff' | 'byItself' | 'waits'> = {
+  diff: { gained: [RIGHTS.device, RIGHTS.internet], lost: [RIGHTS.capability] },
+  byItself: false,
+  waits: [
+    {
+      kind: 'rightsGained',
+      message: 'The new version may do 2 things that this one may not',
+      hint: 'Read what it would gain, then decide yourself',
+      details: [RIGHTS.device.text, RIGHTS.internet.text],
+    },
+  ],
+}
+const HARMLESS: typeof GAINING = { diff: { gained: [], lost: [] }, byItself: true, waits: [] }
+
+function isChange(kind: JobKind): boolean {
+  return ON_THE_WAY[kind] === 'changing'
 }
 
 function refuse(kind: string, message: string, hint: string | null = null): never {
@@ -77,6 +124,12 @@ interface RunningJob {
   app: MockApp
   step: number
   elapsedMs: number
+  /** How the app was. */
+  before: InstanceState
+  /** What becomes of the app when the job succeeds. */
+  change: (instance: Instance) => Instance
+  /** Why the job fails in its last phase. */
+  fails: Problem | null
 }
 
 export interface MockOptions {
@@ -102,6 +155,7 @@ export class MockNode {
   private readonly running: RunningJob[] = []
   private readonly opinions: MockOpinions
   private readonly seeding: MockSeeding
+  private readonly settings = new MockSettings()
   readonly storage: MockStorage
   private readonly listeners = new Set<(event: Event) => void>()
   private nextJob = 1
@@ -146,6 +200,17 @@ export class MockNode {
       }
       case 'package.uninstall':
         return this.operate(params.purge === true ? 'purge' : 'uninstall', String(params.slug))
+      case 'package.update':
+        return this.update(String(params.slug), params.withoutCopy === true)
+      case 'package.rollback':
+        return this.rollback(String(params.slug), params.keepData === true)
+      case 'package.reinstall':
+        return this.operate('reinstall', String(params.slug))
+      case 'package.configure':
+        // As the page sends it.
+        return this.configure(params as unknown as ConfigureParams)
+      case 'package.settings':
+        return this.settingsOf(String(params.slug))
       case 'package.start':
       case 'package.stop':
       case 'package.restart':
@@ -354,7 +419,7 @@ export class MockNode {
         : {
             version: app.version,
             seq: 14,
-            hash: 'b3a1f0c95d27e84461bb0e6f1d9c3a7752e0488f6ad913c20b7f5e1846d9a03c',
+            hash: RELEASE,
             created: this.ago(app.announcedDays),
           },
       problem: app.problem ?? null,
@@ -375,18 +440,9 @@ export class MockNode {
       offer: {
         version: app.version,
         seq: 14,
-        release: 'b3a1f0c95d27e84461bb0e6f1d9c3a7752e0488f6ad913c20b7f5e1846d9a03c',
+        release: RELEASE,
         announced: this.ago(app.announcedDays),
-        diff: { gained: [RIGHTS.device, RIGHTS.internet], lost: [RIGHTS.capability] },
-        byItself: false,
-        waits: [
-          {
-            kind: 'rightsGained',
-            message: 'The new version may do 2 things that this one may not',
-            hint: 'Read what it would gain, then decide yourself',
-            details: [RIGHTS.device.text, RIGHTS.internet.text],
-          },
-        ],
+        ...(app.updateFails ? HARMLESS : GAINING),
       },
     }
   }
@@ -431,6 +487,12 @@ export class MockNode {
       update: app.installedVersion ? app.version : null,
       offer: null,
       job: null,
+      before: app.versionBefore
+        ? { version: app.versionBefore, release: RELEASE_BEFORE, hasData: true }
+        : null,
+      failedUpdate: app.updateFails
+        ? { version: app.version, release: RELEASE, reason: app.updateFails.reason, at: this.ago(2) }
+        : null,
       dataDir: `/home/archy/.local/share/archy/apps/${app.slug}/data`,
     }
   }
@@ -484,19 +546,24 @@ export class MockNode {
       message: 'Waiting for its turn',
       transfer: null,
       problem: null,
-      cancellable: kind === 'install',
+      cancellable: kind === 'install' || isChange(kind),
       created: time,
       updated: time,
     }
   }
 
-  private begin(app: MockApp, kind: JobKind): { job: string } {
+  private begin(
+    app: MockApp,
+    kind: JobKind,
+    { change = (instance: Instance) => instance, fails = null as Problem | null } = {},
+  ): { job: string } {
     if (this.running.some((running) => running.app.slug === app.slug)) {
       refuse('busy', `another job works on ${app.name}`, 'Wait until it has ended, or cancel it')
     }
     const job = this.newJob(app, kind)
     this.jobs = [job, ...this.jobs]
-    this.running.push({ job, app, step: 0, elapsedMs: 0 })
+    const before = this.instances.get(app.slug)?.state ?? 'running'
+    this.running.push({ job, app, step: 0, elapsedMs: 0, before, change, fails })
     this.setState(app.slug, ON_THE_WAY[kind], job.id)
     this.tell({ type: 'job', data: job })
     return { job: job.id }
@@ -512,6 +579,63 @@ export class MockNode {
   private operate(kind: JobKind, slug: string): { job: string } {
     const instance = this.instance(slug)
     return this.begin(this.find(instance.app.publisher, slug), kind)
+  }
+
+  private update(slug: string, withoutCopy: boolean): { job: string } {
+    const { app: ref, update, version } = this.instance(slug)
+    const app = this.find(ref.publisher, slug)
+    const { updateFails } = app
+    return this.begin(app, 'update', {
+      fails: updateFails
+        ? {
+            kind: 'takenBack',
+            message: `version ${app.version} of ${slug} did not come up, so ${version} is back, with its data: ${updateFails.reason}`,
+            hint: 'It runs as before; its last log lines are in the details, for the publisher',
+            details: updateFails.log,
+          }
+        : null,
+      change: (instance) => ({
+        ...instance,
+        version: update ?? version,
+        update: null,
+        before: { version, release: RELEASE_BEFORE, hasData: !withoutCopy },
+        failedUpdate: null,
+      }),
+    })
+  }
+
+  private rollback(slug: string, keepData: boolean): { job: string } {
+    const { app: ref, before, version } = this.instance(slug)
+    const app = this.find(ref.publisher, slug)
+    if (!before) refuse('noEarlier', 'There is no earlier version on this node to go back to')
+    return this.begin(app, 'rollback', {
+      change: (instance) => ({
+        ...instance,
+        version: before.version,
+        update: before.version === app.version ? null : app.version,
+        before: { version, release: RELEASE, hasData: !keepData },
+        failedUpdate: null,
+      }),
+    })
+  }
+
+  private settingsOf(slug: string) {
+    const { app, interfaces } = this.instance(slug)
+    return this.settings.page(this.find(app.publisher, slug), interfaces[0]?.port ?? this.appsPort)
+  }
+
+  private configure(params: ConfigureParams): { job: string } {
+    const { app } = this.instance(params.slug)
+    this.settings.read(params)
+    return this.begin(this.find(app.publisher, params.slug), 'configure', {
+      fails: this.settings.conflict(params),
+      change: (instance) => {
+        this.settings.apply(params)
+        const [moved] = params.ports
+        const interfaces = instance.interfaces.map((one) => ({ ...one, port: moved?.hostPort ?? one.port }))
+        return { ...instance, interfaces, failedUpdate: null }
+      },
+    })
   }
 
   private instance(slug: string): Instance {
@@ -549,11 +673,14 @@ export class MockNode {
       message,
       percent: start + (end - start) * share,
       transfer: phase === 'fetching' ? this.transfer(bytes, share, lengthMs) : running.job.transfer,
-      cancellable: running.job.kind === 'install' && running.step < 4,
+      cancellable: isChange(running.job.kind) || (running.job.kind === 'install' && running.step < 4),
       updated: new Date(this.now).toISOString(),
     })
     const { failsWith } = running.app
     if (failsWith && phase === 'fetching' && share > 0.5) return this.finish(running, 'failed', failsWith)
+    if (running.fails && running.step === script.length - 1 && share > 0.5) {
+      return this.finish(running, 'failed', running.fails)
+    }
     if (share >= 1) {
       running.step += 1
       running.elapsedMs = 0
@@ -602,10 +729,33 @@ export class MockNode {
         this.instances.set(app.slug, this.seedInstance({ ...app, installed: 'running' }))
       if (job.kind === 'uninstall' || job.kind === 'purge') this.instances.delete(app.slug)
       if (job.kind === 'stop') this.setState(app.slug, 'stopped', null)
+      if (isChange(job.kind)) this.settle(running)
       if (job.kind === 'start' || job.kind === 'restart') this.setState(app.slug, 'running', null)
     }
+    if (state !== 'succeeded' && isChange(job.kind)) this.putBack(running, problem)
     this.tell({ type: 'job', data: { ...job } })
     this.tell({ type: 'instances', data: this.list() })
+  }
+
+  private settle({ app, before, change }: RunningJob): void {
+    const instance = this.instances.get(app.slug)
+    if (instance) this.instances.set(app.slug, change(instance))
+    // A stopped app stays stopped.
+    this.setState(app.slug, before === 'stopped' ? 'stopped' : 'running', null)
+  }
+
+  private putBack({ app, before }: RunningJob, problem: Problem | null): void {
+    const instance = this.instances.get(app.slug)
+    if (instance && problem?.kind === 'takenBack' && app.updateFails) {
+      const failedUpdate = {
+        version: app.version,
+        release: RELEASE,
+        reason: app.updateFails.reason,
+        at: new Date(this.now).toISOString(),
+      }
+      this.instances.set(app.slug, { ...instance, failedUpdate })
+    }
+    this.setState(app.slug, before, null)
   }
 
   private list(): InstanceList {

@@ -8,10 +8,13 @@ import type { BadBlob } from '@/api/types/BadBlob'
 import type { InstanceList } from '@/api/types/InstanceList'
 import type { Job } from '@/api/types/Job'
 import type { Problem } from '@/api/types/Problem'
+import type { FailedUpdate } from '@/api/types/FailedUpdate'
 import type { SearchResult } from '@/api/types/SearchResult'
 import type { SeedingPage } from '@/api/types/SeedingPage'
+import type { SettingsPage } from '@/api/types/SettingsPage'
 import type { StoragePage } from '@/api/types/StoragePage'
 import { NO_FILTERS } from '@/lib/filters'
+import { addVariable, typedOf, wrongOf } from '@/lib/settings'
 import { PUBLISHERS } from '@/mocks/catalogue'
 import { MockNode } from '@/mocks/node'
 import { expectAccessible, mountPart, NOW } from './mount'
@@ -50,8 +53,18 @@ const [first] = past
 const sick = instances.find((instance) => instance.state === 'unhealthy')
 const service = instances.find((instance) => instance.state === 'failed')
 const well = instances.find((instance) => instance.state === 'running')
-const offer = show('workshop', 'radicale').instance?.offer
+const updatable = show('workshop', 'radicale').instance
+const offer = updatable?.offer
 if (!offer) throw new Error('the mock lacks an update')
+const failing = show('workshop', 'bitcoin').instance
+const failed: FailedUpdate | null | undefined = failing?.failedUpdate
+if (!failing?.offer || !failed) throw new Error('the mock lacks an update that was taken back')
+const earlier = instances.find((instance) => instance.before !== null)
+if (!earlier?.before) throw new Error('the mock lacks a version before')
+const typed = typedOf(node.call('package.settings', { slug: 'radicale' }) as SettingsPage)
+for (const container of typed.containers) addVariable(container)
+const broken = typedOf(node.call('package.settings', { slug: 'jellyfin' }) as SettingsPage)
+for (const port of broken.ports) port.text = 'http'
 if (!first || !sick || !service || !well) throw new Error('the mock lacks a state')
 
 const fetching: Job = {
@@ -81,6 +94,23 @@ type Case = { props?: Record<string, unknown>; slots?: Record<string, () => unkn
 const CASES: Record<string, Case[]> = {
   AppCardLink: [{ props: { card: cards[0] } }],
   AppCardMark: cards.slice(0, 6).map((card) => ({ props: { card } })),
+  AppSettingsDialog: [{ props: { instance: updatable, open: true } }],
+  AppSettingsField: [
+    { props: { label: 'TZ', kind: 'variable', value: { text: 'a', yours: true, published: 'b' } } },
+    { props: { label: 'TZ', kind: 'variable', value: { text: 'a', yours: true, published: null } } },
+    {
+      props: {
+        label: 'Memory',
+        kind: 'memory',
+        value: { text: 'much', yours: true, published: '1G' },
+        error: 'No',
+      },
+    },
+  ],
+  AppSettingsForm: [
+    { props: { modelValue: typed, wrong: new Map() } },
+    { props: { modelValue: broken, wrong: wrongOf(broken) } },
+  ],
   AppGrid: [{ props: { cards } }, { props: { cards: [], loading: true } }],
   AppIcon: [{ props: { icon: null, name: 'Home Assistant', publisher: 'did:key:z6Mk', size: 64 } }],
   BlockDialog: [{ props: { publisher: page.publisher, open: true } }],
@@ -89,7 +119,12 @@ const CASES: Record<string, Case[]> = {
   ConnectionBanner: [{ props: { node: 'attic' } }],
   EntryLayout: [{ props: { title: 'Welcome', lead: 'Log in.' }, slots: text }],
   FailedNote: [{ props: { title: 'Not read', error: new Error('gone'), busy: false } }],
+  FailedUpdateNote: [
+    { props: { instance: failing, failed } },
+    { props: { instance: failing, failed: { ...failed, version: failing.version } } },
+  ],
   InstallPanel: [
+    { props: { page: show('workshop', 'bitcoin') } },
     { props: { page } },
     { props: { page: refused } },
     { props: { page: show('harbour', 'jellyfin') } },
@@ -98,10 +133,12 @@ const CASES: Record<string, Case[]> = {
     { props: { instance: sick, job: null } },
     { props: { instance: service, job: null, compact: true } },
     { props: { instance: well, job: fetching } },
+    { props: { instance: failing, job: null, compact: true } },
   ],
-  InstanceMenu: [{ props: { instance: well } }],
+  InstanceMenu: [{ props: { instance: well } }, { props: { instance: earlier } }],
   JobProgress: [
     { props: { job: fetching, steps: true } },
+    { props: { job: { ...fetching, kind: 'update', phase: 'copying' }, steps: true } },
     { props: { job: { ...fetching, cancellable: false } } },
   ],
   JobRow: past.map((job) => ({ props: { job, icon: null, now: NOW } })),
@@ -142,8 +179,13 @@ const CASES: Record<string, Case[]> = {
     { props: { publisher: page.publisher } },
     { props: { publisher: refused.publisher } },
   ],
+  ReinstallDialog: [{ props: { instance: well, open: true } }],
   ReviewerSettings: [{}],
   RightsList: [{ props: { rights: refused.rights } }, { props: { rights: [] } }],
+  RollbackDialog: [
+    { props: { instance: earlier, before: earlier.before, open: true } },
+    { props: { instance: earlier, before: { ...earlier.before, hasData: false }, open: true } },
+  ],
   ScreenshotStrip: [{ props: { screenshots: page.screenshots, name: 'WordPress' } }],
   SearchField: [{ props: { modelValue: '' } }, { props: { modelValue: 'photo' } }],
   SeedingApps: [
@@ -186,7 +228,12 @@ const CASES: Record<string, Case[]> = {
   TrustWord: [{ props: { trust: page.publisher.trust } }],
   UiBadge: [{ slots: text }],
   UiBanner: [{ props: { icon: Package, title: 'Careful', hint: 'Read this', tone: 'warn' } }],
-  UiButton: [{ slots: text }, { props: { busy: true }, slots: text }, { props: { href: '/x' }, slots: text }],
+  UiButton: [
+    { slots: text },
+    { props: { busy: true }, slots: text },
+    { props: { href: '/x' }, slots: text },
+    { props: { wrap: true }, slots: text },
+  ],
   UiCard: [{ slots: text }],
   UiChoices: [{ props: { label: 'Choose', options: choices, modelValue: 'one' } }],
   UiCopy: [{ props: { text: 'abc', label: 'Copy', doneLabel: 'Copied' } }],
@@ -229,7 +276,11 @@ const CASES: Record<string, Case[]> = {
   UiStatus: [{ props: { tone: 'good' }, slots: text }],
   UiSwitch: [{ props: { label: 'Follow', modelValue: true } }],
   UninstallDialog: [{ props: { instance: well, open: true } }],
-  UpdatePanel: [{ props: { offer } }, { props: { offer: { ...offer, diff: null } } }],
+  UpdatePanel: [
+    { props: { offer, instance: updatable } },
+    { props: { offer: { ...offer, diff: null }, instance: updatable } },
+    { props: { offer: failing.offer, instance: failing } },
+  ],
   VersionList: [{ props: { versions: page.versions, installed: page.card.version } }],
 }
 

@@ -1,5 +1,6 @@
 /** What jsdom lacks, and a network that answers only what a test has mocked. */
 
+import { enableAutoUnmount } from '@vue/test-utils'
 import { afterEach, beforeEach, expect, vi } from 'vitest'
 
 class ResizeObserverStub {
@@ -40,3 +41,6 @@ afterEach(() => {
   // What Vue, the router or the catalogue warn of is a mistake in a part.
   expect(warnings).toEqual([])
 })
+
+// A page that stays asks its questions again in the middle of the next test. Runs before what is above.
+enableAutoUnmount(afterEach)

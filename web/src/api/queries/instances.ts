@@ -2,8 +2,12 @@ import { useMutation, useQuery, useQueryClient } from '@tanstack/vue-query'
 import { computed, type MaybeRefOrGetter, toValue } from 'vue'
 import { rpc } from '../client'
 import { keys } from '../keys'
+import type { ConfigureParams } from '../types/ConfigureParams'
 import type { InstallParams } from '../types/InstallParams'
+import type { JobRef } from '../types/JobRef'
+import type { RollbackParams } from '../types/RollbackParams'
 import type { UninstallParams } from '../types/UninstallParams'
+import type { UpdateParams } from '../types/UpdateParams'
 
 export function useInstances() {
   return useQuery({
@@ -14,7 +18,7 @@ export function useInstances() {
   })
 }
 
-function useJobMutation<P>(call: (params: P) => Promise<unknown>) {
+function useJobMutation<P>(call: (params: P) => Promise<JobRef>) {
   const client = useQueryClient()
   return useMutation({
     mutationFn: call,
@@ -32,6 +36,31 @@ export function useInstall() {
 
 export function useUninstall() {
   return useJobMutation((params: UninstallParams) => rpc('package.uninstall', params))
+}
+
+export function useUpdate() {
+  return useJobMutation((params: UpdateParams) => rpc('package.update', params))
+}
+
+export function useRollback() {
+  return useJobMutation((params: RollbackParams) => rpc('package.rollback', params))
+}
+
+export function useReinstall() {
+  return useJobMutation((slug: string) => rpc('package.reinstall', { slug }))
+}
+
+export function useConfigure() {
+  return useJobMutation((params: ConfigureParams) => rpc('package.configure', params))
+}
+
+/** An app's settings, asked for by `refetch` only: what a person edits must not change under them. */
+export function useAppSettings(slug: MaybeRefOrGetter<string>) {
+  return useQuery({
+    queryKey: computed(() => keys.settings(toValue(slug))),
+    queryFn: ({ signal }) => rpc('package.settings', { slug: toValue(slug) }, signal),
+    enabled: false,
+  })
 }
 
 export type Power = 'start' | 'stop' | 'restart'
