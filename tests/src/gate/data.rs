@@ -75,18 +75,24 @@ impl Data {
                 .await
                 .with_context(|| format!("writing {}", place.probe()))?;
         }
-        if let Some((container, record)) = &data.record {
-            execute(node, container, &record.write, token)
-                .await
-                .context("having the app write a record")?;
-        }
+        data.write_record(node).await?;
         data.is_in_use(node, look).await?;
         Ok(data)
     }
 
-    /// Tells whether there is anything to look for.
-    pub fn is_empty(&self) -> bool {
-        self.volumes.is_empty()
+    /// Tells whether the app has volumes.
+    pub fn has_volumes(&self) -> bool {
+        !self.volumes.is_empty()
+    }
+
+    /// Tells whether the node made secrets for the app.
+    pub fn has_secrets(&self) -> bool {
+        !self.secrets.is_empty()
+    }
+
+    /// Tells whether the app itself keeps something.
+    pub fn has_record(&self) -> bool {
+        self.record.is_some()
     }
 
     /// Checks that the data is on the node's disk.
@@ -153,6 +159,58 @@ impl Data {
     /// When a file cannot be moved.
     pub async fn bring_back(&self, node: &TestNode) -> anyhow::Result<()> {
         self.move_probes(node, "mv \"$1.hidden\" \"$1\"").await
+    }
+
+    /// Puts the secrets out of sight.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be moved.
+    pub async fn hide_secrets(&self, node: &TestNode) -> anyhow::Result<()> {
+        let hidden = format!("{}.hidden", self.secrets_dir);
+        node.exec_ok(&["mv", &self.secrets_dir, &hidden]).await?;
+        Ok(())
+    }
+
+    /// Takes back [`Data::hide_secrets`].
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be moved.
+    pub async fn bring_back_secrets(&self, node: &TestNode) -> anyhow::Result<()> {
+        let hidden = format!("{}.hidden", self.secrets_dir);
+        // archyd may have made an empty folder meanwhile, which mv would put them into.
+        node.exec_ok(&["rm", "-rf", &self.secrets_dir]).await?;
+        node.exec_ok(&["mv", &hidden, &self.secrets_dir]).await?;
+        Ok(())
+    }
+
+    /// Has the app write its record, if it can.
+    ///
+    /// # Errors
+    ///
+    /// When it fails to.
+    pub async fn write_record(&self, node: &TestNode) -> anyhow::Result<()> {
+        if let Some((container, record)) = &self.record {
+            execute(node, container, &record.write, &self.token)
+                .await
+                .context("having the app write a record")?;
+        }
+        Ok(())
+    }
+
+    /// Has the app lose its record.
+    ///
+    /// # Errors
+    ///
+    /// When it fails to.
+    pub async fn lose_record(&self, node: &TestNode) -> anyhow::Result<()> {
+        if let Some((container, record)) = &self.record {
+            execute(node, container, &record.lose, &self.token)
+                .await
+                .context("having the app lose its record")?;
+        }
+        Ok(())
     }
 
     async fn move_probes(&self, node: &TestNode, script: &str) -> anyhow::Result<()> {

@@ -39,7 +39,7 @@ pub struct Notes {
     pub record: Option<Record>,
 }
 
-/// What to send to a port, and how the answer begins. Bytes in hexadecimal.
+/// What to send to a port, and how the answer begins: bytes in hexadecimal, or characters after `text:`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Greeting {
@@ -61,6 +61,8 @@ pub struct Record {
     pub write: Vec<String>,
     /// argv that prints it.
     pub read: Vec<String>,
+    /// argv that removes it, so that it can be written again.
+    pub lose: Vec<String>,
 }
 
 impl App {

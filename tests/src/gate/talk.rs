@@ -11,7 +11,7 @@ use super::shelf::Greeting;
 use crate::http;
 
 /// Longest that an interface may take to answer.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Opens a page as a browser does. One that asks for a password is there, too.
 ///
@@ -74,12 +74,16 @@ pub async fn listens(address: &str) -> bool {
     connected.is_ok_and(|connected| connected.is_ok())
 }
 
-/// Reads bytes in hexadecimal.
+/// Reads bytes in hexadecimal, or the characters after `text:`.
 ///
 /// # Errors
 ///
-/// When they are not.
-pub fn bytes(hex: &str) -> anyhow::Result<Vec<u8>> {
+/// When they are neither.
+pub fn bytes(written: &str) -> anyhow::Result<Vec<u8>> {
+    if let Some(text) = written.strip_prefix("text:") {
+        return Ok(text.as_bytes().to_vec());
+    }
+    let hex = written;
     ensure!(
         hex.len().is_multiple_of(2) && hex.is_ascii(),
         "{hex} is not hexadecimal"
@@ -140,7 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_pairs_of_digits() {
+    fn bytes_are_pairs_of_digits_or_a_text() {
+        assert_eq!(bytes("text:00 f").unwrap(), b"00 f");
         assert_eq!(bytes("00ff20").unwrap(), [0, 255, 32]);
         for wrong in ["0", "zz", "é1"] {
             bytes(wrong).unwrap_err();
