@@ -51,7 +51,7 @@ pub struct Run {
 ///
 /// # Errors
 ///
-/// When the gate itself cannot go on: no nodes, no images, an app that cannot be published. An app that fails is no error.
+/// When the gate itself cannot go on: no nodes, no apps. An app that fails is no error.
 pub async fn run(options: &Options, news: &(dyn Fn(&Cell) + Sync)) -> anyhow::Result<Run> {
     let began = Instant::now();
     let groups = shelf::groups(shelf::apps(&options.apps)?)?;
@@ -69,7 +69,7 @@ pub async fn run(options: &Options, news: &(dyn Fn(&Cell) + Sync)) -> anyhow::Re
         news,
     };
     for iteration in 1..=options.iterations {
-        gate.iterate(iteration).await?;
+        gate.iterate(iteration).await;
     }
     let setting = Setting {
         day: jiff::Zoned::now().date().to_string(),
@@ -109,14 +109,14 @@ struct Gate<'a> {
 type NodeTrials<'a> = Vec<Vec<Trial<'a>>>;
 
 impl<'a> Gate<'a> {
-    async fn iterate(&self, iteration: u32) -> anyhow::Result<()> {
+    async fn iterate(&self, iteration: u32) {
         let mut nodes: Vec<NodeTrials<'a>> = Vec::new();
         for store in self.stores {
             let mut groups = Vec::new();
             for group in self.groups {
                 let mut trials = Vec::new();
                 for app in group {
-                    let offer = self.shelf.offer(app, Kind::First, self.stores).await?;
+                    let offer = self.shelf.offer(app, Kind::First, self.stores).await;
                     trials.push(Trial::new(store, app, offer, iteration));
                 }
                 groups.push(trials);
@@ -133,11 +133,11 @@ impl<'a> Gate<'a> {
         ];
         self.pass(&mut nodes, iteration, &first).await;
         self.offer(&mut nodes, Kind::Second, &[State::Update, State::Rollback])
-            .await?;
+            .await;
         self.pass(&mut nodes, iteration, &[State::Update, State::Rollback])
             .await;
         self.offer(&mut nodes, Kind::Sick, &[State::FailedUpdate])
-            .await?;
+            .await;
         self.pass(&mut nodes, iteration, &[State::FailedUpdate])
             .await;
         for (blow, state) in [
@@ -147,7 +147,7 @@ impl<'a> Gate<'a> {
         ] {
             self.strike(&mut nodes, iteration, blow, state).await;
         }
-        self.offer(&mut nodes, Kind::First, &[]).await?;
+        self.offer(&mut nodes, Kind::First, &[]).await;
         // What is needed by others goes last.
         for trials in nodes.iter_mut().flatten() {
             trials.reverse();
@@ -157,7 +157,6 @@ impl<'a> Gate<'a> {
         for store in self.stores {
             self.is_empty(store, iteration).await;
         }
-        Ok(())
     }
 
     fn has(&self, state: State) -> bool {
@@ -165,19 +164,13 @@ impl<'a> Gate<'a> {
     }
 
     /// Publishes a release of every app, unless the states for which it is needed cannot be reached anyway.
-    async fn offer(
-        &self,
-        nodes: &mut [NodeTrials<'a>],
-        kind: Kind,
-        needed: &[State],
-    ) -> anyhow::Result<()> {
+    async fn offer(&self, nodes: &mut [NodeTrials<'a>], kind: Kind, needed: &[State]) {
         if !needed.iter().all(|state| self.has(*state)) {
-            return Ok(());
+            return;
         }
         for trial in nodes.iter_mut().flatten().flatten() {
-            trial.offer = self.shelf.offer(trial.app, kind, self.stores).await?;
+            trial.take(self.shelf.offer(trial.app, kind, self.stores).await);
         }
-        Ok(())
     }
 
     /// Takes every app through these states: the nodes at the same time, and of each as many groups as asked.

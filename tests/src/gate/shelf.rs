@@ -182,6 +182,19 @@ pub struct Offer {
     pub version: String,
 }
 
+impl Offer {
+    /// No release of the app.
+    pub fn none(app: &App) -> Self {
+        Self {
+            app: AppRef {
+                publisher: String::new(),
+                slug: app.slug().to_owned(),
+            },
+            version: String::new(),
+        }
+    }
+}
+
 /// The publisher's node, its apps and what it published of them last.
 #[derive(Debug)]
 pub struct Shelf {

@@ -47,12 +47,17 @@ pub struct Trial<'a> {
 
 impl<'a> Trial<'a> {
     /// Begins a trial of the release that is on offer.
-    pub fn new(store: &'a Archyd, app: &'a App, offer: Offer, iteration: u32) -> Self {
-        Self {
+    pub fn new(
+        store: &'a Archyd,
+        app: &'a App,
+        offer: anyhow::Result<Offer>,
+        iteration: u32,
+    ) -> Self {
+        let mut trial = Self {
             store,
             app,
-            release: (Kind::First, offer.version.clone()),
-            offer,
+            release: (Kind::First, String::new()),
+            offer: Offer::none(app),
             data: None,
             given_up: None,
             iteration,
@@ -60,6 +65,16 @@ impl<'a> Trial<'a> {
             ports: BTreeSet::new(),
             job: None,
             data_dir: String::new(),
+        };
+        trial.take(offer);
+        trial
+    }
+
+    /// Takes note of the app's newest release; an app that could not be published is given up.
+    pub fn take(&mut self, offer: anyhow::Result<Offer>) {
+        match offer {
+            Ok(offer) => self.offer = offer,
+            Err(error) => self.given_up = Some(format!("{error:#}")),
         }
     }
 
