@@ -221,10 +221,8 @@ impl<'a> Gate<'a> {
             Some(reason) if state != State::Purge => Err(anyhow::anyhow!("not tried: {reason}")),
             Some(_) | None => self.go(trial, state).await,
         };
-        if state == State::Install
-            && let Err(error) = &done
-        {
-            trial.given_up = Some(format!("the install failed: {error:#}"));
+        if state == State::Install && done.is_err() && trial.given_up.is_none() {
+            trial.given_up = Some("the install failed".to_owned());
         }
         self.judge(trial, iteration, state, began, done).await;
     }

@@ -16,6 +16,8 @@ use archy_tests::stage::repository;
 
 /// The page of the book that `--docs` writes.
 const PAGE: &str = "docs/src/operator/gate.md";
+/// How much of a reason a person reads while the run goes on; the report has all of it.
+const REASON_CHARS_MAX: usize = 240;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
@@ -65,6 +67,7 @@ fn tell(cell: &Cell) {
         Outcome::Ok => println!("{iteration} {node} {app:<14} {state:<14} ok {seconds:>6.1} s"),
         Outcome::NotOffered => println!("{iteration} {node} {app:<14} {state:<14} n/a"),
         Outcome::Failed { reason, .. } => {
+            let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
             println!("{iteration} {node} {app:<14} {state:<14} FAILED {seconds:>6.1} s: {reason}");
         }
     }

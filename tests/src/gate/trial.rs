@@ -7,7 +7,6 @@ use anyhow::{Context, bail, ensure};
 use archy_registry::manifest::InterfaceKind;
 use archyd::api::types::{InstallParams, InstanceParams, Job, JobRef, JobState, UninstallParams};
 use serde::Serialize;
-use serde_json::json;
 
 use super::data::Data;
 use super::leftover;
@@ -133,19 +132,19 @@ impl<'a> Trial<'a> {
             State::Stop => self.succeeds("package.stop", instance).await,
             State::Start => self.succeeds("package.start", instance).await,
             State::Restart => self.succeeds("package.restart", instance).await,
-            State::Reinstall => self.succeeds(REINSTALL, self.named()).await,
+            State::Reinstall => self.succeeds(REINSTALL, instance).await,
             State::Update => {
-                self.succeeds(UPDATE, self.named()).await?;
+                self.succeeds(UPDATE, instance).await?;
                 self.release = (Kind::Second, self.offer.version.clone());
                 Ok(())
             }
             State::Rollback => {
-                self.succeeds(ROLLBACK, self.named()).await?;
+                self.succeeds(ROLLBACK, instance).await?;
                 self.release.0 = Kind::First;
                 Ok(())
             }
             State::FailedUpdate => {
-                let job: JobRef = self.store.call(UPDATE, self.named()).await?;
+                let job: JobRef = self.store.call(UPDATE, instance).await?;
                 self.job = Some(self.store.ends(&job).await?);
                 Ok(())
             }
@@ -301,10 +300,6 @@ impl<'a> Trial<'a> {
 
     async fn look(&self) -> anyhow::Result<Look> {
         Look::at(self.node(), &self.label(), &self.units()).await
-    }
-
-    fn named(&self) -> serde_json::Value {
-        json!({"app": self.offer.app})
     }
 
     async fn succeeds<P: Serialize>(&mut self, method: &str, params: P) -> anyhow::Result<()> {
@@ -493,11 +488,11 @@ impl<'a> Trial<'a> {
 }
 
 /// Installs an app over itself.
-pub const REINSTALL: &str = "app.reinstall";
+pub const REINSTALL: &str = "package.reinstall";
 /// Brings an app to its newest release.
-pub const UPDATE: &str = "app.update";
+pub const UPDATE: &str = "package.update";
 /// Brings an app back to the release that it had before.
-pub const ROLLBACK: &str = "app.rollback";
+pub const ROLLBACK: &str = "package.rollback";
 
 /// The method without which a state cannot be reached.
 pub const fn method(state: State) -> Option<&'static str> {
