@@ -35,6 +35,8 @@ use trial::Trial;
 
 /// Lines of the logs that a report keeps of a failure.
 const LOG_LINES: &str = "25";
+/// How the reason of a cell begins that could not be tried; what kept it from that has logs of its own.
+const NOT_TRIED: &str = "not tried: ";
 
 /// A run that ended: what was found, and on what.
 #[derive(Debug)]
@@ -218,7 +220,7 @@ impl<'a> Gate<'a> {
         }
         let began = Instant::now();
         let done = match &trial.given_up {
-            Some(reason) if state != State::Purge => Err(anyhow::anyhow!("not tried: {reason}")),
+            Some(reason) if state != State::Purge => Err(anyhow::anyhow!("{NOT_TRIED}{reason}")),
             Some(_) | None => self.go(trial, state).await,
         };
         if state == State::Install && done.is_err() && trial.given_up.is_none() {
@@ -263,7 +265,7 @@ impl<'a> Gate<'a> {
             let trials = groups.iter_mut().flatten().map(|trial| async move {
                 let seen = match (struck, &trial.given_up) {
                     (Err(error), _) => Err(anyhow::anyhow!("{error:#}")),
-                    (_, Some(reason)) => Err(anyhow::anyhow!("not tried: {reason}")),
+                    (_, Some(reason)) => Err(anyhow::anyhow!("{NOT_TRIED}{reason}")),
                     (Ok(()), None) => trial.arrives(state).await,
                 };
                 let ended = self.judge(trial, iteration, state, began, seen).await;
@@ -339,10 +341,14 @@ impl<'a> Gate<'a> {
         let ok = seen.is_ok();
         let outcome = match seen {
             Ok(()) => Outcome::Ok,
-            Err(error) => Outcome::Failed {
-                reason: format!("{error:#}"),
-                log: logs(trial).await,
-            },
+            Err(error) => {
+                let reason = format!("{error:#}");
+                let log = match reason.starts_with(NOT_TRIED) {
+                    true => String::new(),
+                    false => logs(trial).await,
+                };
+                Outcome::Failed { reason, log }
+            }
         };
         self.enter(trial, iteration, state, seconds, outcome).await;
         ok
