@@ -106,9 +106,12 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let mut question = [0; 16];
+                let mut question = [0; 1024];
                 let _ = stream.read(&mut question).await;
                 let _ = stream.write_all(answer).await;
+                // Closed before everything is read, a connection would be reset and the answer lost.
+                let _ = stream.shutdown().await;
+                let _ = stream.read_to_end(&mut Vec::new()).await;
             }
         });
         address
