@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use archy_registry::manifest::InterfaceKind;
-use archyd::api::types::{InstallParams, InstanceParams, Job, JobRef, JobState, UninstallParams};
+use archyd::api::types::{InstallParams, InstanceParams, Job, JobRef, JobState};
 use serde::Serialize;
+use serde_json::json;
 
 use super::data::Data;
 use super::leftover;
@@ -150,7 +151,7 @@ impl<'a> Trial<'a> {
             }
             State::Uninstall | State::Purge => {
                 let purge = state == State::Purge;
-                self.succeeds("package.uninstall", UninstallParams { slug, purge })
+                self.succeeds("package.uninstall", json!({"slug": slug, "purge": purge}))
                     .await
             }
             State::Ui | State::DaemonKilled | State::Reboot | State::PowerCut => Ok(()),
