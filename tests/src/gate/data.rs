@@ -90,9 +90,10 @@ impl Data {
         !self.secrets.is_empty()
     }
 
-    /// Tells whether the app itself keeps something.
+    /// Tells whether the app itself keeps something that it can lose.
     pub fn has_record(&self) -> bool {
-        self.record.is_some()
+        let record = self.record.as_ref();
+        record.is_some_and(|(_, record)| !record.lose.is_empty())
     }
 
     /// Checks that the data is on the node's disk.

@@ -61,7 +61,8 @@ pub struct Record {
     pub write: Vec<String>,
     /// argv that prints it.
     pub read: Vec<String>,
-    /// argv that removes it, so that it can be written again.
+    /// argv that removes it, so that it can be written again; none where that is not the app's to do.
+    #[serde(default)]
     pub lose: Vec<String>,
 }
 
