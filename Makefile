@@ -40,7 +40,7 @@ build: web ## Builds archy and archyd (with the UI inside)
 	cargo build --bin archy --bin archyd
 
 .PHONY: apps
-apps: deps ## Makes the images of the three apps (cached)
+apps: deps ## Makes the images of the apps (cached)
 	@apps/build
 
 .PHONY: check
@@ -56,6 +56,11 @@ audit: ## Bans, licences and sources; advisories where their database can be rea
 .PHONY: test
 test: deps ## Everything, real nodes and a real browser included
 	@scripts/test.sh
+
+# ITERATIONS, NODES, JOBS, APPS and PROVE come from the command line or the environment; DOCS=1 writes the page of the book.
+.PHONY: gate
+gate: deps apps build ## Every app through every state of its life (ITERATIONS=5 NODES=2 JOBS=2 APPS= PROVE=)
+	cargo run --quiet -p archy-tests --bin gate -- $(if $(DOCS),--docs)
 
 .PHONY: demo
 demo: deps apps build ## Three nodes, three apps, one store to open in a browser

@@ -140,20 +140,14 @@ impl Bed {
         Ok(names.map(|name| self.named(name)))
     }
 
-    /// Boots one node and several others, all at the same time.
+    /// Boots as many nodes as there are names, all at the same time.
     ///
     /// # Errors
     ///
     /// Like [`Bed::node`]; one failed node fails the call.
-    pub async fn node_and<const N: usize>(
-        &self,
-        first: &str,
-        others: [&str; N],
-    ) -> Result<(TestNode, [TestNode; N]), NodeError> {
-        let mut names = vec![first];
-        names.extend(others);
-        self.boot(&names).await?;
-        Ok((self.named(first), others.map(|name| self.named(name))))
+    pub async fn all(&self, names: &[&str]) -> Result<Vec<TestNode>, NodeError> {
+        self.boot(names).await?;
+        Ok(names.iter().map(|name| self.named(name)).collect())
     }
 
     async fn boot(&self, names: &[&str]) -> Result<(), NodeError> {

@@ -49,15 +49,7 @@ impl<const STORES: usize> Stage<STORES> {
         programs: &Programs,
         stores: [&str; STORES],
     ) -> anyhow::Result<Self> {
-        let (first, others) = bed.node_and("a", stores).await?;
-        let relay = format!("ws://{}:{RELAY_PORT}", first.ip().await?);
-        let own_relay = format!("[relay]\nlisten = \"0.0.0.0:{RELAY_PORT}\"\n");
-        let publisher = Archyd::set_up(first, programs, &config("", &own_relay)).await?;
-        let followers = others.map(|node| {
-            let config = config(&format!("\"{relay}\""), "");
-            async move { Archyd::set_up(node, programs, &config).await }
-        });
-        let stores = futures_util::future::try_join_all(followers).await?;
+        let (publisher, stores) = raise(&bed, programs, &stores).await?;
         let stores = stores
             .try_into()
             .ok()
@@ -95,6 +87,30 @@ impl<const STORES: usize> Stage<STORES> {
     fn nodes(&self) -> impl Iterator<Item = &TestNode> {
         std::iter::once(&self.publisher.node).chain(self.stores.iter().map(|store| &store.node))
     }
+}
+
+/// Boots the publisher's node and as many others as there are names, and sets archyd up on each.
+///
+/// # Errors
+///
+/// Like [`Stage::set_up`].
+pub async fn raise(
+    bed: &Bed,
+    programs: &Programs,
+    stores: &[&str],
+) -> anyhow::Result<(Archyd, Vec<Archyd>)> {
+    let names: Vec<&str> = std::iter::once("a").chain(stores.iter().copied()).collect();
+    let mut nodes = bed.all(&names).await?.into_iter();
+    let first = nodes.next().context("the bed booted no node")?;
+    let relay = format!("ws://{}:{RELAY_PORT}", first.ip().await?);
+    let own_relay = format!("[relay]\nlisten = \"0.0.0.0:{RELAY_PORT}\"\n");
+    let publisher = Archyd::set_up(first, programs, &config("", &own_relay)).await?;
+    let followers = nodes.map(|node| {
+        let config = config(&format!("\"{relay}\""), "");
+        async move { Archyd::set_up(node, programs, &config).await }
+    });
+    let stores = futures_util::future::try_join_all(followers).await?;
+    Ok((publisher, stores))
 }
 
 /// The configuration of a node that a browser on the host can open.
@@ -268,7 +284,7 @@ impl Archyd {
     }
 
     /// Makes the publisher's keys unless they are there.
-    async fn has_identity(&self) -> anyhow::Result<()> {
+    pub(crate) async fn has_identity(&self) -> anyhow::Result<()> {
         if !self
             .node
             .exec(&["archy", "identity", "show"])
@@ -665,7 +681,7 @@ impl Archyd {
 }
 
 /// Looks until `look` finds something; its last error is the reason when it never does.
-async fn awaited<T>(
+pub(crate) async fn awaited<T>(
     what: &str,
     deadline: Duration,
     mut look: impl AsyncFnMut() -> anyhow::Result<Option<T>>,

@@ -1,0 +1,331 @@
+//! The gate's report in Markdown. Pure: it takes what was found and says it.
+
+use std::fmt::Write as _;
+
+use super::matrix::{Cell, EVERYTHING, Matrix, Outcome};
+use super::state::State;
+
+/// On what a run was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// The day, as `2026-01-31`.
+    pub day: String,
+    /// Processors, memory and kernel of the machine that carries the nodes.
+    pub machine: String,
+    /// What runs on the nodes, one program and its version each.
+    pub versions: Vec<String>,
+    /// Iterations of all states.
+    pub iterations: u32,
+    /// Nodes that install.
+    pub nodes: usize,
+    /// Apps of one node worked on at the same time.
+    pub jobs: usize,
+    /// How long the run took.
+    pub minutes: f64,
+}
+
+/// Writes the whole report.
+pub fn markdown(matrix: &Matrix, setting: &Setting) -> String {
+    let mut text = String::new();
+    heading(&mut text, matrix, setting);
+    summary(&mut text, matrix);
+    failures(&mut text, matrix);
+    proofs(&mut text, matrix);
+    rounds(&mut text, matrix);
+    meanings(&mut text, matrix);
+    text
+}
+
+/// Writing into a string cannot fail.
+macro_rules! say {
+    ($text:expr, $($part:tt)*) => {
+        writeln!($text, $($part)*).expect("a string takes all text")
+    };
+}
+
+fn heading(text: &mut String, matrix: &Matrix, setting: &Setting) {
+    let tried = matrix.tried().count();
+    let failed = matrix.failures().count();
+    say!(text, "# The lifecycle gate\n");
+    say!(
+        text,
+        "Every app of this repository goes through every state of its life on real nodes, and each state is judged by what \
+         the machine shows: podman, systemd, the app's own interfaces and the data that was written before. What archyd says \
+         of itself counts only where it must agree with that.\n"
+    );
+    say!(
+        text,
+        "**{} of {tried} cells are green.** {} iterations on {} nodes, {} apps of a node at a time, {:.0} minutes, {}.\n",
+        tried - failed,
+        setting.iterations,
+        setting.nodes,
+        setting.jobs,
+        setting.minutes,
+        setting.day
+    );
+    let absent: Vec<&str> = State::ALL
+        .into_iter()
+        .filter(|state| {
+            let cells = || matrix.cells.iter().filter(|cell| cell.state == *state);
+            cells().count() > 0 && cells().all(|cell| cell.outcome == Outcome::NotOffered)
+        })
+        .map(State::as_str)
+        .collect();
+    if !absent.is_empty() {
+        say!(
+            text,
+            "Not tried, because this archyd has no method for it (`n/a`): {}.\n",
+            absent.join(", ")
+        );
+    }
+    say!(
+        text,
+        "The machine: {}. On the nodes: {}.\n",
+        setting.machine,
+        setting.versions.join(", ")
+    );
+}
+
+fn summary(text: &mut String, matrix: &Matrix) {
+    say!(text, "## All iterations on all nodes\n");
+    say!(
+        text,
+        "How many cells are green, and the median of the seconds.\n"
+    );
+    let states = matrix.states();
+    table_head(text, &states);
+    for app in matrix.apps() {
+        let cells = states.iter().map(|state| {
+            let cells: Vec<&Cell> = matrix.of(app, *state).collect();
+            summed(&cells)
+        });
+        table_row(text, app, cells);
+    }
+    say!(text, "");
+}
+
+fn summed(cells: &[&Cell]) -> String {
+    let tried: Vec<&&Cell> = cells
+        .iter()
+        .filter(|cell| cell.outcome != Outcome::NotOffered)
+        .collect();
+    if cells.is_empty() {
+        return String::new();
+    }
+    if tried.is_empty() {
+        return "n/a".to_owned();
+    }
+    let green = tried
+        .iter()
+        .filter(|cell| cell.outcome == Outcome::Ok)
+        .count();
+    let mut seconds: Vec<f64> = tried.iter().map(|cell| cell.seconds).collect();
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds[seconds.len() / 2];
+    if green == tried.len() {
+        format!("{green}/{green}<br>{median:.1}")
+    } else {
+        format!("**{green}/{}**<br>{median:.1}", tried.len())
+    }
+}
+
+fn failures(text: &mut String, matrix: &Matrix) {
+    if matrix.failures().next().is_none() {
+        return;
+    }
+    say!(text, "## What is not green\n");
+    for cell in matrix.failures() {
+        let Outcome::Failed { reason, log } = &cell.outcome else {
+            continue;
+        };
+        say!(
+            text,
+            "### {} of {}, iteration {} on {}, after {:.1} s\n",
+            cell.state,
+            cell.app,
+            cell.iteration,
+            cell.node,
+            cell.seconds
+        );
+        fenced(text, reason);
+        if !log.is_empty() {
+            say!(text, "Last lines of the logs:\n");
+            fenced(text, log);
+        }
+    }
+}
+
+fn proofs(text: &mut String, matrix: &Matrix) {
+    if matrix.proofs.is_empty() {
+        return;
+    }
+    say!(text, "## Checks that were given something broken\n");
+    say!(
+        text,
+        "| check | app | what was broken | what the check said |\n|---|---|---|---|"
+    );
+    for proof in &matrix.proofs {
+        let said = proof.said.as_deref().map_or_else(
+            || "**nothing: this check does not see it**".to_owned(),
+            in_cell,
+        );
+        say!(
+            text,
+            "| {} | {} | {} | {said} |",
+            proof.state,
+            proof.app,
+            proof.broken
+        );
+    }
+    say!(text, "");
+}
+
+fn rounds(text: &mut String, matrix: &Matrix) {
+    let states = matrix.states();
+    for (iteration, node) in matrix.rounds() {
+        say!(text, "## Iteration {iteration} on {node}\n");
+        table_head(text, &states);
+        for app in matrix.apps() {
+            let cells = states.iter().map(|state| {
+                let mut cells = matrix.of(app, *state);
+                let cell = cells.find(|cell| cell.iteration == iteration && cell.node == node);
+                cell.map_or_else(String::new, |cell| match cell.outcome {
+                    Outcome::Ok => format!("{:.1}", cell.seconds),
+                    Outcome::Failed { .. } => format!("**failed** {:.1}", cell.seconds),
+                    Outcome::NotOffered => "n/a".to_owned(),
+                })
+            });
+            table_row(text, app, cells);
+        }
+        say!(text, "");
+    }
+}
+
+fn meanings(text: &mut String, matrix: &Matrix) {
+    say!(text, "## What a green cell means\n");
+    say!(text, "| state | what was seen |\n|---|---|");
+    for state in matrix.states() {
+        say!(text, "| {state} | {} |", state.meaning());
+    }
+    if matrix.apps().contains(&EVERYTHING) {
+        say!(
+            text,
+            "\n*{EVERYTHING}*: when all apps are purged, podman has no container, volume, secret, network or image left."
+        );
+    }
+}
+
+fn table_head(text: &mut String, states: &[State]) {
+    let names: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+    say!(text, "| app | {} |", names.join(" | "));
+    say!(text, "|---|{}", "---:|".repeat(states.len()));
+}
+
+fn table_row(text: &mut String, app: &str, cells: impl Iterator<Item = String>) {
+    let cells: Vec<String> = cells.collect();
+    say!(text, "| {app} | {} |", cells.join(" | "));
+}
+
+fn fenced(text: &mut String, block: &str) {
+    say!(
+        text,
+        "````text\n{}\n````\n",
+        block.trim_end().replace("````", "'''")
+    );
+}
+
+/// One line without a pipe, so that a table keeps its columns.
+fn in_cell(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line: String = line.chars().take(160).collect();
+    line.replace('|', "\\|").replace('<', "&lt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::matrix::Proof;
+    use super::*;
+
+    fn setting() -> Setting {
+        Setting {
+            day: "2026-01-31".to_owned(),
+            machine: "2 processors".to_owned(),
+            versions: vec!["podman 5.4.2".to_owned()],
+            iterations: 2,
+            nodes: 1,
+            jobs: 2,
+            minutes: 3.2,
+        }
+    }
+
+    fn cell(app: &str, state: State, iteration: u32, seconds: f64, outcome: Outcome) -> Cell {
+        Cell {
+            app: app.to_owned(),
+            state,
+            node: "b".to_owned(),
+            iteration,
+            seconds,
+            outcome,
+        }
+    }
+
+    #[test]
+    fn the_report_says_it_all() {
+        let failed = Outcome::Failed {
+            reason: "the probe of volume data is gone".to_owned(),
+            log: "line one\nline two".to_owned(),
+        };
+        let matrix = Matrix {
+            cells: vec![
+                cell("hello", State::Install, 1, 1.0, Outcome::Ok),
+                cell("hello", State::Install, 2, 3.0, Outcome::Ok),
+                cell("hello", State::Update, 1, 0.0, Outcome::NotOffered),
+                cell("hello", State::Purge, 1, 0.5, failed),
+                cell("hello", State::Purge, 2, 0.7, Outcome::Ok),
+                cell(EVERYTHING, State::Purge, 2, 0.1, Outcome::Ok),
+            ],
+            proofs: vec![
+                Proof {
+                    app: "hello".to_owned(),
+                    state: State::Stop,
+                    broken: "something listens".to_owned(),
+                    said: Some("port 80 | is open".to_owned()),
+                },
+                Proof {
+                    app: "hello".to_owned(),
+                    state: State::Stop,
+                    broken: "nothing".to_owned(),
+                    said: None,
+                },
+            ],
+        };
+        let text = markdown(&matrix, &setting());
+        for part in [
+            "**4 of 5 cells are green.** 2 iterations on 1 nodes",
+            "(`n/a`): update.",
+            "| hello | 2/2<br>3.0 | n/a | **1/2**<br>0.7 |",
+            "### purge of hello, iteration 1 on b, after 0.5 s",
+            "the probe of volume data is gone",
+            "line one\nline two",
+            "| stop | hello | something listens | port 80 \\| is open |",
+            "does not see it",
+            "## Iteration 2 on b",
+            "| hello | 1.0 | n/a | **failed** 0.5 |",
+            "| everything |  |  | 0.1 |",
+            "| purge | nothing at all",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_green_report_has_no_chapter_of_failures() {
+        let matrix = Matrix {
+            cells: vec![cell("hello", State::Install, 1, 1.0, Outcome::Ok)],
+            proofs: Vec::new(),
+        };
+        let text = markdown(&matrix, &setting());
+        assert!(text.contains("**1 of 1 cells are green.**"));
+        assert!(!text.contains("not green") && !text.contains("n/a") && !text.contains("broken"));
+    }
+}
