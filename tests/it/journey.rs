@@ -139,6 +139,7 @@ async fn uninstall_keeps_data_and_purge_removes_it(
     let uninstall = |purge| UninstallParams {
         slug: RADICALE.slug.to_owned(),
         purge,
+        force: false,
     };
     store.does("package.uninstall", uninstall(false)).await?;
     store.nothing_runs_of(RADICALE.slug).await?;

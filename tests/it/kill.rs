@@ -72,6 +72,7 @@ async fn round_trip(store: &Archyd, app: &AppRef, moment: Duration) -> anyhow::R
             let uninstall = UninstallParams {
                 slug: HELLO.slug.to_owned(),
                 purge: true,
+                force: false,
             };
             store.does("package.uninstall", uninstall).await?;
             store.nothing_runs_of(HELLO.slug).await?;

@@ -44,6 +44,7 @@ async fn lives(stage: &Stage<1>) -> anyhow::Result<()> {
     let uninstall = UninstallParams {
         slug: WORDPRESS.slug.to_owned(),
         purge: true,
+        force: false,
     };
     b.does("package.uninstall", uninstall).await?;
     b.nothing_runs_of(WORDPRESS.slug).await

@@ -71,6 +71,7 @@ async fn is_stolen(stage: &Stage<3>) -> anyhow::Result<()> {
     let uninstall = UninstallParams {
         slug: HELLO.slug.to_owned(),
         purge: false,
+        force: false,
     };
     c.does("package.uninstall", uninstall).await?;
     installs(c, &app).await?;

@@ -102,6 +102,7 @@ async fn install_ms(store: &Archyd, app: &AppRef) -> anyhow::Result<f64> {
         let uninstall = UninstallParams {
             slug: app.slug.clone(),
             purge: false,
+            force: false,
         };
         store.does("package.uninstall", uninstall).await?;
         let job = store.install(app).await?;
