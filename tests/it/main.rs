@@ -32,6 +32,7 @@ mod kill;
 #[path = "../../node/tests/it/machine.rs"]
 mod machine;
 mod node;
+mod orchestrator;
 mod refusals;
 mod stack;
 mod stolen_key;
