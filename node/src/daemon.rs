@@ -33,7 +33,7 @@ use crate::seeders::Seekers;
 use crate::seeding::{self, Seeding};
 use crate::slot::Slot;
 use crate::voice::Voice;
-use crate::{scores, seeders, storage, wellbeing};
+use crate::{scores, seeders, storage, updates, wellbeing};
 
 pub(crate) use parts::host_config;
 use stage::Stage;
@@ -270,6 +270,7 @@ impl Daemon {
         if config.nostr.announce_seeding {
             work.spawn("seeders", seeders::announce(node.clone(), work.token()));
         }
+        work.spawn("updates", updates::keep(node.clone(), work.token()));
         work.spawn("fsck", storage::check(node.clone(), work.token()));
         work.spawn("seeding", seeding::keep(node.clone(), work.token()));
         let (fetcher, stop) = (Arc::clone(&follow), work.token());

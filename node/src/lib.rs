@@ -24,6 +24,7 @@ pub mod seeding;
 pub mod setup;
 pub mod slot;
 pub mod storage;
+mod updates;
 mod view;
 pub mod voice;
 mod wellbeing;

@@ -97,7 +97,7 @@ pub struct Node {
 }
 
 impl Node {
-    fn observed(&self) -> Observed {
+    pub(crate) fn observed(&self) -> Observed {
         match self.machine.now() {
             Some(machine) => machine.observed().borrow().clone(),
             None => Observed {
@@ -159,7 +159,7 @@ impl Node {
         Ok((slug, installed.clone()))
     }
 
-    async fn display_name(&self, app: &AppId) -> String {
+    pub(crate) async fn display_name(&self, app: &AppId) -> String {
         let entry = self.store.app(app, Timestamp::now()).await;
         entry.ok().flatten().map_or_else(
             || app.slug.to_string(),

@@ -13,7 +13,7 @@ use crate::problem as explain;
 
 impl Node {
     /// Returns the newer release of an installed app, if the catalog has one.
-    pub(super) async fn offer(
+    pub(crate) async fn offer(
         &self,
         installed: &Installed,
     ) -> Result<Option<UpdateOffer>, Problem> {

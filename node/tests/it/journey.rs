@@ -300,3 +300,40 @@ async fn an_update_goes_on_after_a_restart_of_the_daemon() {
     assert_eq!(ended["state"], "succeeded", "{ended}");
     node.daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_gains_nothing_is_updated_unasked_when_the_owner_lets_it() {
+    let (relay, publisher, node, notes) = scene().await;
+    publisher.publish(&relay, "notes", 1, &layer("one")).await;
+    node.has_release(&notes).await;
+    assert_eq!(node.install(&notes).await["state"], "succeeded");
+    publisher.publish(&relay, "notes", 2, &layer("two")).await;
+    let offered = |page: &Value| page["instance"]["offer"]["seq"] == 2;
+    node.page(&notes, offered).await;
+    assert_eq!(node.daemon.node.update_by_itself().await, 0, "a stranger's");
+    let page = node.rpc("policy.show", json!({})).await.unwrap();
+    let mut policy = page["policy"].clone();
+    policy["updatePointsMin"] = json!(0);
+    node.rpc("policy.set", policy).await.unwrap();
+    assert_eq!(node.daemon.node.update_by_itself().await, 1);
+    let jobs = node.rpc("job.list", json!({})).await.unwrap();
+    let job = jobs
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|job| job["kind"] == "update");
+    let ended = node.ended(job.unwrap()["id"].as_str().unwrap()).await;
+    assert_eq!(ended["state"], "succeeded", "{ended}");
+    let back = node
+        .rpc("package.rollback", json!({"slug": "notes"}))
+        .await
+        .unwrap();
+    let ended = node.ended(back["job"].as_str().unwrap()).await;
+    assert_eq!(ended["state"], "succeeded", "{ended}");
+    assert_eq!(
+        node.daemon.node.update_by_itself().await,
+        0,
+        "its owner left that version"
+    );
+    node.daemon.stop().await;
+}

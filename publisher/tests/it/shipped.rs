@@ -19,7 +19,7 @@ fn apps() -> Vec<PathBuf> {
 
 #[test]
 fn every_app_is_valid_and_can_be_rendered() {
-    assert_eq!(apps().len(), 3);
+    assert_eq!(apps().len(), 10);
     for dir in apps() {
         let app =
             App::open(&dir).unwrap_or_else(|failure| panic!("{}: {failure:?}", dir.display()));
