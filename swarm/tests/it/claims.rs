@@ -83,6 +83,22 @@ async fn a_peer_that_had_a_part_is_asked_again_for_the_rest() {
     a_part_and_then_the_rest(ProviderKind::Peer, 4).await;
 }
 
+/// What it breaks off at lies in a piece of which it has the beginning: that it claims so much does not mean that
+/// it has the rest, or never will.
+#[tokio::test]
+async fn an_origin_that_broke_off_within_a_piece_is_asked_again_for_the_rest() {
+    let data = bytes(200 * 1024, 6);
+    let origin = bad_peer(&[&data], Fault::HasOnly(112 * 1024)).await;
+    let node = patient().await;
+    let request = request(&[&data], &[&origin.endpoint()], &[]);
+    let fetch = node.fetch(request, &CancellationToken::new());
+    // First because it broke off, and then for what it gets.
+    until(async || origin.observed() > 1).await;
+    origin.complete().await.unwrap();
+    let fetched = end(fetch).await;
+    assert_eq!(fetched.providers[0].bytes, data.len() as u64, "{fetched:?}");
+}
+
 #[tokio::test]
 async fn who_claims_what_it_does_not_have_does_not_count() {
     let data = bytes(SIZE, 5);
