@@ -7,9 +7,14 @@ use crate::support::{DEADLINE, Fault, Node, bad_peer, bytes, request, tag, until
 
 const SIZE: usize = 4 * 1024 * 1024 + 3;
 
-/// A node that waits for its providers as long as a test lasts.
+/// A node that waits for its providers as long as a test lasts, however slow the machine is.
 async fn patient() -> Node {
-    Node::start_with(|config| config.patience.idle = DEADLINE).await
+    Node::start_with(|config| {
+        config.patience.idle = DEADLINE;
+        config.patience.stall = DEADLINE;
+        config.patience.connect = DEADLINE;
+    })
+    .await
 }
 
 async fn end(fetch: Fetch) -> Fetched {
@@ -47,7 +52,7 @@ async fn a_peer_that_refused_is_asked_again_when_it_serves() {
 /// Whether it is an origin, believed to have everything, or a peer, who is observed.
 async fn a_part_and_then_the_rest(kind: ProviderKind, seed: u64) {
     let data = bytes(SIZE, seed);
-    let source = bad_peer(&[&data], Fault::StallsAfter(2_000_000)).await;
+    let source = bad_peer(&[&data], Fault::HasOnly(2_000_000)).await;
     let provider = patient().await;
     let first = request(&[&data], &[&source.endpoint()], &[]);
     let filling = provider.fetch(first, &CancellationToken::new());
@@ -65,7 +70,7 @@ async fn a_part_and_then_the_rest(kind: ProviderKind, seed: u64) {
     // It has given what it has.
     let got = fetch.progress();
     until(async || got.borrow().bytes_done > 1_000_000).await;
-    source.recover();
+    source.complete().await.unwrap();
     end(filling).await;
     let fetched = end(fetch).await;
     assert_eq!(fetched.providers[0].bytes, SIZE as u64, "{fetched:?}");
