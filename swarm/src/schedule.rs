@@ -16,6 +16,7 @@ mod pick;
 mod pieces;
 mod provider;
 mod requests;
+mod suggest;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use provider::{Line, Provider};
 use requests::{InFlight, Requests};
 
 pub use provider::ProviderKind;
+pub use suggest::{BLOCK_BYTES, Suggestions};
 
 /// Position of a provider, in the order in which they were added.
 pub type ProviderId = usize;
@@ -389,7 +391,7 @@ impl Scheduler {
     /// fewer than `pieces` suggestions are left.
     pub fn wants_suggestions(&self, provider: ProviderId, pieces: usize) -> Option<usize> {
         let provider = &self.providers[provider];
-        if !provider.is_usable() {
+        if !provider.is_usable() || provider.pausing {
             return None;
         }
         let left = provider.suggested.iter();

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use archy_swarm::schedule::{
     Action, Ended, Goal, ProviderId, ProviderKind, Request, RequestId, Scheduler, Settings,
+    Suggestions,
 };
 
 use crate::clock::{Clock, Tick, Time};
@@ -167,7 +168,7 @@ enum Event {
     /// The neighbours of a node know of one more piece that it has.
     Claim(NodeId),
     Wish(NodeId),
-    Suggest(NodeId, u64),
+    Suggest(NodeId, u64, u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -198,8 +199,7 @@ pub(crate) struct World {
     rng: fastrand::Rng,
     here: Vec<NodeId>,
     origin_bytes: f64,
-    /// Where the origin's suggestions go on.
-    cursor: u64,
+    suggestions: Suggestions,
     left_to_finish: usize,
 }
 
@@ -231,6 +231,7 @@ impl World {
             flows: Vec::with_capacity(SLOTS + QUEUE),
         };
         let words = scene.size_bytes.div_ceil(scene.piece_bytes).div_ceil(64) as usize;
+        let suggestions = Suggestions::new(scene.size_bytes);
         let mut world = Self {
             rng: fastrand::Rng::with_seed(scene.seed),
             scene,
@@ -244,7 +245,7 @@ impl World {
             nodes,
             here: Vec::new(),
             origin_bytes: 0.0,
-            cursor: 0,
+            suggestions,
             left_to_finish,
         };
         for id in 0..world.nodes.len() {
@@ -331,12 +332,10 @@ impl World {
             }
             Event::Claim(id) => self.claim(id),
             Event::Wish(id) => self.suggest(id),
-            Event::Suggest(id, block) => {
+            Event::Suggest(id, start, end) => {
                 self.nodes[id].wishes = false;
-                let size = self.block_bytes();
-                let bytes = block * size..((block + 1) * size).min(self.scene.size_bytes);
                 if let Some(scheduler) = &mut self.nodes[id].scheduler {
-                    scheduler.suggests(0, 0, &bytes);
+                    scheduler.suggests(0, 0, &(start..end));
                 }
                 self.poll(id);
             }
@@ -428,21 +427,12 @@ impl World {
         }
     }
 
-    fn block_bytes(&self) -> u64 {
-        Settings::default()
-            .request_bytes_min
-            .max(self.scene.piece_bytes)
-    }
-
-    /// The origin answers a wish with the block that it has suggested longest ago.
+    /// The origin answers a wish.
     fn suggest(&mut self, id: NodeId) {
-        if !self.nodes[ORIGIN].is_here {
-            return;
+        if self.nodes[ORIGIN].is_here {
+            let bytes = self.suggestions.suggest();
+            self.send(Event::Suggest(id, bytes.start, bytes.end));
         }
-        let blocks = self.scene.size_bytes.div_ceil(self.block_bytes());
-        let block = self.cursor % blocks;
-        self.cursor += 1;
-        self.send(Event::Suggest(id, block));
     }
 
     fn leave(&mut self, id: NodeId) {
@@ -593,12 +583,16 @@ impl World {
     fn take_in(&mut self, from: NodeId, to: u32, request: RequestId, pieces: Range<u32>) {
         let piece = self.scene.piece_bytes;
         let start = u64::from(pieces.start) * piece;
+        let end = (u64::from(pieces.end) * piece).min(self.scene.size_bytes);
+        if from == ORIGIN {
+            self.suggestions.sends(&(start..end));
+        }
         self.advance(from);
         let flows = &mut self.desks[from].flows;
         flows.push(Flow {
             to,
             request,
-            end: (u64::from(pieces.end) * piece).min(self.scene.size_bytes),
+            end,
             told: start,
             at: start as f64,
             rate: 0.0,

@@ -126,6 +126,8 @@ impl Provider {
         let doublings = BUSY_DOUBLINGS[usize::from(self.kind == ProviderKind::Origin)];
         let pause = BUSY_PAUSE.min(settings.retry) * 2_u32.pow(self.busy_strikes.min(doublings));
         self.busy_strikes += 1;
+        // When it has room, others will have what it suggests now.
+        self.suggested.clear();
         // Whoever says so is alive.
         self.strikes = 0;
         self.pause(now + pause.mul_f64(0.5 + rng.f64()));
