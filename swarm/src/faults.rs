@@ -10,10 +10,11 @@ use archy_registry::release::Endpoint;
 use bytes::Bytes;
 use iroh::endpoint::{Connection, presets};
 use iroh::protocol::{AcceptError, ProtocolHandler, Router};
+use iroh_blobs::Hash;
 use iroh_blobs::api::Store;
-use iroh_blobs::protocol::{ERR_INTERNAL, GetRequest, Request};
+use iroh_blobs::protocol::{ChunkRanges, ChunkRangesExt, ERR_INTERNAL, GetRequest, Request};
 use iroh_blobs::provider::events::EventSender;
-use iroh_blobs::provider::{StreamPair, handle_observe};
+use iroh_blobs::provider::{StreamPair, handle_get, handle_observe};
 use iroh_blobs::store::mem::MemStore;
 use tokio::task::JoinSet;
 
@@ -24,6 +25,8 @@ pub enum Fault {
     Silent,
     /// It sends this many bytes of right answers, all requests together, and then nothing.
     StallsAfter(usize),
+    /// It has this many bytes of every blob, in whole groups of 16 KiB, and breaks off where they end.
+    HasOnly(u64),
     /// It flips a bit of the byte at this position of every answer that is so long.
     Lies(usize),
     /// It claims another size.
@@ -50,7 +53,12 @@ pub struct StartError(String);
 #[derive(Debug)]
 pub struct BadPeer {
     router: Router,
+    /// What it should serve, and what it has of that.
+    whole: MemStore,
+    store: MemStore,
+    hashes: Vec<Hash>,
     requests: Arc<AtomicUsize>,
+    observed: Arc<AtomicUsize>,
     is_over: Arc<AtomicBool>,
 }
 
@@ -65,13 +73,27 @@ impl BadPeer {
         fault: Fault,
     ) -> Result<Self, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError(error.to_string());
-        let store = MemStore::new();
+        let whole = MemStore::new();
+        let mut hashes = Vec::with_capacity(blobs.len());
         for data in blobs {
-            store
-                .add_slice(data)
-                .await
-                .map_err(|error| failed(&error))?;
+            let added = whole.add_slice(data).await;
+            hashes.push(added.map_err(|error| failed(&error))?.hash);
         }
+        let store = match fault {
+            Fault::HasOnly(bytes) => {
+                let part = MemStore::new();
+                copy(&whole, &part, &hashes, ChunkRanges::bytes(0..bytes)).await?;
+                part
+            }
+            Fault::Silent
+            | Fault::StallsAfter(_)
+            | Fault::Lies(_)
+            | Fault::Claims(_)
+            | Fault::Boasts
+            | Fault::HangsUp
+            | Fault::Trickles(_)
+            | Fault::Endless => whole.clone(),
+        };
         let endpoint = iroh::Endpoint::builder(presets::Minimal)
             .relay_mode(iroh::RelayMode::Disabled)
             .clear_ip_transports()
@@ -81,12 +103,14 @@ impl BadPeer {
             .await
             .map_err(|error| failed(&error))?;
         let requests = Arc::new(AtomicUsize::new(0));
+        let observed = Arc::new(AtomicUsize::new(0));
         let is_over = Arc::new(AtomicBool::new(false));
         let handler = Handler {
-            store,
+            store: store.clone(),
             fault,
             sent: AtomicUsize::new(0),
             requests: requests.clone(),
+            observed: observed.clone(),
             is_over: is_over.clone(),
         };
         let router = Router::builder(endpoint)
@@ -94,9 +118,21 @@ impl BadPeer {
             .spawn();
         Ok(Self {
             router,
+            whole,
+            store,
+            hashes,
             requests,
+            observed,
             is_over,
         })
+    }
+
+    /// Has it get what it lacks of its blobs.
+    ///
+    /// # Errors
+    /// Its store is broken.
+    pub async fn complete(&self) -> Result<(), StartError> {
+        copy(&self.whole, &self.store, &self.hashes, ChunkRanges::all()).await
     }
 
     /// Has it answer all further requests rightly if it stalls.
@@ -107,6 +143,11 @@ impl BadPeer {
     /// Returns the number of requests answered, rightly or not.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Returns how often somebody asked what it has.
+    pub fn observed(&self) -> usize {
+        self.observed.load(Ordering::Relaxed)
     }
 
     /// Returns where it listens.
@@ -120,12 +161,30 @@ impl BadPeer {
     }
 }
 
+/// Copies the same ranges of some blobs.
+async fn copy(
+    from: &MemStore,
+    to: &MemStore,
+    hashes: &[Hash],
+    ranges: ChunkRanges,
+) -> Result<(), StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError(error.to_string());
+    for hash in hashes {
+        let data = from.export_bao(*hash, ranges.clone()).bao_to_vec().await;
+        let data = data.map_err(|error| failed(&error))?;
+        let copied = to.import_bao_bytes(*hash, ranges.clone(), data).await;
+        copied.map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}
+
 #[derive(Debug)]
 struct Handler {
     store: MemStore,
     fault: Fault,
     sent: AtomicUsize,
     requests: Arc<AtomicUsize>,
+    observed: Arc<AtomicUsize>,
     is_over: Arc<AtomicBool>,
 }
 
@@ -147,10 +206,12 @@ impl ProtocolHandler for Handler {
         let mut held = Vec::new();
         // Whatever it does wrong, it claims rightly what it has.
         let mut observers = JoinSet::new();
+        let mut getters = JoinSet::new();
         while let Ok((mut send, mut receive)) = connection.accept_bi().await {
             let request = match Request::read_async(&mut receive).await {
                 Ok((Request::Get(request), _)) => request,
                 Ok((Request::Observe(request), _)) => {
+                    self.observed.fetch_add(1, Ordering::Relaxed);
                     let pair = StreamPair::new(0, receive, send, EventSender::DEFAULT);
                     let store: Store = self.store.clone().into();
                     observers.spawn(handle_observe(pair, store, request));
@@ -158,6 +219,12 @@ impl ProtocolHandler for Handler {
                 }
                 Ok(_) | Err(_) => continue,
             };
+            if matches!(self.fault, Fault::HasOnly(_)) {
+                self.requests.fetch_add(1, Ordering::Relaxed);
+                let pair = StreamPair::new(0, receive, send, EventSender::DEFAULT);
+                getters.spawn(handle_get(pair, self.store.clone().into(), request));
+                continue;
+            }
             let Some(mut answer) = self.answer(request).await else {
                 continue;
             };
@@ -167,7 +234,7 @@ impl ProtocolHandler for Handler {
                     send.reset(ERR_INTERNAL).ok();
                     continue;
                 }
-                Fault::Silent | Fault::HangsUp => answer.clear(),
+                Fault::Silent | Fault::HangsUp | Fault::HasOnly(_) => answer.clear(),
                 Fault::StallsAfter(_) if self.is_over.load(Ordering::Relaxed) => {}
                 Fault::StallsAfter(bytes) => {
                     answer.truncate(bytes.saturating_sub(self.sent.load(Ordering::Relaxed)));

@@ -8,7 +8,6 @@
 //! long as a provider needs half a second for. Rare pieces come first, ties are broken by chance. When nothing is
 //! left to ask for, an idle provider takes over the end of the request that would take longest.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -16,13 +15,17 @@ mod meter;
 mod pick;
 mod pieces;
 mod provider;
+mod requests;
+mod suggest;
 #[cfg(test)]
 mod tests;
 
 use pieces::Pieces;
 use provider::{Line, Provider};
+use requests::{InFlight, Requests};
 
 pub use provider::ProviderKind;
+pub use suggest::{BLOCK_BYTES, Suggestions};
 
 /// Position of a provider, in the order in which they were added.
 pub type ProviderId = usize;
@@ -145,7 +148,8 @@ pub struct Stuck {
 #[derive(Debug, Clone)]
 struct Blob {
     size_bytes: u64,
-    piece_bytes: u64,
+    /// Length of a piece, as the power of two that it is.
+    piece_bytes_log2: u32,
     pieces: Range<u32>,
     /// From where somebody reads it.
     read_at: Option<u64>,
@@ -155,20 +159,36 @@ impl Blob {
     /// Returns the bytes that a range of pieces stands for.
     fn bytes(&self, pieces: Range<u32>) -> Range<u64> {
         let at = |piece: u32| {
-            (u64::from(piece - self.pieces.start) * self.piece_bytes).min(self.size_bytes)
+            (u64::from(piece - self.pieces.start) << self.piece_bytes_log2).min(self.size_bytes)
         };
         at(pieces.start)..at(pieces.end)
     }
 
     /// Returns the pieces that lie wholly in a range of bytes.
     fn whole_pieces(&self, bytes: &Range<u64>) -> Range<u32> {
-        let first = self.count(bytes.start.div_ceil(self.piece_bytes));
+        let first = self.piece_after(bytes.start);
         let last = if bytes.end >= self.size_bytes {
             self.pieces.end
         } else {
-            self.count(bytes.end / self.piece_bytes)
+            self.piece_at(bytes.end)
         };
         first..last.max(first)
+    }
+
+    /// Returns the piece that a byte lies in; behind the last byte the one after the last.
+    fn piece_at(&self, byte: u64) -> u32 {
+        self.count(byte >> self.piece_bytes_log2)
+    }
+
+    /// Returns the first piece that does not begin before a byte.
+    fn piece_after(&self, byte: u64) -> u32 {
+        self.count(byte.div_ceil(1 << self.piece_bytes_log2))
+    }
+
+    /// Returns the length of one of its pieces in bytes.
+    fn piece_size(&self, piece: u32) -> u64 {
+        let bytes = self.bytes(piece..piece + 1);
+        bytes.end - bytes.start
     }
 
     /// Returns the piece that comes after `pieces` whole ones.
@@ -176,24 +196,6 @@ impl Blob {
         let last = self.pieces.end - self.pieces.start;
         self.pieces.start + u32::try_from(pieces).unwrap_or(last).min(last)
     }
-}
-
-/// A request under way.
-#[derive(Debug, Clone)]
-struct InFlight {
-    provider: ProviderId,
-    blob: usize,
-    /// What it still has to bring; its end may have been given to somebody else since it was made.
-    pieces: Range<u32>,
-    /// Where the request that was made ends.
-    asked_end: u32,
-    /// First byte that has not come.
-    at: u64,
-    began: Duration,
-    /// When something came last.
-    heard: Duration,
-    /// Whether another request brings the same pieces, because this one is silent.
-    hedged: bool,
 }
 
 /// The pieces of all blobs of one fetch, and who is asked for them.
@@ -213,11 +215,15 @@ pub struct Scheduler {
     asked: Vec<u8>,
     /// Proven peers, origins not counted, that claim each piece.
     holders: Vec<u16>,
+    /// Pieces without such a peer.
+    unheld: Pieces,
     providers: Vec<Provider>,
-    requests: BTreeMap<RequestId, InFlight>,
+    requests: Requests,
     next_request: u64,
     /// Providers who may have become able to do something.
     awake: Vec<ProviderId>,
+    /// Until then nobody's pause is over, no request too long silent: the time alone changes nothing before.
+    look_at: Duration,
     /// When something verified came last.
     progress: Duration,
     duplicate_bytes: u64,
@@ -242,6 +248,7 @@ impl Scheduler {
             let piece_bytes = settings
                 .piece_bytes
                 .unwrap_or_else(|| piece_bytes(goal.size_bytes));
+            debug_assert!(piece_bytes.is_power_of_two(), "pieces are powers of two");
             let count = goal.size_bytes.div_ceil(piece_bytes);
             let end = next + u32::try_from(count).unwrap_or(u32::MAX - next);
             // Small blobs say what the large ones are: they do not wait in one queue with them.
@@ -258,7 +265,7 @@ impl Scheduler {
             tier_bytes += goal.size_bytes;
             blobs.push(Blob {
                 size_bytes: goal.size_bytes,
-                piece_bytes,
+                piece_bytes_log2: piece_bytes.ilog2(),
                 pieces: next..end,
                 read_at: None,
             });
@@ -270,17 +277,14 @@ impl Scheduler {
                 here.insert(piece);
             }
         }
-        let mut wanted = Pieces::none(next);
-        let (mut pieces_left, mut here_bytes) = (0, 0);
+        let mut wanted = Pieces::all(next);
+        let (mut pieces_left, mut here_bytes) = (next, 0);
         for blob in &blobs {
             for piece in here.within(blob.pieces.clone()) {
-                let bytes = blob.bytes(piece..piece + 1);
-                here_bytes += bytes.end - bytes.start;
+                wanted.remove(piece);
+                pieces_left -= 1;
+                here_bytes += blob.piece_size(piece);
             }
-        }
-        for piece in (0..next).filter(|piece| !here.contains(*piece)) {
-            wanted.insert(piece);
-            pieces_left += 1;
         }
         Self {
             settings,
@@ -292,10 +296,12 @@ impl Scheduler {
             here_bytes,
             asked: vec![0; next as usize],
             holders: vec![0; next as usize],
+            unheld: Pieces::all(next),
             providers: Vec::new(),
-            requests: BTreeMap::new(),
+            requests: Requests::default(),
             next_request: 0,
             awake: Vec::new(),
+            look_at: now,
             progress: now,
             duplicate_bytes: 0,
             rng: fastrand::Rng::with_seed(seed),
@@ -305,14 +311,13 @@ impl Scheduler {
     /// Takes in somebody to ask. An origin is believed to have everything until it says otherwise; a peer has
     /// what it [claims](Self::claims).
     pub fn add(&mut self, kind: ProviderKind, now: Duration) -> ProviderId {
-        let len = u32::try_from(self.holders.len()).unwrap_or(u32::MAX);
-        let mut provider = Provider::new(kind, len, now);
-        if kind == ProviderKind::Origin {
-            for piece in 0..len {
-                provider.has.insert(piece);
-            }
-        }
-        self.providers.push(provider);
+        let len = self.here.len();
+        let has = match kind {
+            ProviderKind::Origin => Pieces::all(len),
+            ProviderKind::Lan | ProviderKind::Peer => Pieces::none(len),
+        };
+        self.providers.push(Provider::new(kind, has, now));
+        self.look_at = self.look_at.min(now);
         self.providers.len() - 1
     }
 
@@ -323,6 +328,7 @@ impl Scheduler {
             provider.is_out = false;
             provider.strikes = 0;
             provider.not_before = now;
+            self.look_at = self.look_at.min(now);
         }
     }
 
@@ -338,11 +344,14 @@ impl Scheduler {
         let provider = &mut self.providers[provider];
         provider.line = Line::Down;
         provider.strike(settings, now);
+        self.look_at = self.look_at.min(provider.not_before);
     }
 
     /// A connection is gone; its requests end by themselves.
     pub fn lost(&mut self, provider: ProviderId) {
-        self.providers[provider].line = Line::Down;
+        let provider = &mut self.providers[provider];
+        provider.line = Line::Down;
+        self.look_at = self.look_at.min(provider.not_before);
     }
 
     /// A provider says that it has bytes of a blob. Claims of peers count only once they delivered something.
@@ -356,13 +365,13 @@ impl Scheduler {
             }
             if from.counts() {
                 self.holders[piece as usize] += 1;
+                self.unheld.remove(piece);
             }
             news |= self.wanted.contains(piece);
         }
-        // Who is busy is woken by the end of a request.
-        let in_flight = self.providers[provider].in_flight.len();
-        let wakes = news && in_flight < self.settings.in_flight;
-        if wakes {
+        // All others are woken by the end of a request or of a pause.
+        let wakes = news && self.providers[provider].is_idle;
+        if wakes && self.awake.last() != Some(&provider) {
             self.awake.push(provider);
         }
         wakes
@@ -372,6 +381,7 @@ impl Scheduler {
     pub fn suggests(&mut self, provider: ProviderId, blob: usize, bytes: &Range<u64>) {
         let pieces = self.blobs[blob].whole_pieces(bytes);
         let origin = &mut self.providers[provider];
+        origin.suggested.retain(|piece| !self.here.contains(*piece));
         origin.suggested.extend(pieces);
         (origin.suggests, origin.waits_since) = (true, None);
         self.awake.push(provider);
@@ -381,19 +391,16 @@ impl Scheduler {
     /// fewer than `pieces` suggestions are left.
     pub fn wants_suggestions(&self, provider: ProviderId, pieces: usize) -> Option<usize> {
         let provider = &self.providers[provider];
-        let left = provider
-            .suggested
-            .iter()
-            .filter(|piece| self.wanted.contains(**piece));
-        if !provider.is_usable() || left.count() >= pieces {
+        if !provider.is_usable() || provider.pausing {
             return None;
         }
-        let everything = 0..u32::try_from(self.holders.len()).unwrap_or(u32::MAX);
-        let mut rare = self
-            .wanted
-            .common(&provider.has, everything)
-            .filter(|piece| self.holders[*piece as usize] == 0);
-        rare.next().map(|piece| self.blob_of(piece))
+        let left = provider.suggested.iter();
+        let left = left.filter(|piece| self.wanted.contains(**piece));
+        if left.take(pieces).count() == pieces {
+            return None;
+        }
+        let rare = self.wanted.first_common(&[&provider.has, &self.unheld])?;
+        Some(self.blob_of(rare))
     }
 
     /// Somebody reads a blob from `at` on: what comes next is fetched first.
@@ -404,7 +411,7 @@ impl Scheduler {
     /// Verified bytes of a request arrived, in order, up to the byte `upto` of the blob.
     pub fn received(&mut self, id: RequestId, upto: u64, now: Duration) -> Vec<Action> {
         let mut actions = Vec::new();
-        let Some(request) = self.requests.get_mut(&id) else {
+        let Some(request) = self.requests.get_mut(id) else {
             return actions;
         };
         let bytes = upto.saturating_sub(request.at);
@@ -413,7 +420,8 @@ impl Scheduler {
         }
         let is_first = request.began == request.heard;
         let waited = now.saturating_sub(request.began);
-        let blob = &self.blobs[request.blob];
+        let at = request.blob;
+        let blob = &self.blobs[at];
         let done = blob.whole_pieces(&(blob.bytes(request.pieces.clone()).start..upto));
         request.at = upto;
         request.heard = now;
@@ -424,29 +432,28 @@ impl Scheduler {
         request.pieces.start = done.end.max(request.pieces.start);
         self.progress = now;
         self.credit(provider, bytes, is_first.then_some(waited), now);
+        let blob = &self.blobs[at];
+        let mut twice = false;
         for piece in done {
-            self.asked[piece as usize] -= 1;
+            let asked = &mut self.asked[piece as usize];
+            *asked -= 1;
+            twice |= *asked > 0;
             self.wanted.remove(piece);
-            let size_bytes = self.piece_size(piece);
             if self.here.insert(piece) {
                 self.pieces_left -= 1;
-                self.here_bytes += size_bytes;
+                self.here_bytes += blob.piece_size(piece);
             } else {
-                self.duplicate_bytes += size_bytes;
+                self.duplicate_bytes += blob.piece_size(piece);
             }
         }
-        // Others may have been asked for the same pieces.
-        let over: Vec<RequestId> = self
-            .requests
-            .iter()
-            .filter(|(_, request)| {
-                request
-                    .pieces
-                    .clone()
-                    .all(|piece| self.here.contains(piece))
-            })
-            .map(|(id, _)| *id)
-            .collect();
+        let is_here = |request: &InFlight| request.pieces.clone().all(|p| self.here.contains(p));
+        let over: Vec<RequestId> = if twice {
+            let over = self.requests.iter().filter(|request| is_here(request));
+            over.map(|request| request.id).collect()
+        } else {
+            let own = self.requests.get(id).filter(|own| is_here(own));
+            own.map(|_| id).into_iter().collect()
+        };
         for over in over {
             let is_whole = over == id && self.is_at_its_end(id);
             self.close(over, now);
@@ -476,22 +483,23 @@ impl Scheduler {
             Ended::Lied => {
                 provider.lied = true;
                 provider.is_out = true;
-                self.disclaim(id, 0..u32::try_from(self.holders.len()).unwrap_or(u32::MAX));
+                self.disclaim(id, 0..self.here.len());
             }
             Ended::Failed => provider.strike(settings, now),
+        }
+        let provider = &self.providers[id];
+        if provider.pausing {
+            self.look_at = self.look_at.min(provider.not_before);
         }
     }
 
     /// Ranges that were believed to be here are not.
     pub fn forget(&mut self, blob: usize, bytes: &Range<u64>) {
         let blob = &self.blobs[blob];
-        let first = blob.count(bytes.start / blob.piece_bytes);
-        let last = blob.count(bytes.end.div_ceil(blob.piece_bytes));
-        for piece in first..last {
+        for piece in blob.piece_at(bytes.start)..blob.piece_after(bytes.end) {
             if self.here.remove(piece) {
                 self.pieces_left += 1;
-                let bytes = blob.bytes(piece..piece + 1);
-                self.here_bytes -= bytes.end - bytes.start;
+                self.here_bytes -= blob.piece_size(piece);
                 if self.asked[piece as usize] == 0 {
                     self.wanted.insert(piece);
                 }
@@ -506,29 +514,8 @@ impl Scheduler {
         if self.is_done() {
             return actions;
         }
-        self.give_up_silent(&mut actions, now);
-        for (id, provider) in self.providers.iter_mut().enumerate() {
-            let lapses = provider
-                .waits_since
-                .map(|since| since + self.settings.stall);
-            if lapses.is_some_and(|lapses| now >= lapses) {
-                (provider.suggests, provider.waits_since) = (false, None);
-                self.awake.push(id);
-            }
-            if provider.is_out || now < provider.not_before {
-                continue;
-            }
-            match provider.line {
-                Line::Down => {
-                    provider.line = Line::Dialling;
-                    actions.push(Action::Dial(id));
-                }
-                Line::Up if provider.pausing => {
-                    provider.pausing = false;
-                    self.awake.push(id);
-                }
-                Line::Up | Line::Dialling => {}
-            }
+        if now >= self.look_at {
+            self.look(&mut actions, now);
         }
         self.fill(&mut actions, now);
         actions
@@ -536,23 +523,61 @@ impl Scheduler {
 
     /// When to look again if nothing happens before.
     pub fn next_look(&self, now: Duration) -> Option<Duration> {
-        let pauses = self.providers.iter().filter_map(|provider| {
-            let waits = !provider.is_out && (provider.line == Line::Down || provider.pausing);
-            waits.then_some(provider.not_before)
-        });
-        let silences = self.requests.values().flat_map(|request| {
-            let hedge = request.heard + self.hedge_after(request);
-            [
-                Some(hedge).filter(|hedge| !request.hedged && *hedge > now),
-                Some(request.heard + self.stall_after(request)),
-            ]
-        });
         let idle = Some(self.progress + self.settings.idle)
             .filter(|idle| self.requests.is_empty() && *idle > now);
-        let waits = self.providers.iter();
-        let waits = waits.filter_map(|provider| Some(provider.waits_since? + self.settings.stall));
-        let looks = pauses.chain(waits).chain(silences.flatten()).chain(idle);
-        looks.min()
+        let look = Some(self.look_at).filter(|at| *at < Duration::MAX);
+        look.into_iter().chain(idle).min()
+    }
+
+    /// Does what it is time for, and works out when it is again.
+    fn look(&mut self, actions: &mut Vec<Action>, now: Duration) {
+        self.give_up_silent(actions, now);
+        let mut next = Duration::MAX;
+        for (id, provider) in self.providers.iter_mut().enumerate() {
+            if let Some(since) = provider.waits_since {
+                let lapses = since + self.settings.stall;
+                if now >= lapses {
+                    (provider.suggests, provider.waits_since) = (false, None);
+                    self.awake.push(id);
+                } else {
+                    next = next.min(lapses);
+                }
+            }
+            let waits = provider.line == Line::Down || provider.pausing;
+            if provider.is_out || !waits {
+                continue;
+            }
+            if now < provider.not_before {
+                next = next.min(provider.not_before);
+                continue;
+            }
+            match provider.line {
+                Line::Down => {
+                    provider.line = Line::Dialling;
+                    actions.push(Action::Dial(id));
+                }
+                Line::Up => {
+                    provider.pausing = false;
+                    self.awake.push(id);
+                }
+                Line::Dialling => {}
+            }
+        }
+        for request in self.requests.iter() {
+            next = next.min(self.silent_at(request, now));
+        }
+        self.look_at = next;
+    }
+
+    /// Returns when somebody else may be asked for what a request does not bring, or when it is given up.
+    fn silent_at(&self, request: &InFlight, now: Duration) -> Duration {
+        let hedge = request.heard + self.hedge_after(request);
+        let stall = request.heard + self.stall_after(request);
+        if request.hedged || hedge <= now {
+            stall
+        } else {
+            hedge.min(stall)
+        }
     }
 
     /// Tells whether everything is here.
@@ -571,18 +596,12 @@ impl Scheduler {
         if self.is_done() || !self.requests.is_empty() {
             return None;
         }
-        let missing = self.wanted.iter().next()?;
+        let missing = self.wanted.first_common(&[])?;
         let hope = self.providers.iter().any(|provider| {
             !provider.is_out
                 && match provider.line {
                     Line::Dialling | Line::Down => true,
-                    Line::Up => {
-                        let everything = 0..u32::try_from(self.holders.len()).unwrap_or(u32::MAX);
-                        self.wanted
-                            .common(&provider.has, everything)
-                            .next()
-                            .is_some()
-                    }
+                    Line::Up => self.wanted.first_common(&[&provider.has]).is_some(),
                 }
         });
         // Somebody who is connected may be about to get it.
@@ -591,11 +610,9 @@ impl Scheduler {
         if hope || may_come && !is_over {
             return None;
         }
-        let blob = self
-            .blobs
-            .iter()
-            .position(|blob| blob.pieces.contains(&missing))?;
-        Some(Stuck { blob })
+        Some(Stuck {
+            blob: self.blob_of(missing),
+        })
     }
 
     /// Returns the ranges of a blob, in bytes, that are here.
@@ -612,6 +629,16 @@ impl Scheduler {
         ranges
     }
 
+    /// Tells whether a request is under way.
+    pub fn is_under_way(&self, id: RequestId) -> bool {
+        self.requests.get(id).is_some()
+    }
+
+    /// Tells whether a provider could be asked for more, if only it had something that is wanted.
+    pub fn is_idle(&self, provider: ProviderId) -> bool {
+        self.providers[provider].is_idle
+    }
+
     /// Tells whether a provider was given up.
     pub fn is_out(&self, provider: ProviderId) -> bool {
         self.providers[provider].is_out
@@ -626,7 +653,7 @@ impl Scheduler {
     pub fn bytes_here(&self) -> u64 {
         let arriving = self
             .requests
-            .values()
+            .iter()
             .filter(|request| !request.hedged)
             .map(|request| {
                 let start = self.blobs[request.blob].bytes(request.pieces.clone()).start;
@@ -640,17 +667,9 @@ impl Scheduler {
         self.duplicate_bytes
     }
 
-    fn piece_size(&self, piece: u32) -> u64 {
-        let blob = self.blobs.iter().find(|blob| blob.pieces.contains(&piece));
-        blob.map_or(0, |blob| {
-            let bytes = blob.bytes(piece..piece + 1);
-            bytes.end - bytes.start
-        })
-    }
-
     fn is_at_its_end(&self, id: RequestId) -> bool {
         self.requests
-            .get(&id)
+            .get(id)
             .is_some_and(|request| request.pieces.start >= request.asked_end)
     }
 
@@ -668,6 +687,15 @@ impl Scheduler {
         if !counted && provider.counts() {
             for piece in provider.has.iter() {
                 self.holders[piece as usize] += 1;
+                self.unheld.remove(piece);
+            }
+        }
+        if first_after.is_some() {
+            // One that answers faster than before is sooner too long silent.
+            for request in &self.providers[id].in_flight {
+                let request = self.requests.get(*request);
+                let silent = request.map(|request| self.silent_at(request, now));
+                self.look_at = self.look_at.min(silent.unwrap_or(Duration::MAX));
             }
         }
     }
@@ -679,14 +707,18 @@ impl Scheduler {
         for piece in gone {
             provider.has.remove(piece);
             if provider.counts() {
-                self.holders[piece as usize] -= 1;
+                let holders = &mut self.holders[piece as usize];
+                *holders -= 1;
+                if *holders == 0 {
+                    self.unheld.insert(piece);
+                }
             }
         }
     }
 
     /// Ends a request: what it did not bring is wanted again.
     fn close(&mut self, id: RequestId, now: Duration) -> Option<InFlight> {
-        let request = self.requests.remove(&id)?;
+        let request = self.requests.remove(id)?;
         let mut again = false;
         for piece in request.pieces.clone() {
             let asked = &mut self.asked[piece as usize];
@@ -702,13 +734,17 @@ impl Scheduler {
         }
         if again {
             // Of a hedged pair the other half may be hedged anew.
-            for other in self.requests.values_mut() {
-                other.hedged = false;
+            for other in self.requests.iter_mut() {
+                if std::mem::take(&mut other.hedged) {
+                    self.look_at = self.look_at.min(now);
+                }
             }
-            self.wake_all();
-        } else {
-            self.awake.push(request.provider);
+            let could = |provider: &Provider| provider.has.within(request.pieces.clone()).next();
+            let providers = self.providers.iter().enumerate();
+            let could = providers.filter(|(_, provider)| could(provider).is_some());
+            self.awake.extend(could.map(|(id, _)| id));
         }
+        self.awake.push(request.provider);
         Some(request)
     }
 
@@ -731,8 +767,8 @@ impl Scheduler {
         let silent: Vec<RequestId> = self
             .requests
             .iter()
-            .filter(|(_, request)| now >= request.heard + self.stall_after(request))
-            .map(|(id, _)| *id)
+            .filter(|request| now >= request.heard + self.stall_after(request))
+            .map(|request| request.id)
             .collect();
         for id in silent {
             // A second request that is given up at the same time is no second failure.

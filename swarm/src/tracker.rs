@@ -12,14 +12,14 @@ use archy_registry::Blake3Hash;
 use archy_registry::id::EndpointId;
 use archy_registry::release::Endpoint;
 
+use crate::schedule::Suggestions;
+
 /// How long an announcement is believed.
 pub(crate) const TTL: Duration = Duration::from_secs(10 * 60);
 /// Most endpoints named in one answer.
 pub(crate) const NAMED_MAX: usize = 20;
 /// Most endpoints remembered per blob; beyond it the one that was heard longest ago is forgotten.
 const MEMBERS_MAX: usize = 512;
-/// Length in bytes of what is suggested to one node at a time.
-pub(crate) const BLOCK_BYTES: u64 = 256 * 1024;
 /// Most endpoints remembered in all; beyond it nobody new is until some were forgotten.
 const ALL_MEMBERS_MAX: usize = 16_384;
 /// How recently a member must have been heard to count as one who fetches now.
@@ -47,8 +47,8 @@ pub(crate) enum Joins {
 #[derive(Debug, Default)]
 struct Crowd {
     members: HashMap<EndpointId, Member>,
-    /// The block that is suggested next.
-    cursor: u64,
+    /// What of it is suggested, once somebody asked.
+    suggestions: Option<Suggestions>,
 }
 
 /// The crowds around the blobs that this node serves.
@@ -160,20 +160,27 @@ impl Tracker {
         self.crowds.retain(|_, crowd| !crowd.members.is_empty());
     }
 
-    /// Proposes the next block of a blob, in turns: as long as nobody is asked twice for the same bytes, every one
-    /// that is sent is new to the crowd.
+    /// Proposes a block of a blob that was sent to the fewest.
     pub(crate) fn suggest(&mut self, blob: &Blake3Hash, size_bytes: u64) -> Option<Range<u64>> {
         let crowd = self.crowds.get_mut(blob)?;
-        let blocks = size_bytes.div_ceil(BLOCK_BYTES).max(1);
-        let block = crowd.cursor % blocks;
-        crowd.cursor = crowd.cursor.wrapping_add(1);
-        Some(block * BLOCK_BYTES..((block + 1) * BLOCK_BYTES).min(size_bytes))
+        let suggestions = crowd.suggestions.take();
+        let suggestions = suggestions.unwrap_or_else(|| Suggestions::new(size_bytes));
+        Some(crowd.suggestions.insert(suggestions).suggest())
+    }
+
+    /// Notes what of a blob is being sent to somebody.
+    pub(crate) fn sends(&mut self, blob: &Blake3Hash, bytes: &Range<u64>) {
+        let crowd = self.crowds.get_mut(blob);
+        if let Some(suggestions) = crowd.and_then(|crowd| crowd.suggestions.as_mut()) {
+            suggestions.sends(bytes);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::BLOCK_BYTES;
 
     fn endpoint(n: u8) -> Endpoint {
         Endpoint {
@@ -260,19 +267,19 @@ mod tests {
     }
 
     #[test]
-    fn every_block_is_suggested_once_before_any_is_again() {
+    fn what_was_sent_is_suggested_last_and_to_a_crowd_only() {
         let mut tracker = Tracker::new(1);
-        let blob = Blake3Hash::of(b"a");
-        assert_eq!(tracker.suggest(&blob, 10), None, "nobody fetches it");
+        let (blob, size_bytes) = (Blake3Hash::of(b"a"), 2 * BLOCK_BYTES);
+        assert_eq!(
+            tracker.suggest(&blob, size_bytes),
+            None,
+            "nobody fetches it"
+        );
         tracker.announce(&[blob], &endpoint(1), Joins::Fetching, Instant::now());
-        let size = 3 * BLOCK_BYTES + 5;
-        let mut blocks: Vec<_> = (0..4)
-            .map(|_| tracker.suggest(&blob, size).unwrap())
-            .collect();
-        blocks.sort_by_key(|block| block.start);
-        assert_eq!(blocks[3], 3 * BLOCK_BYTES..size);
-        blocks.dedup();
-        assert_eq!(blocks.len(), 4);
-        assert_eq!(tracker.suggest(&blob, size).unwrap().start, 0);
+        let mut next = || tracker.suggest(&blob, size_bytes).unwrap().start;
+        assert_eq!([next(), next(), next()], [0, BLOCK_BYTES, 0]);
+        tracker.sends(&blob, &(BLOCK_BYTES..size_bytes));
+        let mut next = || tracker.suggest(&blob, size_bytes).unwrap().start;
+        assert_eq!([next(), next()], [0, 0]);
     }
 }

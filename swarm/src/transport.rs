@@ -150,7 +150,7 @@ impl Transport {
         let company = company::Host::new(ledger.clone(), u64::from_le_bytes(seed));
         store.pause(config.uploads.is_paused);
         let (limits, limited) = watch::channel(config.uploads);
-        let (events, traffic) = access::start(ledger, limited, tasks, cancel);
+        let (events, traffic) = access::start(ledger, company.tracker(), limited, tasks, cancel);
         let blobs = Server {
             store: store.clone(),
             events,

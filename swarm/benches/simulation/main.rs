@@ -1,7 +1,7 @@
 //! The scheduler in simulated swarms of 10 to 10 000 nodes: how long until the last one has the file, and how many
 //! copies the origin sends, against the fluid bound max(F/u_s, F/d_min, N·F/(u_s+Σu_i)).
 //!
-//! Every run follows from its seed. Prints tables, writes the plots of `docs/src/operator` with `--docs`, and
+//! Every run follows from its seed; they share the processors. Prints tables, writes the plots of `docs/src/operator` with `--docs`, and
 //! the figures to `target/bench/swarm.json`. `--small` leaves the 10 000 out,
 //! `--tiny` all crowds but that of ten.
 #![expect(
@@ -10,11 +10,15 @@
     reason = "a benchmark is a program of its own that prints and may stop at the first fault"
 )]
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+mod clock;
 mod plot;
 mod world;
 
@@ -97,33 +101,70 @@ fn bound(scene: &Scene) -> f64 {
 
 struct Run {
     outcome: Outcome,
+    nodes: usize,
     bound: f64,
+    /// What the simulation itself took.
+    took: Duration,
 }
 
 impl Run {
+    fn of(scene: Scene) -> Self {
+        let (began, bound, nodes) = (Instant::now(), bound(&scene), scene.members.len());
+        let outcome = World::new(scene).run(PATIENCE);
+        Self {
+            outcome,
+            nodes,
+            bound,
+            took: began.elapsed(),
+        }
+    }
+
     fn ratio(&self) -> f64 {
         self.outcome.last.as_secs_f64() / self.bound
     }
+
+    fn print(&self, name: &str) {
+        let outcome = &self.outcome;
+        let mut took: Vec<f64> = outcome.took.iter().map(Duration::as_secs_f64).collect();
+        took.sort_by(f64::total_cmp);
+        let middle = took.get(took.len() / 2).copied().unwrap_or(f64::NAN);
+        println!(
+            "{name:<26}{:>6} nodes  last {:>7.2} s  median {middle:>7.2} s  bound {:>7.2} s  ratio {:>5.3}  \
+             origin {:>6.3} copies  twice {:>6.3} %  unfinished {}  ({:.1} s)",
+            self.nodes,
+            outcome.last.as_secs_f64(),
+            self.bound,
+            self.ratio(),
+            outcome.origin_copies,
+            outcome.wasted * 100.0,
+            outcome.unfinished,
+            self.took.as_secs_f64()
+        );
+    }
 }
 
-fn run(name: &str, scene: Scene) -> Run {
-    let (began, bound, nodes) = (Instant::now(), bound(&scene), scene.members.len());
-    let outcome = World::new(scene).run(PATIENCE);
-    let mut took: Vec<f64> = outcome.took.iter().map(Duration::as_secs_f64).collect();
-    took.sort_by(f64::total_cmp);
-    let middle = took.get(took.len() / 2).copied().unwrap_or(f64::NAN);
-    let run = Run { outcome, bound };
-    println!(
-        "{name:<26}{nodes:>6} nodes  last {:>7.2} s  median {middle:>7.2} s  bound {bound:>7.2} s  ratio {:>5.3}  \
-         origin {:>6.3} copies  twice {:>6.3} %  unfinished {}  ({:.1} s)",
-        run.outcome.last.as_secs_f64(),
-        run.ratio(),
-        run.outcome.origin_copies,
-        run.outcome.wasted * 100.0,
-        run.outcome.unfinished,
-        began.elapsed().as_secs_f64()
-    );
-    run
+/// Runs scenes on all processors, the largest first; each follows from its own seed alone.
+fn run_all(scenes: Vec<(&'static str, Scene)>) -> Vec<(&'static str, Run)> {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut todo: Vec<_> = scenes.into_iter().enumerate().collect();
+    todo.sort_by_key(|(_, (_, scene))| scene.members.len());
+    let (todo, done) = (Mutex::new(todo), Mutex::new(Vec::new()));
+    let work = || {
+        let next = || todo.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        while let Some((position, (name, scene))) = next() {
+            let run = Run::of(scene);
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.push((position, (name, run)));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..processors {
+            scope.spawn(work);
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(position, _)| *position);
+    done.into_iter().map(|(_, run)| run).collect()
 }
 
 fn main() {
@@ -135,27 +176,11 @@ fn main() {
     if std::env::args().any(|word| word == "--tiny") {
         sizes = vec![10];
     }
-    let (mut times, mut copies, mut bounds) = (Vec::new(), Vec::new(), Vec::new());
-    let mut figures = Vec::new();
-    println!(
-        "Everybody starts empty at once; equal uplinks of {} MB/s, 64 MiB.",
-        UP / 1e6
-    );
-    for nodes in sizes {
-        let run = run("flash crowd", scene(vec![member(); nodes], nodes as u64));
-        times.push((nodes as f64, run.outcome.last.as_secs_f64()));
-        bounds.push((nodes as f64, run.bound));
-        copies.push((nodes as f64, run.outcome.origin_copies));
-        if nodes >= 1000 {
-            figures.push(Figure {
-                name: format!("sim{nodes}_bound_ratio"),
-                value: run.ratio(),
-                unit: "",
-                bound: Some("<= 1.3"),
-            });
-        }
-    }
-    println!();
+    let equal = sizes.len();
+    let mut scenes: Vec<_> = sizes
+        .into_iter()
+        .map(|nodes| ("flash crowd", scene(vec![member(); nodes], nodes as u64)))
+        .collect();
     // What the benchmark on shaped links plays, at the payload that a link carries.
     for (name, nodes, mbit, mib) in [("as flash8", 8, 32.0, 64), ("as flash16", 16, 16.0, 32)] {
         let mut member = member();
@@ -165,15 +190,45 @@ fn main() {
             origin: member,
             ..scene(vec![member; nodes], 7)
         };
-        run(name, scene);
+        scenes.push((name, scene));
     }
     for (name, members) in crowds() {
-        run(name, scene(members, 7));
+        scenes.push((name, scene(members, 7)));
     }
     let mut dying = scene(vec![member(); 100], 7);
     dying.origin.leaves = Some(Duration::from_secs(19));
-    run("origin gone after 19 s", dying);
+    scenes.push(("origin gone after 19 s", dying));
 
+    let began = Instant::now();
+    let runs = run_all(scenes);
+    println!(
+        "Everybody starts empty at once; equal uplinks of {} MB/s, 64 MiB.",
+        UP / 1e6
+    );
+    for (position, (name, run)) in runs.iter().enumerate() {
+        if position == equal {
+            println!();
+        }
+        run.print(name);
+    }
+    println!("\nall of it took {:.1} s", began.elapsed().as_secs_f64());
+
+    let (mut times, mut copies, mut bounds) = (Vec::new(), Vec::new(), Vec::new());
+    let mut figures = Vec::new();
+    for (_, run) in &runs[..equal] {
+        let nodes = run.nodes as f64;
+        times.push((nodes, run.outcome.last.as_secs_f64()));
+        bounds.push((nodes, run.bound));
+        copies.push((nodes, run.outcome.origin_copies));
+        if run.nodes >= 1000 {
+            figures.push(Figure {
+                name: format!("sim{}_bound_ratio", run.nodes),
+                value: run.ratio(),
+                unit: "",
+                bound: Some("<= 1.3"),
+            });
+        }
+    }
     if std::env::args().any(|word| word == "--docs") {
         let docs = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/src/operator");
         let time = Plot {

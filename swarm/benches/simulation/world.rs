@@ -2,15 +2,19 @@
 //!
 //! A node serves a few requests at a time, others queue, and when too many do it says "busy". Bytes flow at the
 //! uploader's share of its link or the downloader's, whichever is smaller. Everything is drawn from a seed.
+//!
+//! A piece that a node gets is known to its neighbours after the latency, but told to their schedulers only when
+//! they have something to decide: at once to those who wait for it, to all others before they choose.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
 use archy_swarm::schedule::{
     Action, Ended, Goal, ProviderId, ProviderKind, Request, RequestId, Scheduler, Settings,
+    Suggestions,
 };
+
+use crate::clock::{Clock, Tick, Time};
 
 /// Time that a message takes from one node to another.
 pub(crate) const LATENCY: Duration = Duration::from_millis(20);
@@ -86,31 +90,65 @@ struct Node {
     scheduler: Option<Scheduler>,
     is_here: bool,
     /// Whom this node asks; the position is the provider's id.
-    providers: Vec<NodeId>,
+    providers: Vec<Known>,
     /// Who asks this node, and as which provider they know it.
     askers: Vec<(NodeId, ProviderId)>,
-    serving: Vec<u64>,
-    queue: VecDeque<u64>,
+    /// Requests to this node that are served now.
     downloads: usize,
     /// Whether it has asked the origin for a suggestion and waits for the answer.
     wishes: bool,
-    flows: BTreeMap<RequestId, u64>,
-    /// Counts how often its flows were worked out anew; older events are void.
-    version: u32,
     done_at: Option<Duration>,
-    next_poll: Duration,
 }
 
+/// What a node knows of a provider.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    node: u32,
+    /// How much of the provider's log the scheduler was told.
+    told: u32,
+    is_up: bool,
+    /// Whether this node is among those who wait for the provider's next piece.
+    waits: bool,
+}
+
+/// What a node has got, in this order.
+#[derive(Debug, Default)]
+struct Log {
+    pieces: Vec<u16>,
+    /// Who has nothing else to ask of this node than what it gets next.
+    waiting: Vec<(u32, u32)>,
+}
+
+/// The requests that a node serves, and behind them those that wait for their turn.
 #[derive(Debug)]
+struct Desk {
+    up: f64,
+    /// Until when the flows are worked out.
+    since: Time,
+    flows: Vec<Flow>,
+}
+
+/// A request at its provider.
+#[derive(Debug, Clone, Copy)]
 struct Flow {
-    from: NodeId,
-    to: NodeId,
+    to: u32,
     request: RequestId,
     end: u64,
-    at: f64,
     told: u64,
+    at: f64,
     rate: f64,
-    since: Duration,
+}
+
+impl Desk {
+    fn serving(&mut self) -> &mut [Flow] {
+        let served = self.flows.len().min(SLOTS);
+        &mut self.flows[..served]
+    }
+
+    fn position(&self, to: NodeId, request: RequestId) -> Option<usize> {
+        let is_it = |flow: &Flow| flow.to as NodeId == to && flow.request == request;
+        self.flows.iter().position(is_it)
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,30 +156,50 @@ enum Event {
     Join(NodeId),
     Leave(NodeId),
     Answer(NodeId, ProviderId, bool),
-    Arrive(u64),
-    /// A flow of this node reaches the end of a piece.
-    Step(NodeId, u32),
-    Refuse(u64, u8),
-    Claim(NodeId, u32, u32),
+    /// A request for these pieces reaches its provider.
+    Arrive {
+        from: u32,
+        to: u32,
+        request: RequestId,
+        first: u32,
+        last: u32,
+    },
+    Refuse(u32, RequestId, Refusal),
+    /// The neighbours of a node know of one more piece that it has.
+    Claim(NodeId),
     Wish(NodeId),
-    Suggest(NodeId, u64),
-    Poll(NodeId),
+    Suggest(NodeId, u64, u64),
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Refusal {
+    Busy,
+    Gone,
+    Lie,
+}
+
+/// The two timers of each node: when a flow reaches the end of a piece, and when its scheduler wants to look.
+const TIMERS: usize = 2;
+const STEP: usize = 0;
+const LOOK: usize = 1;
 
 pub(crate) struct World {
     scene: Scene,
-    now: Duration,
+    now: Time,
     nodes: Vec<Node>,
-    flows: BTreeMap<u64, Flow>,
-    next_flow: u64,
-    events: BinaryHeap<Reverse<(Duration, u64, Event)>>,
-    next_event: u64,
+    desks: Vec<Desk>,
+    logs: Vec<Log>,
+    /// How much of each node's log its neighbours know of.
+    known: Vec<u32>,
+    /// The pieces that each node has, a bit each, one node after the other.
+    has: Vec<u64>,
+    /// Words of these bits per node.
+    words: usize,
+    clock: Clock<Event>,
     rng: fastrand::Rng,
     here: Vec<NodeId>,
     origin_bytes: f64,
-    all_bytes: f64,
-    /// Where the origin's suggestions go on.
-    cursor: u64,
+    suggestions: Suggestions,
     left_to_finish: usize,
 }
 
@@ -157,14 +215,9 @@ impl World {
                 is_here: false,
                 providers: Vec::new(),
                 askers: Vec::new(),
-                serving: Vec::new(),
-                queue: VecDeque::new(),
                 downloads: 0,
                 wishes: false,
-                flows: BTreeMap::new(),
-                version: 0,
                 done_at: None,
-                next_poll: Duration::MAX,
             })
             .collect();
         let left_to_finish = scene
@@ -172,26 +225,34 @@ impl World {
             .iter()
             .filter(|member| !member.is_seed && member.leaves.is_none())
             .count();
+        let desk = |node: &Node| Desk {
+            up: node.member.link.up,
+            since: 0,
+            flows: Vec::with_capacity(SLOTS + QUEUE),
+        };
+        let words = scene.size_bytes.div_ceil(scene.piece_bytes).div_ceil(64) as usize;
+        let suggestions = Suggestions::new(scene.size_bytes);
         let mut world = Self {
             rng: fastrand::Rng::with_seed(scene.seed),
             scene,
-            now: Duration::ZERO,
+            now: 0,
+            desks: nodes.iter().map(desk).collect(),
+            logs: nodes.iter().map(|_| Log::default()).collect(),
+            known: vec![0; nodes.len()],
+            has: vec![0; nodes.len() * words],
+            words,
+            clock: Clock::new(nodes.len() * TIMERS, nanos(LATENCY)),
             nodes,
-            flows: BTreeMap::new(),
-            next_flow: 0,
-            events: BinaryHeap::new(),
-            next_event: 0,
             here: Vec::new(),
             origin_bytes: 0.0,
-            all_bytes: 0.0,
-            cursor: 0,
+            suggestions,
             left_to_finish,
         };
         for id in 0..world.nodes.len() {
             let member = world.nodes[id].member;
-            world.at(member.joins, Event::Join(id));
+            world.clock.at(nanos(member.joins), Event::Join(id));
             if let Some(leaves) = member.leaves {
-                world.at(leaves, Event::Leave(id));
+                world.clock.at(nanos(leaves), Event::Leave(id));
             }
         }
         world
@@ -200,13 +261,17 @@ impl World {
     /// Runs until everybody who stays is done, or nothing more happens within `within`.
     pub(crate) fn run(mut self, within: Duration) -> Outcome {
         while self.left_to_finish > 0
-            && let Some(Reverse((at, _, event))) = self.events.pop()
+            && let Some((at, tick)) = self.clock.next()
         {
-            if at > within {
+            if at > nanos(within) {
                 break;
             }
             self.now = at;
-            self.happen(event);
+            match tick {
+                Tick::Event(event) => self.happen(event),
+                Tick::Timer(timer) if timer % TIMERS == STEP => self.step(timer / TIMERS),
+                Tick::Timer(timer) => self.poll(timer / TIMERS),
+            }
         }
         let stayed = || {
             let nodes = self.nodes.iter().skip(1);
@@ -233,59 +298,46 @@ impl World {
         }
     }
 
-    fn at(&mut self, at: Duration, event: Event) {
-        self.next_event += 1;
-        self.events.push(Reverse((at, self.next_event, event)));
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.now)
     }
 
-    fn soon(&mut self, event: Event) {
-        self.at(self.now + LATENCY, event);
+    fn send(&mut self, event: Event) {
+        self.clock.send(self.now, event);
     }
 
     fn happen(&mut self, event: Event) {
+        let now = self.now();
         match event {
             Event::Join(id) => self.join(id),
             Event::Leave(id) => self.leave(id),
-            Event::Answer(id, provider, up) => {
-                if let Some(scheduler) = &mut self.nodes[id].scheduler {
-                    if up {
-                        scheduler.connected(provider);
-                    } else {
-                        scheduler.unreachable(provider, self.now);
-                    }
+            Event::Answer(id, provider, up) => self.answer(id, provider, up),
+            Event::Arrive {
+                from,
+                to,
+                request,
+                first,
+                last,
+            } => self.arrive(from as NodeId, to, request, first..last),
+            Event::Refuse(to, request, how) => {
+                let how = match how {
+                    Refusal::Busy => Ended::Busy,
+                    Refusal::Gone => Ended::Failed,
+                    Refusal::Lie => Ended::Lied,
+                };
+                if let Some(scheduler) = &mut self.nodes[to as NodeId].scheduler {
+                    scheduler.ended(request, how, now);
                 }
-                if up {
-                    self.tell_claims(self.nodes[id].providers[provider], id, provider);
-                }
-                self.poll(id);
+                self.poll(to as NodeId);
             }
-            Event::Arrive(flow) => self.arrive(flow),
-            Event::Step(node, version) => self.step(node, version),
-            Event::Refuse(flow, how) => {
-                let how = [Ended::Busy, Ended::Failed, Ended::Lied][how as usize];
-                if let Some(flow) = self.flows.remove(&flow) {
-                    self.nodes[flow.to].flows.remove(&flow.request);
-                    self.end(flow.to, flow.request, how);
-                }
-            }
-            Event::Claim(id, first, last) => self.claim(id, first..last),
+            Event::Claim(id) => self.claim(id),
             Event::Wish(id) => self.suggest(id),
-            Event::Suggest(id, block) => {
+            Event::Suggest(id, start, end) => {
                 self.nodes[id].wishes = false;
-                let size = Settings::default()
-                    .request_bytes_min
-                    .max(self.scene.piece_bytes);
-                let bytes = block * size..((block + 1) * size).min(self.scene.size_bytes);
                 if let Some(scheduler) = &mut self.nodes[id].scheduler {
-                    scheduler.suggests(0, 0, &bytes);
+                    scheduler.suggests(0, 0, &(start..end));
                 }
                 self.poll(id);
-            }
-            Event::Poll(id) => {
-                if self.nodes[id].next_poll <= self.now {
-                    self.nodes[id].next_poll = Duration::MAX;
-                    self.poll(id);
-                }
             }
         }
     }
@@ -303,7 +355,7 @@ impl World {
                 ..Settings::default()
             };
             let seed = self.scene.seed ^ (id as u64) << 20;
-            let scheduler = Scheduler::new(&[goal], settings, seed, self.now);
+            let scheduler = Scheduler::new(&[goal], settings, seed, self.now());
             self.nodes[id].scheduler = Some(scheduler);
             self.introduce(id, ORIGIN, ProviderKind::Origin);
         }
@@ -321,6 +373,7 @@ impl World {
 
     /// Lets `asker` know of `provider`.
     fn introduce(&mut self, asker: NodeId, provider: NodeId, kind: ProviderKind) {
+        let now = self.now();
         let node = &mut self.nodes[asker];
         let Some(scheduler) = node
             .scheduler
@@ -329,13 +382,39 @@ impl World {
         else {
             return;
         };
-        if node.providers.contains(&provider) || node.providers.len() >= PROVIDERS_MAX {
+        let is_known = |known: &Known| known.node as NodeId == provider;
+        if node.providers.iter().any(is_known) || node.providers.len() >= PROVIDERS_MAX {
             return;
         }
-        let as_id = scheduler.add(kind, self.now);
-        node.providers.push(provider);
+        let as_id = scheduler.add(kind, now);
+        node.providers.push(Known {
+            node: provider as u32,
+            told: 0,
+            is_up: false,
+            waits: false,
+        });
         self.nodes[provider].askers.push((asker, as_id));
-        self.poll_at(asker, self.now);
+        self.poll_now(asker);
+    }
+
+    /// A provider answers a dial, or does not.
+    fn answer(&mut self, id: NodeId, provider: ProviderId, up: bool) {
+        let (now, size_bytes) = (self.now(), self.scene.size_bytes);
+        let of = self.nodes[id].providers[provider].node as NodeId;
+        let is_seed = self.nodes[of].member.is_seed;
+        let node = &mut self.nodes[id];
+        node.providers[provider].is_up = up;
+        if let Some(scheduler) = &mut node.scheduler {
+            if up {
+                scheduler.connected(provider);
+            } else {
+                scheduler.unreachable(provider, now);
+            }
+            if up && is_seed {
+                scheduler.claims(provider, 0, &(0..size_bytes));
+            }
+        }
+        self.poll(id);
     }
 
     /// Asks the origin what to take of it, a little ahead of need.
@@ -344,61 +423,97 @@ impl World {
         let wants = |scheduler: &Scheduler| scheduler.wants_suggestions(0, SUGGESTED_PIECES);
         if !node.wishes && node.scheduler.as_ref().and_then(wants).is_some() {
             self.nodes[id].wishes = true;
-            self.soon(Event::Wish(id));
+            self.send(Event::Wish(id));
         }
     }
 
-    /// The origin answers a wish with the block that it has suggested longest ago.
+    /// The origin answers a wish.
     fn suggest(&mut self, id: NodeId) {
-        if !self.nodes[ORIGIN].is_here {
-            return;
+        if self.nodes[ORIGIN].is_here {
+            let bytes = self.suggestions.suggest();
+            self.send(Event::Suggest(id, bytes.start, bytes.end));
         }
-        let size = Settings::default()
-            .request_bytes_min
-            .max(self.scene.piece_bytes);
-        let blocks = self.scene.size_bytes.div_ceil(size);
-        let block = self.cursor % blocks;
-        self.cursor += 1;
-        self.soon(Event::Suggest(id, block));
     }
 
     fn leave(&mut self, id: NodeId) {
+        let now = self.now();
         self.nodes[id].is_here = false;
+        self.wait_for_nobody(id);
         self.nodes[id].scheduler = None;
-        let gone: Vec<u64> = self
-            .flows
-            .iter()
-            .filter(|(_, flow)| flow.from == id || flow.to == id)
-            .map(|(flow, _)| *flow)
-            .collect();
-        for flow in gone {
-            self.stop(flow, Ended::Failed);
+        for known in std::mem::take(&mut self.nodes[id].providers) {
+            let from = known.node as NodeId;
+            let to_it = |flow: &Flow| flow.to as NodeId == id;
+            while let Some(place) = self.desks[from].flows.iter().position(to_it) {
+                self.take_away(from, place);
+            }
+            self.share(from);
         }
+        while !self.desks[id].flows.is_empty() {
+            let flow = self.take_away(id, 0);
+            if let Some(scheduler) = &mut self.nodes[flow.to as NodeId].scheduler {
+                scheduler.ended(flow.request, Ended::Failed, now);
+            }
+        }
+        self.share(id);
         for (asker, provider) in std::mem::take(&mut self.nodes[id].askers) {
-            if let Some(scheduler) = &mut self.nodes[asker].scheduler {
+            let node = &mut self.nodes[asker];
+            if let Some(scheduler) = &mut node.scheduler {
+                node.providers[provider].is_up = false;
                 scheduler.lost(provider);
             }
-            self.poll_at(asker, self.now);
+            self.poll_now(asker);
         }
     }
 
-    fn poll_at(&mut self, id: NodeId, at: Duration) {
-        if at < self.nodes[id].next_poll {
-            self.nodes[id].next_poll = at;
-            self.at(at, Event::Poll(id));
-        }
+    fn poll_now(&mut self, id: NodeId) {
+        self.clock.set(id * TIMERS + LOOK, self.now);
     }
 
+    /// Lets a node decide, who knows what its neighbours have.
     fn poll(&mut self, id: NodeId) {
-        let Some(scheduler) = &mut self.nodes[id].scheduler else {
+        let now = self.now();
+        let node = &mut self.nodes[id];
+        let scheduler = node.scheduler.as_mut();
+        let Some(scheduler) = scheduler.filter(|scheduler| !scheduler.is_done()) else {
             return;
         };
-        let actions = scheduler.poll(self.now);
-        let next = scheduler.next_look(self.now);
+        for (provider, known) in node.providers.iter_mut().enumerate() {
+            let (of, upto) = (known.node as NodeId, self.known[known.node as NodeId]);
+            if known.is_up && known.told < upto {
+                let news = &self.logs[of].pieces[known.told as usize..upto as usize];
+                tell(scheduler, provider, news, self.scene.piece_bytes);
+                known.told = upto;
+            }
+        }
+        let actions = scheduler.poll(now);
+        let next = scheduler.next_look(now);
+        for (provider, known) in node.providers.iter_mut().enumerate() {
+            let waits = scheduler.is_idle(provider);
+            if waits != known.waits {
+                known.waits = waits;
+                let waiting = &mut self.logs[known.node as NodeId].waiting;
+                let entry = (id as u32, provider as u32);
+                if waits {
+                    waiting.push(entry);
+                } else {
+                    waiting.retain(|other| *other != entry);
+                }
+            }
+        }
+        let next = next.map_or(Time::MAX, nanos);
+        // A thousandth of a second is what a timer may miss.
+        self.clock
+            .set(id * TIMERS + LOOK, next.max(self.now + 1_000_000));
         self.wish(id);
         self.perform(id, actions);
-        if let Some(next) = next {
-            self.poll_at(id, next.max(self.now + Duration::from_millis(1)));
+    }
+
+    fn wait_for_nobody(&mut self, id: NodeId) {
+        for known in &mut self.nodes[id].providers {
+            if std::mem::take(&mut known.waits) {
+                let waiting = &mut self.logs[known.node as NodeId].waiting;
+                waiting.retain(|(asker, _)| *asker as NodeId != id);
+            }
         }
     }
 
@@ -406,13 +521,15 @@ impl World {
         for action in actions {
             match action {
                 Action::Dial(provider) => {
-                    let up = self.nodes[self.nodes[id].providers[provider]].is_here;
+                    let of = self.nodes[id].providers[provider].node as NodeId;
+                    let up = self.nodes[of].is_here;
                     let after = if up {
                         LATENCY * 2
                     } else {
                         Duration::from_secs(5)
                     };
-                    self.at(self.now + after, Event::Answer(id, provider, up));
+                    let answer = Event::Answer(id, provider, up);
+                    self.clock.at(self.now + nanos(after), answer);
                 }
                 Action::Ask(Request {
                     id: request,
@@ -420,241 +537,228 @@ impl World {
                     bytes,
                     ..
                 }) => {
-                    let from = self.nodes[id].providers[provider];
-                    let flow = self.next_flow;
-                    self.next_flow += 1;
-                    self.flows.insert(
-                        flow,
-                        Flow {
-                            from,
-                            to: id,
-                            request,
-                            end: bytes.end,
-                            at: bytes.start as f64,
-                            told: bytes.start,
-                            rate: 0.0,
-                            since: self.now,
-                        },
-                    );
-                    self.nodes[id].flows.insert(request, flow);
-                    self.soon(Event::Arrive(flow));
+                    let piece = self.scene.piece_bytes;
+                    self.send(Event::Arrive {
+                        from: self.nodes[id].providers[provider].node,
+                        to: id as u32,
+                        request,
+                        first: (bytes.start / piece) as u32,
+                        last: bytes.end.div_ceil(piece) as u32,
+                    });
                 }
                 Action::Cancel(request) | Action::GiveUp(request) => {
-                    if let Some(flow) = self.nodes[id].flows.get(&request).copied() {
-                        self.stop(flow, Ended::Done);
+                    for provider in 0..self.nodes[id].providers.len() {
+                        let from = self.nodes[id].providers[provider].node as NodeId;
+                        if let Some(place) = self.desks[from].position(id, request) {
+                            self.take_away(from, place);
+                            self.share(from);
+                        }
                     }
+                    self.poll_now(id);
                 }
             }
         }
     }
 
     /// A request reaches its provider.
-    fn arrive(&mut self, id: u64) {
-        let Some(flow) = self.flows.get(&id) else {
-            return;
-        };
-        let from = flow.from;
-        let node = &mut self.nodes[from];
-        if !node.is_here {
-            self.soon(Event::Refuse(id, 1));
+    fn arrive(&mut self, from: NodeId, to: u32, request: RequestId, pieces: Range<u32>) {
+        let asker = self.nodes[to as NodeId].scheduler.as_ref();
+        if asker.is_none_or(|scheduler| !scheduler.is_under_way(request)) {
             return;
         }
-        match node.member.manners {
-            Manners::Honest => {}
+        let node = &self.nodes[from];
+        let refusal = match node.member.manners {
+            _ if !node.is_here => Refusal::Gone,
             Manners::Silent => return,
-            Manners::Liar => {
-                self.soon(Event::Refuse(id, 2));
+            Manners::Liar => Refusal::Lie,
+            Manners::Honest if self.desks[from].flows.len() == SLOTS + QUEUE => Refusal::Busy,
+            Manners::Honest => {
+                self.take_in(from, to, request, pieces);
                 return;
             }
-        }
-        if node.serving.len() < SLOTS {
-            node.serving.push(id);
-            self.begin(id);
-        } else if node.queue.len() < QUEUE {
-            node.queue.push_back(id);
-        } else {
-            self.soon(Event::Refuse(id, 0));
-        }
-    }
-
-    fn begin(&mut self, id: u64) {
-        let flow = &self.flows[&id];
-        let (from, to) = (flow.from, flow.to);
-        self.nodes[to].downloads += 1;
-        self.share_again(from, to);
-    }
-
-    /// Works out anew how fast the flows of a node run, and of those who send to the same downloader if its link
-    /// has an end.
-    fn share_again(&mut self, from: NodeId, to: NodeId) {
-        if self.nodes[to].member.link.down.is_finite() {
-            let into = self.nodes[to].flows.values();
-            let mut senders: Vec<NodeId> = into.map(|flow| self.flows[flow].from).collect();
-            senders.sort_unstable();
-            senders.dedup();
-            for sender in senders.into_iter().filter(|sender| *sender != from) {
-                self.share(sender);
-            }
-        }
-        self.share(from);
-    }
-
-    fn share(&mut self, from: NodeId) {
-        let serving = std::mem::take(&mut self.nodes[from].serving);
-        let each = self.nodes[from].member.link.up / serving.len().max(1) as f64;
-        let piece = self.scene.piece_bytes;
-        let mut soonest = f64::INFINITY;
-        for id in &serving {
-            self.advance(*id);
-            let Some(flow) = self.flows.get_mut(id) else {
-                continue;
-            };
-            let down = &self.nodes[flow.to];
-            flow.rate = each.min(down.member.link.down / down.downloads.max(1) as f64);
-            let next = ((flow.told / piece + 1) * piece).min(flow.end);
-            soonest = soonest.min((next as f64 - flow.at).max(0.0) / flow.rate);
-        }
-        let node = &mut self.nodes[from];
-        node.serving = serving;
-        node.version += 1;
-        if soonest.is_finite() {
-            let event = Event::Step(from, node.version);
-            self.at(self.now + Duration::from_secs_f64(soonest), event);
-        }
-    }
-
-    fn advance(&mut self, id: u64) {
-        let Some(flow) = self.flows.get_mut(&id) else {
-            return;
         };
-        let bytes = flow.rate * (self.now - flow.since).as_secs_f64();
-        flow.at = (flow.at + bytes).min(flow.end as f64);
-        flow.since = self.now;
-        self.all_bytes += bytes;
-        if flow.from == ORIGIN {
-            self.origin_bytes += bytes;
-        }
+        self.send(Event::Refuse(to, request, refusal));
     }
 
-    /// Flows of a node reached the end of a piece.
-    fn step(&mut self, from: NodeId, version: u32) {
-        if self.nodes[from].version != version {
-            return;
-        }
+    fn take_in(&mut self, from: NodeId, to: u32, request: RequestId, pieces: Range<u32>) {
         let piece = self.scene.piece_bytes;
-        for id in self.nodes[from].serving.clone() {
-            self.advance(id);
-            let Some(flow) = self.flows.get(&id) else {
-                continue;
-            };
-            let upto = ((flow.told / piece + 1) * piece).min(flow.end);
-            // Half a byte is what the clock's nanoseconds may miss.
-            if flow.at + 0.5 >= upto as f64 {
-                self.deliver(id, upto);
-            }
+        let start = u64::from(pieces.start) * piece;
+        let end = (u64::from(pieces.end) * piece).min(self.scene.size_bytes);
+        if from == ORIGIN {
+            self.suggestions.sends(&(start..end));
         }
-        if self.nodes[from].version == version {
+        self.advance(from);
+        let flows = &mut self.desks[from].flows;
+        flows.push(Flow {
+            to,
+            request,
+            end,
+            told: start,
+            at: start as f64,
+            rate: 0.0,
+        });
+        if flows.len() <= SLOTS {
+            self.nodes[to as NodeId].downloads += 1;
+            self.share_others(from, to as NodeId);
             self.share(from);
         }
     }
 
-    /// A piece arrived.
-    fn deliver(&mut self, id: u64, upto: u64) {
-        let piece = self.scene.piece_bytes;
-        let Some(flow) = self.flows.get_mut(&id) else {
-            return;
-        };
-        let (to, request, first) = (flow.to, flow.request, flow.told / piece);
-        flow.told = upto;
-        flow.at = flow.at.max(upto as f64);
-        let is_over = upto == flow.end;
-        let actions = match &mut self.nodes[to].scheduler {
-            Some(scheduler) => scheduler.received(request, upto, self.now),
-            None => Vec::new(),
-        };
-        self.soon(Event::Claim(to, first as u32, first as u32 + 1));
-        if is_over {
-            self.stop(id, Ended::Done);
-        }
-        self.perform(to, actions);
-        let done = self.nodes[to]
-            .scheduler
-            .as_ref()
-            .is_some_and(Scheduler::is_done);
-        if done && self.nodes[to].done_at.is_none() {
-            self.nodes[to].done_at = Some(self.now);
-            if self.nodes[to].member.leaves.is_none() {
-                self.left_to_finish -= 1;
+    /// Works out anew how fast others send to a downloader, if its link has an end.
+    fn share_others(&mut self, from: NodeId, to: NodeId) {
+        if self.nodes[to].member.link.down.is_finite() {
+            for provider in 0..self.nodes[to].providers.len() {
+                let other = self.nodes[to].providers[provider].node as NodeId;
+                let serves = |flow: &Flow| flow.to as NodeId == to;
+                if other != from && self.desks[other].serving().iter().any(serves) {
+                    self.share(other);
+                }
             }
         }
+    }
+
+    /// Works out anew how fast the flows of a node run.
+    fn share(&mut self, from: NodeId) {
+        self.advance(from);
+        let piece = self.scene.piece_bytes;
+        let desk = &mut self.desks[from];
+        let each = desk.up / desk.flows.len().clamp(1, SLOTS) as f64;
+        let mut soonest = f64::INFINITY;
+        for flow in desk.serving() {
+            let to = &self.nodes[flow.to as NodeId];
+            flow.rate = each.min(to.member.link.down / to.downloads.max(1) as f64);
+            let next = ((flow.told / piece + 1) * piece).min(flow.end);
+            soonest = soonest.min((next as f64 - flow.at).max(0.0) / flow.rate);
+        }
+        let due = if soonest.is_finite() {
+            self.now + (soonest * 1e9).ceil() as Time
+        } else {
+            Time::MAX
+        };
+        self.clock.set(from * TIMERS + STEP, due);
+    }
+
+    /// Moves the flows of a node on to now.
+    fn advance(&mut self, from: NodeId) {
+        let desk = &mut self.desks[from];
+        let seconds = (self.now - desk.since) as f64 / 1e9;
+        desk.since = self.now;
+        let mut sent = 0.0;
+        for flow in desk.serving() {
+            let bytes = flow.rate * seconds;
+            flow.at = (flow.at + bytes).min(flow.end as f64);
+            sent += bytes;
+        }
+        if from == ORIGIN {
+            self.origin_bytes += sent;
+        }
+    }
+
+    /// Flows of a node reached the end of a piece.
+    fn step(&mut self, from: NodeId) {
+        self.advance(from);
+        let piece = self.scene.piece_bytes;
+        let mut arrived = [None; SLOTS];
+        for (flow, arrived) in self.desks[from].serving().iter().zip(&mut arrived) {
+            let upto = ((flow.told / piece + 1) * piece).min(flow.end);
+            // Half a byte is what the clock's nanoseconds may miss.
+            if flow.at + 0.5 >= upto as f64 {
+                *arrived = Some((flow.to as NodeId, flow.request, upto));
+            }
+        }
+        for (to, request, upto) in arrived.into_iter().flatten() {
+            self.deliver(from, to, request, upto);
+        }
+        self.share(from);
+    }
+
+    /// A piece arrived.
+    fn deliver(&mut self, from: NodeId, to: NodeId, request: RequestId, upto: u64) {
+        let Some(place) = self.desks[from].position(to, request) else {
+            return;
+        };
+        let flow = &mut self.desks[from].flows[place];
+        flow.told = upto;
+        flow.at = flow.at.max(upto as f64);
+        if upto == flow.end {
+            self.take_away(from, place);
+        }
+        let now = self.now();
+        let node = &mut self.nodes[to];
+        let Some(scheduler) = &mut node.scheduler else {
+            return;
+        };
+        let actions = scheduler.received(request, upto, now);
+        if scheduler.is_done() && node.done_at.is_none() {
+            node.done_at = Some(now);
+            if node.member.leaves.is_none() {
+                self.left_to_finish -= 1;
+            }
+            self.wait_for_nobody(to);
+        }
+        let piece = ((upto - 1) / self.scene.piece_bytes) as usize;
+        self.has[to * self.words + piece / 64] |= 1 << (piece % 64);
+        self.logs[to].pieces.push(piece as u16);
+        self.send(Event::Claim(to));
+        self.perform(to, actions);
         self.poll(to);
     }
 
-    /// Takes a flow away, wherever it stands.
-    fn stop(&mut self, id: u64, how: Ended) {
-        self.advance(id);
-        let Some(flow) = self.flows.remove(&id) else {
-            return;
-        };
-        self.nodes[flow.to].flows.remove(&flow.request);
-        let node = &mut self.nodes[flow.from];
-        node.queue.retain(|other| *other != id);
-        if let Some(place) = node.serving.iter().position(|other| *other == id) {
-            node.serving.swap_remove(place);
-            let next = node.queue.pop_front();
-            node.serving.extend(next);
-            self.nodes[flow.to].downloads -= 1;
-            match next {
-                Some(next) => {
-                    self.begin(next);
-                    if self.nodes[flow.to].member.link.down.is_finite() {
-                        self.share_again(flow.from, flow.to);
-                    }
-                }
-                None => self.share_again(flow.from, flow.to),
+    /// Takes a request away from its provider, wherever it stands; who waits moves up.
+    fn take_away(&mut self, from: NodeId, place: usize) -> Flow {
+        self.advance(from);
+        let flows = &mut self.desks[from].flows;
+        let flow = flows.remove(place);
+        if place < SLOTS {
+            let next = flows.get(SLOTS - 1).map(|next| next.to as NodeId);
+            self.nodes[flow.to as NodeId].downloads -= 1;
+            self.share_others(from, flow.to as NodeId);
+            if let Some(next) = next {
+                self.nodes[next].downloads += 1;
+                self.share_others(from, next);
             }
         }
-        self.end(flow.to, flow.request, how);
+        flow
     }
 
-    fn end(&mut self, to: NodeId, request: RequestId, how: Ended) {
-        if let Some(scheduler) = &mut self.nodes[to].scheduler {
-            scheduler.ended(request, how, self.now);
-        }
-        self.poll_at(to, self.now);
-    }
-
-    fn tell_claims(&mut self, provider: NodeId, asker: NodeId, as_id: ProviderId) {
-        if provider == ORIGIN {
-            return;
-        }
-        let ranges = match &self.nodes[provider].scheduler {
-            Some(scheduler) => scheduler.here(0),
-            None if self.nodes[provider].member.is_seed => {
-                std::iter::once(0..self.scene.size_bytes).collect()
+    /// One more piece of a node is known to its neighbours.
+    fn claim(&mut self, id: NodeId) {
+        let piece = self.logs[id].pieces[self.known[id] as usize] as usize;
+        self.known[id] += 1;
+        for (asker, provider) in self.logs[id].waiting.clone() {
+            if self.has[asker as usize * self.words + piece / 64] & 1 << (piece % 64) != 0 {
+                continue;
             }
-            None => Vec::new(),
-        };
-        if let Some(scheduler) = &mut self.nodes[asker].scheduler {
-            for range in &ranges {
-                scheduler.claims(as_id, 0, range);
-            }
-        }
-    }
-
-    fn claim(&mut self, id: NodeId, pieces: Range<u32>) {
-        let piece = self.scene.piece_bytes;
-        let bytes = u64::from(pieces.start) * piece
-            ..(u64::from(pieces.end) * piece).min(self.scene.size_bytes);
-        let askers = std::mem::take(&mut self.nodes[id].askers);
-        for (asker, provider) in &askers {
-            let Some(scheduler) = &mut self.nodes[*asker].scheduler else {
+            let node = &mut self.nodes[asker as NodeId];
+            let known = &mut node.providers[provider as usize];
+            let (news, upto) = (known.told as usize..self.known[id] as usize, self.known[id]);
+            let Some(scheduler) = node.scheduler.as_mut().filter(|_| known.is_up) else {
                 continue;
             };
-            if !scheduler.is_done() && scheduler.claims(*provider, 0, &bytes) {
-                self.poll(*asker);
+            known.told = upto;
+            let news = &self.logs[id].pieces[news];
+            if tell(
+                scheduler,
+                provider as ProviderId,
+                news,
+                self.scene.piece_bytes,
+            ) {
+                self.poll(asker as NodeId);
             }
         }
-        self.nodes[id].askers = askers;
     }
+}
+
+/// Tells a scheduler which pieces a provider got, and returns whether that changes what it asks.
+fn tell(scheduler: &mut Scheduler, provider: ProviderId, news: &[u16], piece_bytes: u64) -> bool {
+    let mut wakes = false;
+    for piece in news {
+        let start = u64::from(*piece) * piece_bytes;
+        wakes |= scheduler.claims(provider, 0, &(start..start + piece_bytes));
+    }
+    wakes
+}
+
+fn nanos(time: Duration) -> Time {
+    time.as_secs() * 1_000_000_000 + Time::from(time.subsec_nanos())
 }

@@ -616,7 +616,9 @@ impl<'a> Driver<'a> {
             outcome,
             Err(GetFailure::NotServed | GetFailure::Missing | GetFailure::Damaged)
         );
-        if is_refused && !holds {
+        // Even if it holds the bytes that should have come next: it may break off a little further on, for what it
+        // has is not cut where our pieces are, and get the rest later.
+        if is_refused {
             self.listen_again(provider, asked.blob);
         }
         for range in claims.iter().flatten() {

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::provider::ProviderKind;
-use super::{Action, InFlight, ProviderId, Request, RequestId, Scheduler};
+use super::requests::InFlight;
+use super::{Action, ProviderId, Request, RequestId, Scheduler};
 
 /// How much later a request must end, if nobody helps, for its end to be given to somebody else.
 const GAIN_MIN: Duration = Duration::from_millis(100);
@@ -14,6 +15,9 @@ const PEERS_OVER_ORIGIN: f64 = 2.0;
 impl Scheduler {
     /// Gives everybody who is idle something to do: peers first, so that origins keep what only they have.
     pub(super) fn fill(&mut self, actions: &mut Vec<Action>, now: Duration) {
+        if self.awake.is_empty() && !self.wanted.is_empty() {
+            return;
+        }
         let mut awake = std::mem::take(&mut self.awake);
         let speed = |id: &ProviderId| {
             let provider = &self.providers[*id];
@@ -32,14 +36,16 @@ impl Scheduler {
                 continue;
             }
             while self.has_room(id, now) {
-                let Some(picked) = self.choose(id, now) else {
+                let picked = self.choose(id, now);
+                self.providers[id].is_idle = picked.is_none();
+                let Some(picked) = picked else {
                     idle = true;
                     break;
                 };
                 actions.push(self.ask(id, picked, false, now));
             }
         }
-        if idle || self.wanted.iter().next().is_none() {
+        if idle || self.wanted.is_empty() {
             self.help(actions, now);
         }
     }
@@ -79,19 +85,19 @@ impl Scheduler {
             asked.meter.resume(now);
         }
         asked.in_flight.push(id);
-        self.requests.insert(
+        let request = InFlight {
             id,
-            InFlight {
-                provider,
-                blob,
-                asked_end: pieces.end,
-                pieces,
-                at: bytes.start,
-                began: now,
-                heard: now,
-                hedged: is_hedge,
-            },
-        );
+            provider,
+            blob,
+            asked_end: pieces.end,
+            pieces,
+            at: bytes.start,
+            began: now,
+            heard: now,
+            hedged: is_hedge,
+        };
+        self.look_at = self.look_at.min(self.silent_at(&request, now));
+        self.requests.push(request);
         Action::Ask(Request {
             id,
             provider,
@@ -128,16 +134,13 @@ impl Scheduler {
     /// Tells whether to wait for what an origin suggests: in a crowd, while pieces are missing that no peer has,
     /// whatever else it sends is sent twice.
     fn waits_for_suggestion(&mut self, id: ProviderId, now: Duration) -> bool {
-        let everything = 0..u32::try_from(self.holders.len()).unwrap_or(u32::MAX);
-        let all_held = {
-            let mut wanted = self.wanted.common(&self.providers[id].has, everything);
-            wanted.all(|piece| self.holders[piece as usize] > 0)
-        };
         let provider = &mut self.providers[id];
-        if !provider.suggests || all_held {
+        let rare = [&provider.has, &self.unheld];
+        if !provider.suggests || self.wanted.first_common(&rare).is_none() {
             return false;
         }
-        provider.waits_since.get_or_insert(now);
+        let since = *provider.waits_since.get_or_insert(now);
+        self.look_at = self.look_at.min(since + self.settings.stall);
         true
     }
 
@@ -155,7 +158,7 @@ impl Scheduler {
             let provider = &self.providers[id];
             let heard = provider.in_flight.iter().any(|request| {
                 self.requests
-                    .get(request)
+                    .get(*request)
                     .is_some_and(|request| now < request.heard + self.hedge_after(request))
             });
             let rate = provider.meter.bytes_per_second();
@@ -175,9 +178,8 @@ impl Scheduler {
         let has = &self.providers[id].has;
         self.blobs.iter().find_map(|blob| {
             let at = blob.read_at?;
-            let first = blob.count(at / blob.piece_bytes);
-            let window = (at + self.settings.window_bytes).div_ceil(blob.piece_bytes);
-            self.wanted.common(has, first..blob.count(window)).next()
+            let window = blob.piece_at(at)..blob.piece_after(at + self.settings.window_bytes);
+            self.wanted.common(has, window).next()
         })
     }
 
@@ -186,26 +188,20 @@ impl Scheduler {
     fn rarest(&mut self, id: ProviderId) -> Option<(u32, u16)> {
         let has = &self.providers[id].has;
         for tier in &self.tiers {
-            let mut best: Option<u16> = None;
-            let mut equals = 0_u32;
+            let (mut least, mut equals) = (u16::MAX, Vec::new());
             for piece in self.wanted.common(has, tier.clone()) {
                 let holders = self.holders[piece as usize];
-                match best {
-                    Some(least) if holders > least => {}
-                    Some(least) if holders == least => equals += 1,
-                    Some(_) | None => (best, equals) = (Some(holders), 1),
+                if holders < least {
+                    least = holders;
+                    equals.clear();
+                }
+                if holders == least {
+                    equals.push(piece);
                 }
             }
-            let Some(least) = best else {
-                continue;
-            };
-            let lot = self.rng.u32(0..equals);
-            let drawn = self
-                .wanted
-                .common(&self.providers[id].has, tier.clone())
-                .filter(|piece| self.holders[*piece as usize] == least)
-                .nth(lot as usize)?;
-            return Some((drawn, least));
+            if !equals.is_empty() {
+                return Some((equals[self.rng.usize(0..equals.len())], least));
+            }
         }
         None
     }
@@ -275,35 +271,48 @@ impl Scheduler {
     }
 
     fn pieces_in(&self, blob: usize, bytes: u64) -> u32 {
-        u32::try_from(bytes / self.blobs[blob].piece_bytes)
+        u32::try_from(bytes >> self.blobs[blob].piece_bytes_log2)
             .unwrap_or(u32::MAX)
             .max(1)
     }
 
     /// Lets those who have nothing left to ask for take over from the slow and the silent.
     fn help(&mut self, actions: &mut Vec<Action>, now: Duration) {
+        let is_silent = |request: &&InFlight| {
+            !request.hedged && now >= request.heard + self.hedge_after(request)
+        };
+        let silent = self.requests.iter().filter(is_silent);
+        let mut silent: Vec<RequestId> = silent.map(|request| request.id).collect();
+        if silent.is_empty() && !self.requests.iter().any(InFlight::is_divisible) {
+            return;
+        }
         let mut idle: Vec<ProviderId> = (0..self.providers.len())
             .filter(|id| self.has_room(*id, now))
             .collect();
         let rate = |id: &ProviderId| self.providers[*id].meter.bytes_per_second().unwrap_or(0.0);
         idle.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
         for id in idle {
-            let hedge = self.silent_request(id, now);
+            let hedge = self.silent_request(id, &silent);
             if let Some((of, picked)) = hedge {
-                if let Some(silent) = self.requests.get_mut(&of) {
+                silent.retain(|other| *other != of);
+                if let Some(silent) = self.requests.get_mut(of) {
                     silent.hedged = true;
                 }
                 actions.push(self.ask(id, picked, true, now));
                 continue;
             }
             // An origin that is spared has other things to do than to chop up what peers bring.
-            if self.could_bring(id) {
+            if self
+                .wanted
+                .first_common(&[&self.providers[id].has])
+                .is_some()
+            {
                 continue;
             }
             let Some((of, blob, pieces)) = self.slowest_end(id) else {
                 continue;
             };
-            if let Some(slow) = self.requests.get_mut(&of) {
+            if let Some(slow) = self.requests.get_mut(of) {
                 slow.pieces.end = pieces.start;
             }
             for piece in pieces.clone() {
@@ -313,30 +322,21 @@ impl Scheduler {
         }
     }
 
-    /// Tells whether a provider has something that nobody is asked for.
-    fn could_bring(&self, id: ProviderId) -> bool {
-        let everything = 0..u32::try_from(self.holders.len()).unwrap_or(u32::MAX);
-        let mut wanted = self.wanted.common(&self.providers[id].has, everything);
-        wanted.next().is_some()
-    }
-
-    /// Returns a request that is silent, and what of it this provider could bring.
+    /// Returns one of the requests that are silent, and what of it this provider could bring.
     fn silent_request(
         &self,
         id: ProviderId,
-        now: Duration,
+        silent: &[RequestId],
     ) -> Option<(RequestId, (usize, Range<u32>))> {
-        let most = self.quota(id);
-        self.requests.iter().find_map(|(of, request)| {
-            let is_silent = now >= request.heard + self.hedge_after(request);
-            if request.provider == id || request.hedged || !is_silent {
-                return None;
-            }
-            let run = self.held_run(id, request.pieces.clone())?;
-            let most = self.pieces_in(request.blob, most);
-            let end = run.end.min(run.start.saturating_add(most));
-            Some((*of, (request.blob, run.start..end)))
-        })
+        let silent = silent.iter().filter_map(|of| self.requests.get(*of));
+        silent
+            .filter(|request| request.provider != id)
+            .find_map(|request| {
+                let run = self.held_run(id, request.pieces.clone())?;
+                let most = self.pieces_in(request.blob, self.quota(id));
+                let end = run.end.min(run.start.saturating_add(most));
+                Some((request.id, (request.blob, run.start..end)))
+            })
     }
 
     /// Returns the first pieces of a range, all of them held by a provider and not here.
@@ -354,8 +354,8 @@ impl Scheduler {
         let helper = &self.providers[id];
         let own = helper.meter.bytes_per_second()? / (helper.in_flight.len() + 1) as f64;
         let mut best: Option<(f64, RequestId, usize, Range<u32>)> = None;
-        for (of, request) in &self.requests {
-            if request.provider == id || request.hedged || request.pieces.len() < 2 {
+        for request in self.requests.iter() {
+            if request.provider == id || !request.is_divisible() {
                 continue;
             }
             let slow = &self.providers[request.provider];
@@ -381,7 +381,7 @@ impl Scheduler {
             let pieces = start..request.pieces.end;
             let held = pieces.clone().all(|piece| helper.has.contains(piece));
             if held && !pieces.is_empty() && best.as_ref().is_none_or(|best| alone > best.0) {
-                best = Some((alone, *of, request.blob, pieces));
+                best = Some((alone, request.id, request.blob, pieces));
             }
         }
         best.map(|(_, of, blob, pieces)| (of, blob, pieces))

@@ -5,16 +5,36 @@ use std::ops::Range;
 /// A set of piece numbers below a fixed length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pieces {
-    words: Vec<u64>,
+    words: Box<[u64]>,
     len: u32,
 }
 
 impl Pieces {
     pub(super) fn none(len: u32) -> Self {
         Self {
-            words: vec![0; len.div_ceil(64) as usize],
+            words: vec![0; len.div_ceil(64) as usize].into(),
             len,
         }
+    }
+
+    pub(super) fn all(len: u32) -> Self {
+        let mut words = vec![u64::MAX; len.div_ceil(64) as usize];
+        if let Some(last) = words.last_mut() {
+            *last >>= (64 - len % 64) % 64;
+        }
+        Self {
+            words: words.into(),
+            len,
+        }
+    }
+
+    /// Returns the number of pieces that there could be.
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
     }
 
     pub(super) fn contains(&self, piece: u32) -> bool {
@@ -42,7 +62,7 @@ impl Pieces {
     }
 
     pub(super) fn within(&self, range: Range<u32>) -> impl Iterator<Item = u32> + '_ {
-        ones(&self.words, None, range)
+        Ones::new(&self.words, &self.words, range)
     }
 
     /// Lists the pieces of a range that both sets have, in order.
@@ -51,35 +71,61 @@ impl Pieces {
         other: &'a Self,
         range: Range<u32>,
     ) -> impl Iterator<Item = u32> + 'a {
-        ones(&self.words, Some(&other.words), range)
+        Ones::new(&self.words, &other.words, range)
+    }
+
+    /// Returns the first piece that this and all other sets have.
+    pub(super) fn first_common(&self, others: &[&Self]) -> Option<u32> {
+        let both = |at| {
+            others
+                .iter()
+                .fold(self.words[at], |word, other| word & other.words[at])
+        };
+        let words = (0..self.words.len()).map(|at| (at, both(at)));
+        let (at, word) = words.into_iter().find(|(_, word)| *word != 0)?;
+        Some(u32::try_from(at * 64).unwrap_or(u32::MAX) + word.trailing_zeros())
     }
 }
 
-fn ones<'a>(
-    words: &'a [u64],
-    and: Option<&'a [u64]>,
-    range: Range<u32>,
-) -> impl Iterator<Item = u32> + 'a {
-    let first = range.start as usize / 64;
-    let last = (range.end.div_ceil(64) as usize).min(words.len());
-    (first..last.max(first)).flat_map(move |at| {
-        let mut word = words[at] & and.map_or(u64::MAX, |and| and[at]);
-        let base = u32::try_from(at * 64).unwrap_or(u32::MAX);
-        if base < range.start {
-            word &= u64::MAX << (range.start - base);
+/// The numbers of the bits that are set in two rows of words, within a range.
+struct Ones<'a> {
+    one: &'a [u64],
+    other: &'a [u64],
+    at: usize,
+    /// What is left of the word at `at`.
+    word: u64,
+    end: u32,
+}
+
+impl<'a> Ones<'a> {
+    fn new(one: &'a [u64], other: &'a [u64], range: Range<u32>) -> Self {
+        let at = range.start as usize / 64;
+        let words = one.get(at).zip(other.get(at)).map_or(0, |(a, b)| a & b);
+        Self {
+            one,
+            other,
+            at,
+            word: words & (u64::MAX << (range.start % 64)),
+            end: range.end,
         }
-        if range.end - base < 64 {
-            word &= (1 << (range.end - base)) - 1;
-        }
-        std::iter::from_fn(move || {
-            if word == 0 {
+    }
+}
+
+impl Iterator for Ones<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        while self.word == 0 {
+            self.at += 1;
+            if self.at * 64 >= self.end as usize || self.at >= self.one.len() {
                 return None;
             }
-            let bit = word.trailing_zeros();
-            word &= word - 1;
-            Some(base + bit)
-        })
-    })
+            self.word = self.one[self.at] & self.other[self.at];
+        }
+        let piece = u32::try_from(self.at * 64).unwrap_or(u32::MAX) + self.word.trailing_zeros();
+        self.word &= self.word - 1;
+        (piece < self.end).then_some(piece)
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What is known of one provider.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -54,11 +54,13 @@ pub(super) struct Provider {
     /// Pieces that it claims, here or not.
     pub(super) has: Pieces,
     /// How often it broke off at a piece.
-    denied: HashMap<u32, u32>,
+    denied: BTreeMap<u32, u32>,
     pub(super) meter: Meter,
     /// Time from a request to its first verified bytes, averaged.
     pub(super) first_byte: Duration,
     pub(super) in_flight: Vec<RequestId>,
+    /// Whether it had nothing to give when there was room for a request.
+    pub(super) is_idle: bool,
     /// Failures since the last verified byte or the last answer.
     pub(super) strikes: u32,
     pub(super) busy_strikes: u32,
@@ -76,15 +78,16 @@ pub(super) struct Provider {
 }
 
 impl Provider {
-    pub(super) fn new(kind: ProviderKind, pieces: u32, now: Duration) -> Self {
+    pub(super) fn new(kind: ProviderKind, has: Pieces, now: Duration) -> Self {
         Self {
             kind,
             line: Line::Down,
-            has: Pieces::none(pieces),
-            denied: HashMap::new(),
+            has,
+            denied: BTreeMap::new(),
             meter: Meter::default(),
             first_byte: Duration::ZERO,
             in_flight: Vec::new(),
+            is_idle: false,
             strikes: 0,
             busy_strikes: 0,
             not_before: now,
@@ -123,6 +126,8 @@ impl Provider {
         let doublings = BUSY_DOUBLINGS[usize::from(self.kind == ProviderKind::Origin)];
         let pause = BUSY_PAUSE.min(settings.retry) * 2_u32.pow(self.busy_strikes.min(doublings));
         self.busy_strikes += 1;
+        // When it has room, others will have what it suggests now.
+        self.suggested.clear();
         // Whoever says so is alive.
         self.strikes = 0;
         self.pause(now + pause.mul_f64(0.5 + rng.f64()));

@@ -4,6 +4,7 @@
 //! store from outside, and requests that name several blobs or name them indirectly, are refused.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::from_hash;
 use super::store::byte_ranges;
 use crate::ledger::{Ledger, today};
+use crate::tracker::Tracker;
 use crate::upload::{Asked, PeerKey, RequestNo, UploadLimits, Uploads, Verdict};
 
 /// Requests of one connection that wait or are answered; an honest node makes four.
@@ -68,6 +70,7 @@ impl Traffic {
 /// Starts the task that answers the store's questions.
 pub(super) fn start(
     ledger: Arc<Mutex<Ledger>>,
+    tracker: Arc<Mutex<Tracker>>,
     mut limits: watch::Receiver<UploadLimits>,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
@@ -86,6 +89,7 @@ pub(super) fn start(
     let uploads = Uploads::new(first, Duration::ZERO);
     let mut gate = Gate {
         ledger,
+        tracker,
         traffic: traffic.clone(),
         began: Instant::now(),
         limits: first,
@@ -133,6 +137,7 @@ struct Attended {
     turn: Option<oneshot::Sender<EventResult>>,
     task: AbortHandle,
     blob: Blake3Hash,
+    ranges: Vec<Range<u64>>,
     /// Bytes that were sent of it.
     sent: Arc<AtomicU64>,
     /// Bytes of these that are counted.
@@ -141,6 +146,8 @@ struct Attended {
 
 struct Gate {
     ledger: Arc<Mutex<Ledger>>,
+    /// Is told what is sent, so that it suggests something else.
+    tracker: Arc<Mutex<Tracker>>,
     traffic: Arc<Traffic>,
     began: Instant,
     limits: UploadLimits,
@@ -176,7 +183,8 @@ impl Gate {
                 let connection = message.inner.connection_id;
                 let blob = from_hash(&message.inner.request.hash);
                 match self.admit(&message.inner.request, connection) {
-                    Ok(asked) => {
+                    Ok((asked, ranges)) => {
+                        let wanted = (blob, ranges);
                         let (turn, answer) = oneshot::channel();
                         let sent = Arc::new(AtomicU64::new(0));
                         let (tx, updates) = (message.tx, message.rx.into_stream());
@@ -189,7 +197,7 @@ impl Gate {
                                 follow.await;
                             }
                         });
-                        self.attend(asked, connection, blob, turn, task, sent);
+                        self.attend(asked, connection, wanted, turn, task, sent);
                     }
                     Err(reason) => {
                         self.refused();
@@ -226,8 +234,12 @@ impl Gate {
         }
     }
 
-    /// Says how much a request asks for, if it may be answered at all.
-    fn admit(&mut self, request: &GetRequest, connection: u64) -> Result<Asked, AbortReason> {
+    /// Says how much and what a request asks for, if it may be answered at all.
+    fn admit(
+        &mut self,
+        request: &GetRequest,
+        connection: u64,
+    ) -> Result<(Asked, Vec<Range<u64>>), AbortReason> {
         if !request.ranges.is_blob() || !self.serves(&request.hash) {
             return Err(AbortReason::Permission);
         }
@@ -246,18 +258,19 @@ impl Gate {
         let lengths = ranges
             .iter()
             .map(|range| range.end.min(size_bytes).saturating_sub(range.start));
-        Ok(Asked {
+        let asked = Asked {
             peer,
             bytes: lengths.sum(),
             is_exempt,
-        })
+        };
+        Ok((asked, ranges))
     }
 
     fn attend(
         &mut self,
         asked: Asked,
         connection: u64,
-        blob: Blake3Hash,
+        (blob, ranges): (Blake3Hash, Vec<Range<u64>>),
         turn: oneshot::Sender<EventResult>,
         task: AbortHandle,
         sent: Arc<AtomicU64>,
@@ -271,6 +284,7 @@ impl Gate {
             turn: Some(turn),
             task,
             blob,
+            ranges,
             sent,
             counted: 0,
         };
@@ -310,7 +324,14 @@ impl Gate {
             };
             let turn = request.turn.take();
             let answer = match verdict {
-                Verdict::Serve if serves(&self.ledger, &request.blob) => Ok(()),
+                Verdict::Serve if serves(&self.ledger, &request.blob) => {
+                    let tracker = self.tracker.lock();
+                    let mut tracker = tracker.unwrap_or_else(PoisonError::into_inner);
+                    for bytes in &request.ranges {
+                        tracker.sends(&request.blob, bytes);
+                    }
+                    Ok(())
+                }
                 // Its owner changed their mind while it waited.
                 Verdict::Serve => Err(AbortReason::Permission),
                 Verdict::Refuse => {

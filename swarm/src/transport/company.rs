@@ -112,6 +112,11 @@ impl Host {
         }
     }
 
+    /// Returns what is known of those who fetch from here.
+    pub(super) fn tracker(&self) -> Arc<Mutex<Tracker>> {
+        self.tracker.clone()
+    }
+
     /// Returns who announces itself here from now on.
     pub(super) fn met(&self) -> broadcast::Receiver<Met> {
         self.met.subscribe()

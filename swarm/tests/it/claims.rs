@@ -7,9 +7,14 @@ use crate::support::{DEADLINE, Fault, Node, bad_peer, bytes, request, tag, until
 
 const SIZE: usize = 4 * 1024 * 1024 + 3;
 
-/// A node that waits for its providers as long as a test lasts.
+/// A node that waits for its providers as long as a test lasts, however slow the machine is.
 async fn patient() -> Node {
-    Node::start_with(|config| config.patience.idle = DEADLINE).await
+    Node::start_with(|config| {
+        config.patience.idle = DEADLINE;
+        config.patience.stall = DEADLINE;
+        config.patience.connect = DEADLINE;
+    })
+    .await
 }
 
 async fn end(fetch: Fetch) -> Fetched {
@@ -47,7 +52,7 @@ async fn a_peer_that_refused_is_asked_again_when_it_serves() {
 /// Whether it is an origin, believed to have everything, or a peer, who is observed.
 async fn a_part_and_then_the_rest(kind: ProviderKind, seed: u64) {
     let data = bytes(SIZE, seed);
-    let source = bad_peer(&[&data], Fault::StallsAfter(2_000_000)).await;
+    let source = bad_peer(&[&data], Fault::HasOnly(2_000_000)).await;
     let provider = patient().await;
     let first = request(&[&data], &[&source.endpoint()], &[]);
     let filling = provider.fetch(first, &CancellationToken::new());
@@ -65,7 +70,7 @@ async fn a_part_and_then_the_rest(kind: ProviderKind, seed: u64) {
     // It has given what it has.
     let got = fetch.progress();
     until(async || got.borrow().bytes_done > 1_000_000).await;
-    source.recover();
+    source.complete().await.unwrap();
     end(filling).await;
     let fetched = end(fetch).await;
     assert_eq!(fetched.providers[0].bytes, SIZE as u64, "{fetched:?}");
@@ -81,6 +86,22 @@ async fn an_origin_that_had_a_part_is_asked_again_for_the_rest() {
 #[tokio::test]
 async fn a_peer_that_had_a_part_is_asked_again_for_the_rest() {
     a_part_and_then_the_rest(ProviderKind::Peer, 4).await;
+}
+
+/// What it breaks off at lies in a piece of which it has the beginning: that it claims so much does not mean that
+/// it has the rest, or never will.
+#[tokio::test]
+async fn an_origin_that_broke_off_within_a_piece_is_asked_again_for_the_rest() {
+    let data = bytes(200 * 1024, 6);
+    let origin = bad_peer(&[&data], Fault::HasOnly(112 * 1024)).await;
+    let node = patient().await;
+    let request = request(&[&data], &[&origin.endpoint()], &[]);
+    let fetch = node.fetch(request, &CancellationToken::new());
+    // First because it broke off, and then for what it gets.
+    until(async || origin.observed() > 1).await;
+    origin.complete().await.unwrap();
+    let fetched = end(fetch).await;
+    assert_eq!(fetched.providers[0].bytes, data.len() as u64, "{fetched:?}");
 }
 
 #[tokio::test]
