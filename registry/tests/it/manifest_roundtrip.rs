@@ -19,13 +19,18 @@ fn line(max: usize) -> impl Strategy<Value = String> {
         })
 }
 
+/// Values that the node gives as they are: what would begin a value that it fills in is escaped.
+fn value(max: usize) -> impl Strategy<Value = String> {
+    line(max).prop_map(|text| text.replace("${", "$${"))
+}
+
 prop_compose! {
     fn manifests()(
         name in line(60),
         tagline in line(120),
         version in "[0-9][0-9A-Za-z.+~-]{0,20}",
         command in proptest::collection::vec(line(200), 0..5),
-        environment in proptest::collection::btree_map("[A-Za-z_][A-Za-z0-9_]{0,12}", line(80), 0..6),
+        environment in proptest::collection::btree_map("[A-Za-z_][A-Za-z0-9_]{0,12}", value(80), 0..6),
         ports in proptest::collection::btree_set(1_u16.., 1..5),
         memory in 6_u64..1_000_000,
         cpus in 1_u32..64_000,
