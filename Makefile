@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-export ARCHY_APPS_OUT := $(CURDIR)/$(TARGET)/apps
+export ARCHY_APPS_OUT := $(abspath $(TARGET))/apps
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
 PREFIX ?= /usr/local
 
@@ -81,6 +81,11 @@ bench-swarm: ## The swarm's figures: simulated, and on shaped links between netw
 	@scripts/host-deps.sh bench
 	cargo bench --quiet -p archy-swarm --bench simulation
 	cargo bench --quiet -p archy-swarm --bench swarm
+
+.PHONY: bench-orchestrator
+bench-orchestrator: deps web ## What running forty apps costs the daemon, on a test node (as root; PROVE=1: the counter counts)
+	cargo build --release --bin archy --bin archyd
+	cargo bench --quiet -p archy-orchestrator --bench orchestrator
 
 .PHONY: install
 install: web ## Puts archy, archyd and its user unit in place on this machine

@@ -10,7 +10,7 @@ node=(debootstrap debian-archive-keyring systemd-container iproute2 util-linux e
 # For the images of the apps (apps/build).
 images=(buildah crun)
 # For the tests themselves.
-tests=(busybox-static skopeo sqlite3 zstd tar curl ca-certificates shellcheck fonts-liberation)
+tests=(busybox-static restic skopeo sqlite3 strace zstd tar curl ca-certificates shellcheck fonts-liberation)
 
 # For `make bench-swarm`: what people use instead.
 rivals=(podman docker-registry aria2 mktorrent python3-pip)

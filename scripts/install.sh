@@ -25,6 +25,9 @@ if ! command -v podman >/dev/null; then
   echo "install: podman is missing; archy needs podman 4.4 or newer (apt-get install podman)" >&2
   exit 1
 fi
+if ! command -v restic >/dev/null; then
+  echo "install: restic is missing; everything but backups works without it (apt-get install restic)" >&2
+fi
 "${as_root[@]}" install -D -m 0755 -t "$prefix/bin" "$from/archy" "$from/archyd"
 echo "installed $prefix/bin/archy and $prefix/bin/archyd"
 

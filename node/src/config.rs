@@ -50,6 +50,8 @@ pub struct Config {
     pub registries: Registries,
     /// What apps may do.
     pub apps: Apps,
+    /// Backups.
+    pub backup: Backup,
     /// Jobs.
     pub jobs: Jobs,
     /// Logging.
@@ -110,6 +112,8 @@ pub struct Swarm {
     pub relays: IrohRelays,
     /// Whether to find nodes on the local network.
     pub mdns: bool,
+    /// Whether to exchange hints with others who have an app about who has what of it.
+    pub gossip: bool,
     /// Other nodes to fetch from.
     #[serde(deserialize_with = "peers")]
     pub peers: Vec<archy_registry::release::Endpoint>,
@@ -161,6 +165,17 @@ pub struct Registries {
 pub struct Apps {
     /// Directories whose files apps may copy into their containers.
     pub copy_from_host: Vec<PathBuf>,
+    /// Seconds between regular looks at what runs.
+    pub look_every_seconds: u32,
+}
+
+/// Backups.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    /// Where they are, if not in the data directory.
+    #[serde(deserialize_with = "empty_is_no_file")]
+    pub directory: Option<PathBuf>,
 }
 
 /// Jobs.
@@ -219,10 +234,17 @@ impl Config {
         if !(1..=64).contains(&self.jobs.parallel_max) {
             return invalid("jobs.parallel_max", "must be 1 to 64");
         }
+        if !(1..=3600).contains(&self.apps.look_every_seconds) {
+            return invalid("apps.look_every_seconds", "must be 1 to 3600");
+        }
         let relative = |directory: &&PathBuf| !directory.is_absolute();
         if let Some(directory) = self.apps.copy_from_host.iter().find(relative) {
             let reason = format!("{} is not an absolute path", directory.display());
             return invalid("apps.copy_from_host", &reason);
+        }
+        if let Some(directory) = self.backup.directory.iter().find(relative) {
+            let reason = format!("{} is not an absolute path", directory.display());
+            return invalid("backup.directory", &reason);
         }
         if self.swarm.listen.is_empty() {
             return invalid("swarm.listen", "needs at least one address");

@@ -33,7 +33,7 @@ use crate::seeders::Seekers;
 use crate::seeding::{self, Seeding};
 use crate::slot::Slot;
 use crate::voice::Voice;
-use crate::{scores, seeders, storage, updates, wellbeing};
+use crate::{backups, scores, seeders, storage, updates, wellbeing};
 
 pub(crate) use parts::host_config;
 use stage::Stage;
@@ -124,7 +124,7 @@ impl Daemon {
             store: store.clone(),
             policies: Arc::new(Policies::open(&paths.policy_file())?),
         };
-        let directories = config.apps.copy_from_host.clone();
+        let for_apps = (config.apps.clone(), config.backup.clone());
         let idle = Duration::from_secs(u64::from(config.api.session_idle_hours) * 3600);
         let auth = Auth::open(&paths.keys_dir(), pool.clone(), idle)?;
         let listener = TcpListener::bind(config.api.listen)
@@ -270,6 +270,7 @@ impl Daemon {
         if config.nostr.announce_seeding {
             work.spawn("seeders", seeders::announce(node.clone(), work.token()));
         }
+        work.spawn("backups", backups::keep(node.clone(), work.token()));
         work.spawn("updates", updates::keep(node.clone(), work.token()));
         work.spawn("fsck", storage::check(node.clone(), work.token()));
         work.spawn("seeding", seeding::keep(node.clone(), work.token()));
@@ -294,7 +295,7 @@ impl Daemon {
             None => {
                 let seeding = node.seeding.clone();
                 work.spawn("network", seeding::watch_network(seeding, work.token()));
-                let apps = parts::apps(node.clone(), paths, directories, base.token());
+                let apps = parts::apps(node.clone(), paths, for_apps, base.token());
                 base.spawn("apps", apps);
             }
         }

@@ -2,6 +2,8 @@
 //!
 //! Every refusal ends the job with the check that failed and leaves nothing behind that a retry cannot use.
 
+mod adopt;
+mod backup;
 mod change;
 mod content;
 mod layers;
@@ -31,6 +33,7 @@ use crate::registries::Registries;
 use crate::seeders::Seekers;
 use crate::slot::Slot;
 use crate::storage;
+pub(crate) use backup::{keeper, no_backup};
 pub(crate) use content::app_tag;
 use content::let_go;
 
@@ -88,9 +91,17 @@ impl Worker for Installer {
         Box::pin(async move {
             let result = match context.wish().kind {
                 JobKind::Install => self.install(&context).await,
-                JobKind::Update | JobKind::Rollback | JobKind::Reinstall | JobKind::Configure => {
-                    self.change(&context).await
-                }
+                JobKind::Adopt => self.adopt(&context).await,
+                JobKind::Update
+                | JobKind::Rollback
+                | JobKind::Reinstall
+                | JobKind::Configure
+                | JobKind::Migrate
+                | JobKind::Unmigrate
+                | JobKind::Finish => self.change(&context).await,
+                JobKind::Backup => self.back_up(&context).await,
+                JobKind::Restore => self.restore(&context).await,
+                JobKind::Verify => self.verify(&context).await,
                 JobKind::Uninstall
                 | JobKind::Purge
                 | JobKind::Start

@@ -2,10 +2,12 @@
 
 pub mod api;
 pub mod auth;
+mod backups;
 pub mod components;
 pub mod config;
 pub mod daemon;
 pub mod database;
+pub mod diagnostics;
 pub mod follow;
 pub mod install;
 pub mod jobs;

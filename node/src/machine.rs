@@ -1,10 +1,14 @@
 //! What a node needs of the machine that it runs apps on; podman and systemd do it in `machine::host`.
 
 mod host;
+mod keeper;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use archy_orchestrator::{Copy, Earlier, FailedChange, RollbackData, Settings, SettingsEdit};
+use archy_orchestrator::{
+    Copy, Earlier, FailedChange, Foreign, RollbackData, Settings, SettingsEdit,
+};
 use archy_registry::manifest::Manifest;
 use archy_registry::release::{Image, Release};
 use archy_registry::{AppId, Blake3Hash, Slug, Verified};
@@ -14,11 +18,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::types::{
-    ContainerInfo, InstanceState, InterfaceInfo, JobPhase, LogLine, Problem, Right, RightsDiff,
+    AdoptionInfo, ContainerInfo, InstanceState, InterfaceInfo, JobPhase, LogLine, MigrationPlan,
+    Problem, Right, RightsDiff,
 };
 
-pub(crate) use host::interface_kind;
 pub use host::{Host, HostError};
+pub(crate) use host::{container as foreign_container, interface_kind};
+pub use keeper::Keeper;
 
 /// Takes a phase and words for a person.
 pub type Progress<'a> = &'a (dyn Fn(JobPhase, String) + Send + Sync);
@@ -74,6 +80,8 @@ pub struct Installed {
     pub before: Option<Earlier>,
     /// The last change, if it was taken back.
     pub failed: Option<FailedChange>,
+    /// The containers that others made, until they are let go of.
+    pub adoption: Option<AdoptionInfo>,
 }
 
 /// A change of an installed app.
@@ -93,6 +101,15 @@ pub enum Change {
     Configure(SettingsEdit),
     /// The same release, made anew.
     Reinstall,
+    /// Our containers instead of claimed ones.
+    Migrate {
+        /// What may be lost.
+        accept: BTreeSet<String>,
+    },
+    /// The containers from before the migration again.
+    Unmigrate,
+    /// The containers from before the migration go.
+    Finish,
 }
 
 /// What the machine runs, and how old that knowledge is.
@@ -153,6 +170,19 @@ pub trait Machine: Send + Sync + 'static {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), MachineError>>;
 
+    /// Lists containers that are neither ours nor claimed.
+    fn adoptable<'a>(&'a self) -> BoxFuture<'a, Result<Vec<Foreign>, Problem>>;
+
+    /// Makes containers that run here an app's, as they are.
+    fn claim<'a>(
+        &'a self,
+        release: &'a Verified<Release>,
+        chosen: &'a BTreeMap<Slug, String>,
+    ) -> BoxFuture<'a, Result<(), MachineError>>;
+
+    /// Tells what migrating a claimed app would keep, change and lose.
+    fn migration<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, Result<MigrationPlan, Problem>>;
+
     /// Starts an app.
     fn start<'a>(
         &'a self,
@@ -188,6 +218,11 @@ pub trait Machine: Send + Sync + 'static {
     /// Removes the images that [`load_image`](Self::load_image) brought in for an install that was not done, also those
     /// that came only in part. An installed app's images stay.
     fn drop_images<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, ()>;
+
+    /// Returns what keeps the apps' backups, if anything does.
+    fn keeper(&self) -> Option<&dyn Keeper> {
+        None
+    }
 
     /// Lists the installed apps that need an app.
     fn dependents(&self, _app: &Slug) -> Vec<Slug> {

@@ -1,6 +1,7 @@
 //! archyd: the node daemon's command line.
 
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -55,6 +56,11 @@ enum Command {
     },
     /// Tells what this machine has and lacks for running apps.
     Doctor,
+    /// Gathers what somebody who helps needs to know of this node, without secrets, in one text.
+    Diagnostics {
+        /// Where it goes; standard output unless told.
+        file: Option<PathBuf>,
+    },
     /// Prints the configuration's keys with their defaults.
     Defaults,
     /// Prints the version.
@@ -112,6 +118,7 @@ async fn perform(command: Command, config: Config, paths: Paths) -> anyhow::Resu
         Command::Setup { now } => install(&paths, now).await?,
         Command::Claim { reset } => claim(&paths, reset).await?,
         Command::Doctor => return doctor(&paths).await,
+        Command::Diagnostics { file } => diagnose(&paths, file).await?,
         Command::Defaults => say(archyd::config::DEFAULTS.trim_end())?,
         // Done before there is a configuration.
         Command::CopyData { .. } => {}
@@ -214,6 +221,24 @@ async fn doctor(paths: &Paths) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+async fn diagnose(paths: &Paths, file: Option<PathBuf>) -> anyhow::Result<()> {
+    let text = archyd::diagnostics::report(paths, jiff::Timestamp::now()).await;
+    let Some(file) = file else {
+        return say(text.trim_end());
+    };
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&file)
+        .and_then(|mut to| to.write_all(text.as_bytes()));
+    written.with_context(|| format!("could not write {}", file.display()))?;
+    say(&format!(
+        "{}: look through it before you give it away",
+        file.display()
+    ))
 }
 
 fn log_to_stderr(filter: &str) -> anyhow::Result<()> {

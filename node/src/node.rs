@@ -1,5 +1,7 @@
 //! Answers the API's methods from the parts of the daemon; each part may come up later than the API.
 
+mod adopt;
+mod backup;
 mod metrics;
 mod publish;
 mod seeding;
@@ -20,13 +22,15 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::api::types::{
-    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, ConfigureParams,
-    FsckParams, Health, History, HistoryParams, InstallParams, Instance, InstanceList,
-    InstanceParams, Job, JobKind, JobListParams, JobRef, Logs, LogsParams, NodeStatus,
-    OpinionGiven, PinParams, Policy, PolicyPage, Problem, PublishState, RegistryAddParams,
-    RegistryList, RegistryMoveParams, RegistryRemoveParams, RegistryTest, RegistryTestParams,
-    RelayInfo, ReportParams, ReviewerParams, Reviewers, RollbackParams, SearchParams, SearchResult,
-    SeedingPage, SeedingPolicy, SettingsPage, StoragePage, TrustPage, TrustParams, UninstallParams,
+    AdoptParams, AdoptableList, AppPage, AppRef, BackupCreateParams, BackupListParams, BackupPage,
+    BackupRestoreParams, BackupScheduleParams, BackupVerifyParams, BlobProvided, BlobsMissing,
+    BlobsParams, BlockParams, ConfigureParams, FsckParams, Health, History, HistoryParams,
+    InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind, JobListParams, JobRef,
+    Logs, LogsParams, MigrateParams, MigrationPlan, NodeStatus, OpinionGiven, PinParams, Policy,
+    PolicyPage, Problem, PublishState, RegistryAddParams, RegistryList, RegistryMoveParams,
+    RegistryRemoveParams, RegistryTest, RegistryTestParams, RelayInfo, ReportParams,
+    ReviewerParams, Reviewers, RollbackParams, SearchParams, SearchResult, SeedingPage,
+    SeedingPolicy, SettingsPage, StoragePage, TrustPage, TrustParams, UninstallParams,
     UpdateParams, VouchParams,
 };
 use crate::api::{AssetBody, Backend, BlobStream, ProvideError, problem};
@@ -267,6 +271,27 @@ impl Backend for Node {
         .await
     }
 
+    async fn create_backup(&self, params: BackupCreateParams) -> Result<JobRef, Problem> {
+        self.change(&params.slug, JobKind::Backup, None, Manner::default())
+            .await
+    }
+
+    async fn backups(&self, params: BackupListParams) -> Result<BackupPage, Problem> {
+        self.backup_page(&params).await
+    }
+
+    async fn restore(&self, params: BackupRestoreParams) -> Result<JobRef, Problem> {
+        self.restore_backup(&params.backup).await
+    }
+
+    async fn verify(&self, params: BackupVerifyParams) -> Result<JobRef, Problem> {
+        self.verify_backup(&params).await
+    }
+
+    async fn schedule(&self, params: BackupScheduleParams) -> Result<BackupPage, Problem> {
+        self.schedule_backups(&params)
+    }
+
     async fn uninstall(&self, params: UninstallParams) -> Result<JobRef, Problem> {
         let slug = parse_slug(&params.slug)?;
         let machine = self.machine()?;
@@ -356,6 +381,22 @@ impl Backend for Node {
         let release = release.map_err(|error| explain::of_store(&error))?;
         let manifest = release.as_ref().map(|release| &release.manifest);
         Ok(settings::page(&installed.settings, manifest))
+    }
+
+    async fn adoptable(&self) -> Result<AdoptableList, Problem> {
+        self.adoptable_list().await
+    }
+
+    async fn adopt(&self, params: AdoptParams) -> Result<JobRef, Problem> {
+        self.submit_adopt(params).await
+    }
+
+    async fn migration(&self, params: InstanceParams) -> Result<MigrationPlan, Problem> {
+        self.migration_of(&params.slug).await
+    }
+
+    async fn migrate(&self, params: MigrateParams) -> Result<JobRef, Problem> {
+        self.submit_migrate(params).await
     }
 
     async fn instances(&self) -> Result<InstanceList, Problem> {

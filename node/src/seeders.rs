@@ -66,8 +66,12 @@ impl Seekers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Told {
     endpoint: Endpoint,
-    /// When to say it again.
+    /// When to say it again, or try to take it back again.
     again: Timestamp,
+    /// Until when relays keep it.
+    expires: Timestamp,
+    /// Whether it is not so any more.
+    is_gone: bool,
 }
 
 /// Says on every relay which installed releases this node serves, and where, until stopped.
@@ -82,7 +86,10 @@ pub(crate) async fn announce(node: Node, stop: CancellationToken) {
             let on = relays.borrow_and_update().clone();
             let now = observed.borrow_and_update().clone();
             let releases = seeded(&node, &swarm, &now).await;
-            told.retain(|hash, _| releases.iter().any(|release| release.as_bytes() == hash));
+            // A pause is no farewell.
+            if !swarm.status().upload_limits.is_paused {
+                withdraw(&node, &mut told, &releases, &on).await;
+            }
             for release in releases {
                 let endpoint = outward(swarm.endpoint());
                 let now = Timestamp::now();
@@ -91,8 +98,9 @@ pub(crate) async fn announce(node: Node, stop: CancellationToken) {
                     continue;
                 }
                 let record = SeederRecord { release, endpoint };
-                let expires = (now + VALID).as_second().unsigned_abs();
-                let pause = match node.voice.seed(&record, expires, &on).await {
+                let expires = now + VALID;
+                let seconds = expires.as_second().unsigned_abs();
+                let pause = match node.voice.seed(&record, seconds, &on).await {
                     Ok(()) => RENEW,
                     Err(problem) => {
                         tracing::info!(release.hash = %release, reasons = ?problem.details, "others could not be told that this node has a release; trying again later");
@@ -102,6 +110,8 @@ pub(crate) async fn announce(node: Node, stop: CancellationToken) {
                 let said = Told {
                     endpoint: record.endpoint,
                     again: now + pause,
+                    expires,
+                    is_gone: false,
                 };
                 told.insert(*release.as_bytes(), said);
             }
@@ -120,6 +130,36 @@ pub(crate) async fn announce(node: Node, stop: CancellationToken) {
         () = stop.cancelled() => {}
         () = announcing => {}
     }
+}
+
+/// Takes back what was said of releases that are not installed and served any more, until a relay takes that or the record
+/// has expired.
+async fn withdraw(
+    node: &Node,
+    told: &mut BTreeMap<[u8; 32], Told>,
+    releases: &[Blake3Hash],
+    on: &[RelayUrl],
+) {
+    let now = Timestamp::now();
+    let is_there = |hash: &[u8; 32]| releases.iter().any(|release| release.as_bytes() == hash);
+    told.retain(|hash, said| is_there(hash) || now < said.expires);
+    let gone = told.iter_mut().filter(|(hash, _)| !is_there(hash));
+    let mut taken_back = Vec::new();
+    for (hash, said) in gone {
+        if on.is_empty() || said.is_gone && now < said.again {
+            continue;
+        }
+        let release = Blake3Hash::from_bytes(*hash);
+        let seconds = said.expires.as_second().unsigned_abs();
+        match node.voice.withdraw(&release, seconds, on).await {
+            Ok(()) => taken_back.push(*hash),
+            Err(problem) => {
+                tracing::info!(release.hash = %release, reasons = ?problem.details, "others could not be told that this node no longer has a release; trying again later");
+                (said.is_gone, said.again) = (true, now + RETRY);
+            }
+        }
+    }
+    told.retain(|hash, _| !taken_back.contains(hash));
 }
 
 /// Lists the installed releases that are wholly here and served.
@@ -145,7 +185,7 @@ async fn seeded(node: &Node, swarm: &Swarm, observed: &Observed) -> Vec<Blake3Ha
 }
 
 fn is_due(told: Option<&Told>, endpoint: &Endpoint, now: Timestamp) -> bool {
-    told.is_none_or(|told| told.endpoint != *endpoint || now >= told.again)
+    told.is_none_or(|told| told.is_gone || told.endpoint != *endpoint || now >= told.again)
 }
 
 /// Leaves out the addresses that only neighbours can use, unless there are no others: then so can those who read the same
@@ -194,7 +234,14 @@ mod tests {
         let told = Told {
             endpoint: endpoint(&["192.0.2.1:1"], &[]),
             again: now + RENEW,
+            expires: now + VALID,
+            is_gone: false,
         };
+        let back = Told {
+            is_gone: true,
+            ..told.clone()
+        };
+        assert!(is_due(Some(&back), &told.endpoint, now));
         assert!(is_due(None, &told.endpoint, now));
         assert!(!is_due(Some(&told), &told.endpoint, now));
         assert!(is_due(Some(&told), &told.endpoint, now + RENEW));

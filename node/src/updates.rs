@@ -89,6 +89,8 @@ fn may(installed: &Installed, offer: &UpdateOffer) -> bool {
     offer.by_itself
         // One that does not run, or not well, is its owner's to look at.
         && installed.state == InstanceState::Running
+        // What was claimed runs as others made it, and what it came from may still be wanted back.
+        && installed.adoption.is_none()
         && !was_left.is_some_and(|before| is_offered(&before.release))
         && !has_failed.is_some_and(|failed| is_offered(&failed.release))
 }
@@ -99,6 +101,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::api::types::AdoptionInfo;
 
     fn installed() -> Installed {
         Installed {
@@ -116,6 +119,7 @@ mod tests {
             settings: Settings::default(),
             before: None,
             failed: None,
+            adoption: None,
         }
     }
 
@@ -144,6 +148,14 @@ mod tests {
             ..installed()
         };
         assert!(!may(&stopped, &offer()));
+        let claimed = Installed {
+            adoption: Some(AdoptionInfo {
+                migrated: false,
+                containers: Default::default(),
+            }),
+            ..installed()
+        };
+        assert!(!may(&claimed, &offer()));
         for (release, allowed) in [(b"two", false), (b"old", true)] {
             let release = Blake3Hash::of(release);
             let left = Installed {

@@ -207,6 +207,7 @@ pub(crate) fn instance(
             reason: failed.reason.clone(),
             at: failed.at.to_string(),
         }),
+        adoption: installed.adoption.clone(),
     }
 }
 

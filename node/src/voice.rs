@@ -4,7 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use archy_nostr::{Draft, NostrKey, PublishOptions, RelayUrl, SeederRecord, publish};
+use archy_nostr::{
+    Draft, NostrKey, PublishOptions, RelayUrl, SeederRecord, publish, withdraw_seeder,
+};
+use archy_registry::Blake3Hash;
 
 use crate::api::problem;
 use crate::api::types::{OpinionPublished, Problem};
@@ -101,6 +104,21 @@ impl Voice {
         let draft = record
             .draft(expires)
             .map_err(|error| explain::internal("write a seeder record", &error))?;
+        self.say(&draft, relays).await.map(drop)
+    }
+
+    /// Takes back what was said of a release; relays keep that until `expires` (seconds since 1970).
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be signed or no relay takes it.
+    pub async fn withdraw(
+        &self,
+        release: &Blake3Hash,
+        expires: u64,
+        relays: &[RelayUrl],
+    ) -> Result<(), Problem> {
+        let draft = withdraw_seeder(release, expires);
         self.say(&draft, relays).await.map(drop)
     }
 

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::types::InstanceState;
-use crate::machine::{Machine, Observed};
+use crate::machine::{Installed, Machine, Observed};
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(10 * 60);
@@ -38,7 +38,9 @@ impl Diary {
         }
         let today = now.to_zoned(TimeZone::UTC).date();
         let mut events = Vec::new();
-        for app in &observed.apps {
+        // What others made says nothing of a publisher.
+        let ours = |app: &&Installed| app.adoption.as_ref().is_none_or(|known| known.migrated);
+        for app in observed.apps.iter().filter(ours) {
             let well = match app.state {
                 InstanceState::Running => true,
                 InstanceState::Unhealthy | InstanceState::Failed => false,
@@ -105,7 +107,6 @@ pub(crate) async fn watch(machine: &dyn Machine, store: &Store, stop: &Cancellat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::Installed;
 
     fn observed(state: InstanceState) -> Observed {
         let app: AppId = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK/notes"
@@ -127,6 +128,7 @@ mod tests {
                 settings: archy_orchestrator::Settings::default(),
                 before: None,
                 failed: None,
+                adoption: None,
             }],
         }
     }
@@ -155,6 +157,13 @@ mod tests {
         assert!(looks(&mut diary, InstanceState::Running, day + 30, 100).is_empty());
 
         assert!(looks(&mut diary, InstanceState::Stopped, 2 * day, 144).is_empty());
+        let mut claimed = observed(InstanceState::Failed);
+        claimed.apps[0].adoption = Some(crate::api::types::AdoptionInfo {
+            migrated: false,
+            containers: std::collections::BTreeMap::new(),
+        });
+        let now = Timestamp::from_second(3 * day * 60).unwrap();
+        assert!(diary.look(&claimed, now).is_empty());
         let mut stale = observed(InstanceState::Failed);
         stale.stale = Some("podman does not answer".to_owned());
         assert!(diary.look(&stale, Timestamp::UNIX_EPOCH).is_empty());

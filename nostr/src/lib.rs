@@ -49,7 +49,7 @@ pub use opinion::{
 pub use publish::{PublishError, PublishOptions, PublishReport, publish};
 pub use seeder::{
     D_SEEDER_PREFIX, FindOptions, NoSeeder, SEEDER_BYTES_MAX, SEEDER_SECONDS_MAX, SEEDERS_MAX,
-    SeederRecord, find_seeders,
+    SeederRecord, find_seeders, withdraw_seeder,
 };
 pub use signer::{NostrSigner, SignError, Signer};
 pub use statement::{D_APP_PREFIX, D_KEY_STATE, Heard, KIND, Subject};

@@ -148,6 +148,16 @@ impl SeederRecord {
     }
 }
 
+/// Drafts the event that takes the place of the author's record about a release and is none itself; relays may forget it
+/// after `expires` (seconds since 1970).
+pub fn withdraw_seeder(release: &Blake3Hash, expires: u64) -> Draft {
+    let tags = vec![
+        tag(["d", &d(release)]),
+        tag(["expiration", &expires.to_string()]),
+    ];
+    Draft::of_kind(KIND, tags, String::new())
+}
+
 fn d(release: &Blake3Hash) -> String {
     format!("{D_SEEDER_PREFIX}{release}")
 }

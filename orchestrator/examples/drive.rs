@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use archy_orchestrator::snapshot::worker;
 use archy_orchestrator::{
-    Config, Copy, Instance, LogQuery, Orchestrator, Phase, RollbackData, SettingsEdit, quadlet,
+    Config, Copy, Instance, Keep, LogQuery, Orchestrator, Papers, Phase, RollbackData,
+    SettingsEdit, node_unit, quadlet,
 };
 use archy_registry::key_state::KeyState;
 use archy_registry::manifest;
@@ -34,7 +35,18 @@ const USAGE: &str = "usage: drive setup | doctor | recover | reconcile | watch |
              DRIVE_DIE: the phase at whose beginning it is killed, as in Stopping, or DRIVE_DIE_MS later;
              DRIVE_COPY=none: no copy of the data
        drive configure SLUG EDIT
+       drive render DIR MANIFEST…   (units into a directory per app)
+       drive node-unit
        drive tell SLUG POINTER   (RFC 6901, into what status says of it)
+       drive adoptable
+       drive claim MANIFEST CONTAINER=LAYOUT…
+             DRIVE_CHOSEN: which container is which, as in web=old,db=other
+       drive plan SLUG
+       drive migrate SLUG CONTAINER=LAYOUT…
+             DRIVE_ACCEPT: what may be lost, as in web.right.NET_ADMIN,web.data./x
+       drive unmigrate|finish SLUG
+       drive backup SLUG | backups | thin SLUG LAST
+       drive restore|rehearse ID CONTAINER=LAYOUT…
        drive start|stop|restart|reinstall|rollback|rollback-present|uninstall|purge|logs|snapshots SLUG";
 
 fn main() -> std::process::ExitCode {
@@ -145,7 +157,37 @@ async fn run() -> Result<(), Failure> {
                 .as_str()
                 .map_or_else(|| found.to_string(), str::to_owned));
         }
+        ["adoptable"] => {
+            let found = orchestrator.adoptable().await?;
+            say(&serde_json::to_string_pretty(&found)?);
+        }
+        ["claim", manifest, ref layouts @ ..] => {
+            let release = publish(&home, manifest, &pairs(layouts)?)?;
+            let chosen = std::env::var("DRIVE_CHOSEN").unwrap_or_default();
+            let chosen: Vec<&str> = chosen.split(',').filter(|one| !one.is_empty()).collect();
+            let chosen: BTreeMap<Slug, String> = pairs(&chosen)?;
+            let claimed = orchestrator.claim(&release, &chosen).await?;
+            say(&serde_json::to_string_pretty(&claimed)?);
+        }
+        ["plan", slug] => {
+            for item in orchestrator.migration_plan(&slug.parse()?).await?.items {
+                say(&format!("{:?} {}: {}", item.effect, item.id, item.words));
+            }
+        }
+        ["migrate", slug, ref layouts @ ..] => {
+            let installed = find(&orchestrator, slug).await?;
+            let release = stored(&home, &installed.release)?;
+            load(&orchestrator, &release, pairs(layouts)?).await?;
+            let accepted = std::env::var("DRIVE_ACCEPT").unwrap_or_default();
+            let accepted = accepted.split(',').map(str::to_owned).collect();
+            let done = orchestrator
+                .migrate(&release, &accepted, &phase, &cancel)
+                .await?;
+            say(&serde_json::to_string_pretty(&done)?);
+        }
         ["publisher"] => say(&key(&home)?.did().to_string()),
+        ["node-unit"] => say(&node_unit(Path::new("/usr/local/bin/archyd"))),
+        ["render", directory, ref manifests @ ..] => render(Path::new(directory), manifests)?,
         ["inject"] => inject(orchestrator.config()).await?,
         [verb @ ("install" | "update"), manifest, ref layouts @ ..] => {
             bring(&orchestrator, &home, verb == "update", manifest, layouts).await?
@@ -177,6 +219,60 @@ async fn run() -> Result<(), Failure> {
             };
             say(&serde_json::to_string_pretty(&changed)?);
         }
+        ["backup", slug] => {
+            let installed = find(&orchestrator, slug).await?;
+            let papers = Papers {
+                release: std::fs::read(releases(&home).join(installed.release.to_string()))?,
+                keys: None,
+            };
+            let slug: Slug = slug.parse()?;
+            let made = orchestrator
+                .back_up(&slug, &papers, &phase, &cancel)
+                .await?;
+            say(&made.id.to_string());
+        }
+        ["backups"] => {
+            for backup in orchestrator.list_backups().await?.backups {
+                let proofs = orchestrator.shelf().proofs;
+                let proof = proofs.get(&backup.id).map(|proof| &proof.failure);
+                say(&format!(
+                    "{} {} {} {proof:?}",
+                    backup.id, backup.app.slug, backup.version
+                ));
+            }
+        }
+        ["thin", slug, last] => {
+            let mut backups = orchestrator.list_backups().await?.backups.into_iter();
+            let app = backups.find(|backup| backup.app.slug.as_str() == slug);
+            let keep = Keep {
+                last: last.parse()?,
+                daily: 0,
+                weekly: 0,
+                monthly: 0,
+            };
+            let app = app.ok_or("it has no backup")?.app;
+            let gone = orchestrator.thin_backups(&app, keep).await?;
+            say(&format!("{gone} gone"));
+        }
+        [verb @ ("restore" | "rehearse"), id, ref layouts @ ..] => {
+            let backup = orchestrator.find_backup(&id.parse()?).await?;
+            let papers = orchestrator.backup_papers(&backup).await?;
+            let keys = KeyState::implicit(backup.app.publisher);
+            let release = release::verify(&papers.release, &keys, Timestamp::now())?;
+            load(&orchestrator, &release, pairs(layouts)?).await?;
+            if verb == "restore" {
+                let restored = orchestrator
+                    .restore(&release, &backup, &phase, &cancel)
+                    .await?;
+                say(&serde_json::to_string_pretty(&restored)?);
+            } else {
+                let proof = orchestrator
+                    .rehearse(&release, &backup, &phase, &cancel)
+                    .await;
+                orchestrator.drop_images(&backup.app.slug).await;
+                say(&format!("{:?}", proof?.failure));
+            }
+        }
         ["snapshots", slug] => {
             for snapshot in orchestrator.snapshots(&slug.parse()?)? {
                 say(&format!(
@@ -201,6 +297,14 @@ async fn run() -> Result<(), Failure> {
                     orchestrator.restart(&slug, &cancel).await?.state
                 )),
                 "uninstall" => orchestrator.uninstall(&slug, &cancel).await?,
+                "unmigrate" => say(&format!(
+                    "{:?}",
+                    orchestrator.unmigrate(&slug, &phase).await?.state
+                )),
+                "finish" => say(&format!(
+                    "{:?}",
+                    orchestrator.finish_adoption(&slug).await?.state
+                )),
                 "purge" => orchestrator.purge(&slug, &cancel).await?,
                 "logs" => {
                     let query = LogQuery {
@@ -216,6 +320,21 @@ async fn run() -> Result<(), Failure> {
             }
         }
         _ => return Err(USAGE.into()),
+    }
+    Ok(())
+}
+
+/// Writes the units of manifests, each app's into a directory of its own.
+fn render(directory: &Path, manifests: &[&str]) -> Result<(), Failure> {
+    for file in manifests {
+        let parsed = manifest::parse(&std::fs::read_to_string(file)?)?;
+        let units = quadlet::preview(&parsed.manifest)?;
+        let place = directory.join(parsed.manifest.app.id.as_str());
+        std::fs::create_dir_all(&place)?;
+        for (name, text) in units.files() {
+            std::fs::write(place.join(name), text)?;
+        }
+        say(parsed.manifest.app.id.as_str());
     }
     Ok(())
 }
@@ -240,7 +359,7 @@ async fn inject(config: &Config) -> Result<(), Failure> {
         let staged = quadlet::validate::stage(&set, &staging, &config.generator).await;
         staged.map_err(|error| {
             let text: String = case.text.chars().take(60).collect();
-            format!("{} = {text:?}: {error}", case.field)
+            format!("{}{} = {text:?}: {error}", case.base, case.field)
         })?;
         passed += 1;
     }
@@ -283,39 +402,14 @@ async fn bring(
     manifest: &str,
     layouts: &[&str],
 ) -> Result<(), Failure> {
-    let layouts: BTreeMap<Slug, PathBuf> = layouts
-        .iter()
-        .map(|pair| {
-            let (name, layout) = pair.split_once('=').ok_or(USAGE)?;
-            Ok((name.parse()?, PathBuf::from(layout)))
-        })
-        .collect::<Result<_, Failure>>()?;
+    let layouts: BTreeMap<Slug, PathBuf> = pairs(layouts)?;
     let release = publish(home, manifest, &layouts)?;
     if is_update {
         orchestrator.preflight_change(&release).await?;
     } else {
         orchestrator.preflight(&release).await?;
     }
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let served = Arc::new(layouts);
-    let serving = serve(listener, Arc::clone(&served));
-    let began = std::time::Instant::now();
-    let loading = async {
-        for image in &release.images {
-            let reference = format!("{address}/{}@{}", image.container, image.manifest.digest);
-            let slug = &release.manifest.app.id;
-            orchestrator
-                .load_image(slug, image, &reference, &|_| {})
-                .await?;
-        }
-        Ok::<(), Failure>(())
-    };
-    tokio::select! {
-        loaded = loading => loaded?,
-        stopped = serving => stopped?,
-    }
-    say(&format!("loaded after {} ms", began.elapsed().as_millis()));
+    load(orchestrator, &release, layouts).await?;
     let began = std::time::Instant::now();
     let progress = |reached| {
         phase(reached);
@@ -338,6 +432,47 @@ async fn bring(
     };
     say(&serde_json::to_string_pretty(&instance)?);
     Ok(())
+}
+
+/// Reads `NAME=VALUE` pairs.
+fn pairs<V: From<String>>(pairs: &[&str]) -> Result<BTreeMap<Slug, V>, Failure> {
+    let pairs = pairs.iter().map(|pair| {
+        let (name, value) = pair.split_once('=').ok_or(USAGE)?;
+        Ok((name.parse()?, V::from(value.to_owned())))
+    });
+    pairs.collect()
+}
+
+/// Brings a release's images into podman from local layouts.
+async fn load(
+    orchestrator: &Orchestrator,
+    release: &Verified<Release>,
+    layouts: BTreeMap<Slug, PathBuf>,
+) -> Result<(), Failure> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let serving = serve(listener, Arc::new(layouts));
+    let began = std::time::Instant::now();
+    let loading = async {
+        for image in &release.images {
+            let reference = format!("{address}/{}@{}", image.container, image.manifest.digest);
+            let slug = &release.manifest.app.id;
+            orchestrator
+                .load_image(slug, image, &reference, &|_| {})
+                .await?;
+        }
+        Ok::<(), Failure>(())
+    };
+    tokio::select! {
+        loaded = loading => loaded?,
+        stopped = serving => stopped?,
+    }
+    say(&format!("loaded after {} ms", began.elapsed().as_millis()));
+    Ok(())
+}
+
+fn releases(home: &Path) -> PathBuf {
+    home.join("drive-releases")
 }
 
 /// Signs a release of the layouts' images, and verifies it as a node would.
@@ -367,7 +502,7 @@ fn publish(
     })?;
     let signed = sign(&release, &key, now)?;
     let verified = release::verify(&signed.bytes, &KeyState::implicit(key.did()), now)?;
-    let stored = home.join("drive-releases");
+    let stored = releases(home);
     std::fs::create_dir_all(&stored)?;
     std::fs::write(stored.join(verified.hash().to_string()), &signed.bytes)?;
     Ok(verified)
@@ -375,7 +510,7 @@ fn publish(
 
 /// Verifies a release again that was published before.
 fn stored(home: &Path, hash: &Blake3Hash) -> Result<Verified<Release>, Failure> {
-    let bytes = std::fs::read(home.join("drive-releases").join(hash.to_string()))?;
+    let bytes = std::fs::read(releases(home).join(hash.to_string()))?;
     let unverified: serde_json::Value = serde_json::from_slice(&bytes)?;
     let publisher = unverified["publisher"].as_str().ok_or("no publisher")?;
     let keys = KeyState::implicit(publisher.parse()?);

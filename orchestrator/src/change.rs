@@ -33,6 +33,12 @@ pub enum UpdateError {
     /// No such app.
     #[error("{0} is not installed")]
     NotInstalled(Slug),
+    /// Its containers are those that others made.
+    #[error("the containers of {0} are claimed as others made them; migrate the app first")]
+    Claimed(Slug),
+    /// A migration that was interrupted could be neither finished nor taken back.
+    #[error(transparent)]
+    Adoption(Box<crate::adopt::AdoptError>),
     /// There is no earlier version to go back to.
     #[error("there is no earlier version of {0} on this node to go back to")]
     NoEarlier(Slug),
@@ -83,6 +89,9 @@ pub enum ComeUpError {
     /// The data that it should get could not be put in place.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// A container that it replaces could not be stopped.
+    #[error(transparent)]
+    Old(Box<crate::adopt::AdoptError>),
     /// The owner changed their mind.
     #[error("the change was cancelled")]
     Cancelled,
@@ -152,7 +161,8 @@ struct To<'a> {
 enum ToData {
     Stays,
     IsCopied,
-    IsExchanged(Snapshot),
+    /// For a snapshot's; its own becomes a snapshot for that reason.
+    IsExchanged(Snapshot, Reason),
 }
 
 impl Orchestrator {
@@ -222,7 +232,9 @@ impl Orchestrator {
         let to = To {
             release,
             settings,
-            data: snapshot.map_or(ToData::IsCopied, ToData::IsExchanged),
+            data: snapshot.map_or(ToData::IsCopied, |put| {
+                ToData::IsExchanged(put, Reason::BeforeRollback)
+            }),
             kind: ChangeKind::Rollback,
         };
         self.change(desired, to, progress, cancel).await
@@ -283,6 +295,25 @@ impl Orchestrator {
         self.change(desired, to, progress, cancel).await
     }
 
+    /// Gives an installed app, whose lock is held, the data, secrets and settings that came out of a backup.
+    pub(crate) async fn change_to_backup(
+        &self,
+        desired: Desired,
+        release: &Verified<Release>,
+        settings: &Settings,
+        put: Snapshot,
+        progress: ProgressSink<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Instance, UpdateError> {
+        let to = To {
+            release,
+            settings: self.settings_for(release, settings).await?,
+            data: ToData::IsExchanged(put, Reason::BeforeRestore),
+            kind: ChangeKind::Restore,
+        };
+        self.change(desired, to, progress, cancel).await
+    }
+
     /// Lists the copies of an app's data, oldest first.
     ///
     /// # Errors
@@ -316,8 +347,26 @@ impl Orchestrator {
             Stage::Installing | Stage::Installed => return Ok(desired),
             Stage::Changing => self.finish_change(desired).await?,
             Stage::Returning => self.finish_return(desired).await?,
+            Stage::Adopted => return Err(UpdateError::Claimed(app.clone())),
+            Stage::Migrating => {
+                let finished = self.finish_migration(desired).await;
+                finished.map_err(|error| UpdateError::Adoption(Box::new(error)))?;
+            }
+            Stage::Unmigrating => {
+                let finished = self.finish_undo(desired).await;
+                finished.map_err(|error| UpdateError::Adoption(Box::new(error)))?;
+            }
         }
-        load()
+        let desired = load()?;
+        match desired.stage {
+            Stage::Adopted => Err(UpdateError::Claimed(app.clone())),
+            Stage::Installing
+            | Stage::Installed
+            | Stage::Changing
+            | Stage::Returning
+            | Stage::Migrating
+            | Stage::Unmigrating => Ok(desired),
+        }
     }
 
     /// Loads an installed app of exactly this release.
@@ -377,9 +426,9 @@ impl Orchestrator {
         target.change = Some(Box::new(change));
         let moved = match to.data {
             ToData::Stays => Ok(DataMove::Stays),
-            ToData::IsExchanged(put) => Ok(DataMove::Exchanged(Box::new(Exchange {
+            ToData::IsExchanged(put, reason) => Ok(DataMove::Exchanged(Box::new(Exchange {
                 put,
-                aside: snapshot_of(&desired, Reason::BeforeRollback),
+                aside: snapshot_of(&desired, reason),
             }))),
             ToData::IsCopied => {
                 let copied = tokio::select! {
@@ -452,7 +501,7 @@ impl Orchestrator {
     }
 
     /// Lets an app go on that was not changed after all.
-    async fn go_on(&self, desired: &Desired) {
+    pub(crate) async fn go_on(&self, desired: &Desired) {
         if desired.wish != Wish::Running {
             return;
         }
@@ -478,6 +527,10 @@ impl Orchestrator {
         self.place_early(&before, target).await?;
         self.stop_containers(&before).await?;
         self.move_data(&before, target, &change.data).await?;
+        if matches!(change.data, DataMove::Exchanged(_)) {
+            // Secrets may have come with the data.
+            self.store_secrets(target).await?;
+        }
         self.make_directories(target).await?;
         self.put_in_place(&before, target).await?;
         if target.wish == Wish::Running {
@@ -612,9 +665,10 @@ impl Orchestrator {
         moved.map_err(|error| match error {
             ComeUpError::Snapshot(error) => UpdateError::Snapshot(error),
             ComeUpError::Machine(error) => UpdateError::Machine(error),
-            ComeUpError::Start(_) | ComeUpError::Hook(_) | ComeUpError::Cancelled => {
-                UpdateError::Cancelled
-            }
+            ComeUpError::Start(_)
+            | ComeUpError::Hook(_)
+            | ComeUpError::Old(_)
+            | ComeUpError::Cancelled => UpdateError::Cancelled,
         })?;
         self.make_directories(&before).await?;
         self.write_units(&before).await?;

@@ -39,6 +39,10 @@ pub struct Config {
     pub reconcile_interval: Duration,
     /// Snapshots of an app's data that are kept beside those that a rollback needs.
     pub snapshots_kept: usize,
+    /// Directory of the backups, usually below `data_dir`; better on another disk.
+    pub backup_dir: PathBuf,
+    /// The program that keeps backups.
+    pub restic: PathBuf,
 }
 
 /// Time between regular looks at the machine unless told otherwise.
@@ -56,8 +60,11 @@ impl Config {
     ) -> Self {
         let (home, runtime_dir) = (home.into(), runtime_dir.into());
         let containers = home.join(".config/containers");
+        let data_dir = data_dir.into();
         Self {
-            data_dir: data_dir.into(),
+            backup_dir: data_dir.join("backups"),
+            restic: PathBuf::from("/usr/bin/restic"),
+            data_dir,
             unit_dir: containers.join("systemd/archy"),
             staging_dir: containers.join("archy-staging"),
             user_unit_dir: home.join(".config/systemd/user"),

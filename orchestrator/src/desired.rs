@@ -1,14 +1,18 @@
 //! What should be: one `desired.json` per app, written before anything acts on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use archy_registry::release::Release;
 use archy_registry::{AppId, Blake3Hash, Slug, Verified};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::adopt::Adoption;
 use crate::disk;
 use crate::names;
 use crate::quadlet::{UnitSet, app_dir};
@@ -19,6 +23,8 @@ use crate::values;
 /// The format that this version writes.
 const FORMAT: u32 = 1;
 const FILE: &str = "desired.json";
+/// The same once more, for when a disk, or somebody, spoils the first.
+const TWIN: &str = "desired.twin.json";
 
 /// What the owner wants of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,6 +50,12 @@ pub enum Stage {
     Changing,
     /// A change is being taken back.
     Returning,
+    /// Containers that others made are the app's; nothing of them is touched.
+    Adopted,
+    /// Containers of ours take the place of adopted ones; it is taken back unless they come up.
+    Migrating,
+    /// The adopted containers take their place again.
+    Unmigrating,
 }
 
 /// One version of an app on this node: a release, and what the node decided about it.
@@ -84,6 +96,8 @@ pub enum ChangeKind {
     Rollback,
     /// The same release, with other settings or made anew.
     Settings,
+    /// What a backup holds; the owner can go back to what was before.
+    Restore,
 }
 
 /// What becomes of an app's data in a change.
@@ -164,6 +178,9 @@ pub struct Desired {
     /// The last change, if it was taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedChange>,
+    /// The containers that others made, until they are let go of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<Box<Adoption>>,
 }
 
 impl Desired {
@@ -174,11 +191,24 @@ impl Desired {
         units: &UnitSet,
         now: Timestamp,
     ) -> Self {
+        let (app, hash) = (release.app(), release.hash());
+        Self::shadow(app, hash, Release::clone(release), settings, units, now)
+    }
+
+    /// Writes down an instance that is not the app itself; a killed node removes it.
+    pub(crate) fn shadow(
+        app: AppId,
+        release_hash: Blake3Hash,
+        release: Release,
+        settings: Settings,
+        units: &UnitSet,
+        now: Timestamp,
+    ) -> Self {
         Self {
             format: FORMAT,
-            app: release.app(),
-            release_hash: release.hash(),
-            release: Release::clone(release),
+            app,
+            release_hash,
+            release,
             settings,
             wish: Wish::Running,
             stage: Stage::Installing,
@@ -187,7 +217,31 @@ impl Desired {
             change: None,
             before: None,
             failed: None,
+            adoption: None,
         }
+    }
+
+    /// Writes down that containers which others made are an app's.
+    pub(crate) fn adopted(
+        release: &Verified<Release>,
+        settings: Settings,
+        adoption: Adoption,
+        now: Timestamp,
+    ) -> Self {
+        let units = UnitSet {
+            app: release.manifest.app.id.clone(),
+            units: BTreeMap::new(),
+        };
+        Self {
+            stage: Stage::Adopted,
+            adoption: Some(Box::new(adoption)),
+            ..Self::installing(release, settings, &units, now)
+        }
+    }
+
+    /// Tells whether the app's containers should be up and are ours.
+    pub(crate) fn is_kept_running(&self) -> bool {
+        self.wish == Wish::Running && self.stage != Stage::Adopted
     }
 
     /// The version that is installed.
@@ -327,6 +381,26 @@ pub enum DesiredError {
 #[derive(Debug, Clone)]
 pub(crate) struct DesiredStore {
     apps_dir: PathBuf,
+    /// What was read last, and of which file: forty apps take milliseconds to parse.
+    read: Arc<Mutex<HashMap<Slug, (Stamp, Desired)>>>,
+}
+
+/// Tells a file from what stood in its place before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    size_bytes: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            size_bytes: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
 }
 
 /// What was found in the apps' directory.
@@ -339,30 +413,50 @@ pub(crate) struct Found {
 
 impl DesiredStore {
     pub(crate) fn new(apps_dir: PathBuf) -> Self {
-        Self { apps_dir }
+        Self {
+            apps_dir,
+            read: Arc::default(),
+        }
+    }
+
+    fn read<T>(&self, change: impl FnOnce(&mut HashMap<Slug, (Stamp, Desired)>) -> T) -> T {
+        change(&mut self.read.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn path(&self, app: &Slug) -> PathBuf {
         app_dir(&self.apps_dir, app).join(FILE)
     }
 
-    /// Reads one app; `None` when it was never installed.
+    fn twin(&self, app: &Slug) -> PathBuf {
+        app_dir(&self.apps_dir, app).join(TWIN)
+    }
+
+    /// Reads one app; `None` when it was never installed. A file that is spoiled or gone is made anew from its twin.
     pub(crate) fn load(&self, app: &Slug) -> Result<Option<Desired>, DesiredError> {
         let path = self.path(app);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(DesiredError::Io { path, source }),
-        };
-        let parsed: Result<Desired, _> = serde_json::from_slice(&bytes);
-        match parsed {
-            Ok(desired) if desired.format == FORMAT && desired.slug() == app => Ok(Some(desired)),
-            Ok(_) => Err(DesiredError::Damaged {
-                path,
-                source: serde::de::Error::custom("another format or another app"),
-            }),
-            Err(source) => Err(DesiredError::Damaged { path, source }),
+        // Before the file is read: when it is replaced meanwhile, the next look finds another stamp.
+        let stamp = std::fs::metadata(&path).map(|metadata| Stamp::of(&metadata));
+        let stamp = stamp.ok();
+        let known = self.read(|read| {
+            let (known, desired) = read.get(app)?;
+            (Some(known) == stamp.as_ref()).then(|| desired.clone())
+        });
+        if known.is_some() {
+            return Ok(known);
         }
+        let loaded = read(app, path);
+        if let Ok(Some(desired)) = &loaded {
+            if let Some(stamp) = stamp {
+                self.read(|read| read.insert(app.clone(), (stamp, desired.clone())));
+            }
+            return loaded;
+        }
+        let Ok(Some(desired)) = read(app, self.twin(app)) else {
+            return loaded;
+        };
+        tracing::warn!(app = %app, reason = ?loaded.err(), "the desired state was spoiled, and is made anew from its twin");
+        self.save(&desired)?;
+        Ok(Some(desired))
     }
 
     /// Reads all apps.
@@ -405,13 +499,43 @@ impl DesiredStore {
         let written = disk::create_private_dir(&directory)
             .and_then(|()| disk::replace(&path, &bytes, 0o600))
             .and_then(|()| disk::sync_dir(&self.apps_dir));
-        written.map_err(|source| DesiredError::Io { path, source })
+        // A freed inode can come back within the file system's clock tick.
+        self.read(|read| read.remove(desired.slug()));
+        written.map_err(|source| DesiredError::Io { path, source })?;
+        // What is removed does not come back by its twin.
+        let twin = self.twin(desired.slug());
+        let written = if desired.wish == Wish::Removed {
+            disk::remove_file(&twin)
+        } else {
+            disk::replace_unsynced(&twin, &bytes, 0o600)
+        };
+        written.map_err(|source| DesiredError::Io { path: twin, source })
     }
 
     /// Forgets one app.
     pub(crate) fn forget(&self, app: &Slug) -> Result<(), DesiredError> {
-        let path = self.path(app);
-        disk::remove_file(&path).map_err(|source| DesiredError::Io { path, source })
+        self.read(|read| read.remove(app));
+        for path in [self.twin(app), self.path(app)] {
+            disk::remove_file(&path).map_err(|source| DesiredError::Io { path, source })?;
+        }
+        Ok(())
+    }
+}
+
+fn read(app: &Slug, path: PathBuf) -> Result<Option<Desired>, DesiredError> {
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(DesiredError::Io { path, source }),
+    };
+    let parsed: Result<Desired, _> = serde_json::from_slice(&bytes);
+    match parsed {
+        Ok(desired) if desired.format == FORMAT && desired.slug() == app => Ok(Some(desired)),
+        Ok(_) => Err(DesiredError::Damaged {
+            path,
+            source: serde::de::Error::custom("another format or another app"),
+        }),
+        Err(source) => Err(DesiredError::Damaged { path, source }),
     }
 }
 

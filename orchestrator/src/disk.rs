@@ -33,15 +33,30 @@ pub(crate) fn sweep(directory: &Path) {
 
 /// Replaces a file as a whole: written beside it under a name of its own, then renamed.
 pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let file = write_beside(path, bytes, mode)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Like [`replace`], but does not wait for the disk: after a power cut, the file may be the old one, or empty.
+pub(crate) fn replace_unsynced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let file = write_beside(path, bytes, mode)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
     let mut file = tempfile::Builder::new()
         .prefix(UNFINISHED)
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(mode & 0o700))
         .tempfile_in(directory)?;
+    // A service has its own mask of rights, which would leave less than is asked for.
+    file.as_file()
+        .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_dir(directory)
+    Ok(file)
 }
 
 /// Makes the entries of a directory last.

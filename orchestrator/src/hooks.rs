@@ -197,7 +197,7 @@ impl Orchestrator {
 
     /// Runs what an app asks for before it goes, if it runs; a failure is noted and keeps nobody from uninstalling.
     pub(crate) async fn say_goodbye(&self, desired: &Desired) {
-        if desired.wish != crate::desired::Wish::Running {
+        if !desired.is_kept_running() {
             return;
         }
         if let Err(error) = self.run_hooks(desired, Moment::PreUninstall).await {

@@ -21,7 +21,7 @@ use crate::quadlet::{self, LABEL_ROOT, RenderError, UnitSet, app_dir, volume_dir
 use crate::runtime::podman::PodmanError;
 use crate::runtime::systemd::SystemdError;
 use crate::secrets::SecretError;
-use crate::settings::AssignError;
+use crate::settings::{AssignError, Settings};
 use crate::start::StartError;
 
 /// How far an install is.
@@ -47,6 +47,20 @@ pub enum Phase {
     Placing,
     /// Starts the containers and waits until they are healthy.
     Starting,
+    /// Puts a copy of the app's data into the backups, while the app runs.
+    Storing {
+        /// Bytes read.
+        done_bytes: u64,
+        /// Bytes to read.
+        total_bytes: u64,
+    },
+    /// Gets an app's data out of the backups.
+    Restoring {
+        /// Bytes written.
+        done_bytes: u64,
+        /// Bytes to write.
+        total_bytes: u64,
+    },
     /// Takes back what was done, because it failed.
     Undoing,
     /// Done.
@@ -60,9 +74,10 @@ impl Phase {
             Self::Checking => 0,
             Self::Preparing => 10,
             Self::Validating => 20,
-            Self::Copying { .. } => 25,
+            Self::Copying { .. } | Self::Restoring { .. } => 25,
             Self::Stopping | Self::Placing => 30,
             Self::Starting => 40,
+            Self::Storing { .. } => 60,
             Self::Undoing | Self::Done => 100,
         }
     }
@@ -118,6 +133,16 @@ pub enum MachineError {
     /// What is installed cannot be rendered again with what it depends on now.
     #[error(transparent)]
     Render(#[from] RenderError),
+    /// Data that an app wrote is not where it was.
+    #[error(
+        "the data of volume {volume} is gone: there is no directory {path}. Put it back (is its disk there?); or, to begin with nothing, make that directory"
+    )]
+    DataGone {
+        /// The volume.
+        volume: Slug,
+        /// Where its data was.
+        path: PathBuf,
+    },
     /// A file or directory.
     #[error("cannot write {path}")]
     Io {
@@ -172,6 +197,16 @@ impl Orchestrator {
         release: &Verified<Release>,
         purpose: Purpose,
     ) -> Result<(), InstallError> {
+        self.preflight_among(release, purpose, &[]).await
+    }
+
+    /// Checks a release as if the containers with the ids `yielding` were not there.
+    pub(crate) async fn preflight_among(
+        &self,
+        release: &Verified<Release>,
+        purpose: Purpose,
+        yielding: &[String],
+    ) -> Result<(), InstallError> {
         let found = self.inner.store.load_all().map_err(MachineError::from)?;
         let damaged = found
             .damaged
@@ -180,23 +215,20 @@ impl Orchestrator {
         if let Some((_, error)) = damaged {
             return Err(MachineError::from(error).into());
         }
-        let containers = self
-            .inner
-            .podman
-            .containers()
-            .await
-            .map_err(MachineError::from)?;
-        let foreign: Vec<(String, String)> = containers
-            .into_iter()
+        let seen = self.podman_now().await.map_err(MachineError::from)?;
+        let foreign: Vec<(String, String)> = seen
+            .containers
+            .iter()
             .filter(|container| container.label(LABEL_ROOT) != Some(&self.inner.facts.root))
+            .filter(|container| !yielding.contains(&container.id))
             .flat_map(|container| {
                 let owner = container.label("PODMAN_SYSTEMD_UNIT").map_or_else(
                     || "something outside archy".to_owned(),
                     |unit| format!("the service {unit}"),
                 );
-                let names = container.names.into_iter();
+                let names = container.names.iter();
                 names
-                    .map(move |name| (name, owner.clone()))
+                    .map(move |name| (name.clone(), owner.clone()))
                     .collect::<Vec<_>>()
             })
             .collect();
@@ -230,17 +262,32 @@ impl Orchestrator {
         progress(Phase::Checking);
         self.preflight(release).await?;
         self.check_images(release).await?;
+        self.install_checked(release, None, progress, cancel).await
+    }
+
+    /// Installs a release that was checked, under the app's lock; with `restored` settings its data and secrets came out of a
+    /// backup, so nothing of what is done once after a first start is due.
+    pub(crate) async fn install_checked(
+        &self,
+        release: &Verified<Release>,
+        restored: Option<&Settings>,
+        progress: ProgressSink<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Instance, InstallError> {
+        let slug = release.manifest.app.id.clone();
         let previous = self.inner.store.load(&slug).map_err(MachineError::from)?;
         let kept = previous.as_ref().map(|desired| desired.settings.clone());
-        let settings = self
-            .settings_for(release, &kept.unwrap_or_default())
-            .await?;
+        let wished = restored.cloned().or(kept).unwrap_or_default();
+        let settings = self.settings_for(release, &wished).await?;
         let units = quadlet::render(release, &settings, &self.inner.facts)?;
         let mut desired = Desired::installing(release, settings, &units, Timestamp::now());
         if cancel.is_cancelled() {
             return Err(InstallError::Cancelled);
         }
-        let done = self.bring_up(&mut desired, &units, progress, cancel).await;
+        let hooks = restored.is_none();
+        let done = self
+            .bring_up(&mut desired, &units, hooks, progress, cancel)
+            .await;
         match done {
             Ok(()) => {
                 progress(Phase::Done);
@@ -262,6 +309,7 @@ impl Orchestrator {
         &self,
         desired: &mut Desired,
         units: &UnitSet,
+        hooks: bool,
         progress: ProgressSink<'_>,
         cancel: &CancellationToken,
     ) -> Result<(), InstallError> {
@@ -290,9 +338,11 @@ impl Orchestrator {
             started = self.start_containers(desired) => started?,
             () = cancel.cancelled() => return Err(InstallError::Cancelled),
         }
-        tokio::select! {
-            done = self.run_hooks(desired, Moment::PostInstall) => done?,
-            () = cancel.cancelled() => return Err(InstallError::Cancelled),
+        if hooks {
+            tokio::select! {
+                done = self.run_hooks(desired, Moment::PostInstall) => done?,
+                () = cancel.cancelled() => return Err(InstallError::Cancelled),
+            }
         }
         desired.stage = Stage::Installed;
         self.inner.store.save(desired).map_err(MachineError::from)?;

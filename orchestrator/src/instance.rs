@@ -8,6 +8,7 @@ use archy_registry::{AppId, Blake3Hash, Slug};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::adopt::Adopted;
 use crate::desired::{Desired, FailedChange, Stage, Wish};
 use crate::names;
 use crate::plan::Machine;
@@ -87,6 +88,9 @@ pub struct Instance {
     pub before: Option<Earlier>,
     /// The last change, if it was taken back.
     pub failed: Option<FailedChange>,
+    /// The containers that others made, until they are let go of.
+    #[serde(default)]
+    pub adoption: Option<Adopted>,
 }
 
 /// A version that an app can go back to.
@@ -189,6 +193,9 @@ pub(crate) fn instance(
             ContainerState::Unhealthy => {
                 Some(format!("the health check of container {name} fails"))
             }
+            ContainerState::Failed if desired.stage == Stage::Adopted => {
+                Some(format!("the container that was claimed as {name} is gone"))
+            }
             ContainerState::Failed => Some(format!("container {name} failed; see its log")),
             ContainerState::Stopped if desired.wish == Wish::Running => {
                 Some(format!("container {name} does not run"))
@@ -200,7 +207,9 @@ pub(crate) fn instance(
             | ContainerState::Stopped => None,
         }
     };
-    let reason = if well {
+    // It may run and yet not be as wished.
+    let is_amiss = state == InstanceState::Running && remembered.next_try.is_some();
+    let reason = if well && !is_amiss {
         None
     } else {
         remembered.last_failure.clone().or_else(words)
@@ -213,7 +222,7 @@ pub(crate) fn instance(
         state,
         reason,
         installed_at: desired.installed_at,
-        next_try: remembered.next_try.filter(|_| !well),
+        next_try: remembered.next_try.filter(|_| !well || is_amiss),
         containers,
         ports: desired.settings.ports.clone(),
         interfaces: interfaces(desired),
@@ -225,6 +234,7 @@ pub(crate) fn instance(
             has_data: before.snapshot.is_some(),
         }),
         failed: desired.failed.clone(),
+        adoption: desired.adoption.as_ref().map(|adoption| adoption.shown()),
     }
 }
 
@@ -233,7 +243,22 @@ fn state(desired: &Desired, containers: &[ContainerStatus], looping: bool) -> In
     let all = |state: ContainerState| containers.iter().all(|c| c.state == state);
     match desired.stage {
         Stage::Installing => return InstanceState::Installing,
-        Stage::Changing | Stage::Returning => return InstanceState::Changing,
+        Stage::Changing | Stage::Returning | Stage::Migrating | Stage::Unmigrating => {
+            return InstanceState::Changing;
+        }
+        Stage::Adopted => {
+            return if all(ContainerState::Running) {
+                InstanceState::Running
+            } else if any(ContainerState::Unhealthy) {
+                InstanceState::Unhealthy
+            } else if any(ContainerState::Starting) {
+                InstanceState::Starting
+            } else if all(ContainerState::Stopped) {
+                InstanceState::Stopped
+            } else {
+                InstanceState::Failed
+            };
+        }
         Stage::Installed => {}
     }
     if desired.wish != Wish::Running {
@@ -266,6 +291,9 @@ fn status(
     remembered: &Remembered,
 ) -> ContainerStatus {
     let unit = names::container_unit(desired.slug(), &manifest.name);
+    if desired.stage == Stage::Adopted {
+        return claimed(desired, manifest, machine, unit);
+    }
     let container = machine.containers.iter().find(|container| {
         names_app(container, desired)
             && container.label(LABEL_CONTAINER) == Some(manifest.name.as_str())
@@ -283,6 +311,35 @@ fn status(
             .get(&manifest.name)
             .copied()
             .unwrap_or(0),
+    }
+}
+
+/// How a container is that others made.
+fn claimed(
+    desired: &Desired,
+    manifest: &ManifestContainer,
+    machine: &Machine,
+    unit: String,
+) -> ContainerStatus {
+    let adoption = desired.adoption.as_ref();
+    let held = adoption.and_then(|adoption| adoption.containers.get(&manifest.name));
+    let container = held.and_then(|held| held.find(&machine.containers));
+    let running = container.filter(|container| container.state == "running");
+    let state = match (container, running) {
+        (None, _) => ContainerState::Failed,
+        (Some(_), None) => ContainerState::Stopped,
+        (Some(_), Some(running)) => match running.status.as_str() {
+            "unhealthy" => ContainerState::Unhealthy,
+            "starting" => ContainerState::Starting,
+            _ => ContainerState::Running,
+        },
+    };
+    ContainerStatus {
+        name: manifest.name.clone(),
+        unit,
+        state,
+        started_at: running.and_then(|container| Timestamp::from_second(container.started_at).ok()),
+        restarts: 0,
     }
 }
 

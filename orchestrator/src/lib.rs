@@ -4,6 +4,8 @@
 //! apps as wished on this machine. It knows no publishers, peers or bytes: images come in through
 //! [`Orchestrator::load_image`].
 
+pub mod adopt;
+pub mod backup;
 pub mod change;
 pub mod compare;
 pub mod config;
@@ -33,12 +35,21 @@ pub mod runtime;
 mod secrets;
 pub mod settings;
 pub mod setup;
+mod shadow;
+mod sight;
 pub mod snapshot;
 pub mod start;
 pub mod surroundings;
 mod takedown;
 pub mod values;
 
+pub use adopt::{
+    AdoptError, Adopted, Effect, Foreign, MigrationItem, MigrationPlan, Origin, Topic,
+};
+pub use backup::{
+    Backup, BackupError, BackupId, EngineError, Every, Keep, Papers, Plan, Proof, Rehearse,
+    RehearseError, RestoreError, Schedule, Shelf, TornError,
+};
 pub use change::{ComeUpError, Copy, RollbackData, UpdateError};
 pub use compare::CompareError;
 pub use config::Config;
@@ -54,7 +65,7 @@ pub use rights::{Granted, Right, RightKind, RightsDiff, diff, rights};
 pub use runtime::journal::{LogLine, LogSource, LogStream};
 pub use secrets::SecretError;
 pub use settings::{ContainerEdit, EditError, PortBinding, Settings, SettingsEdit};
-pub use setup::{Check, node_unit, pause_unit};
+pub use setup::{Check, netns_unit, node_unit, pause_unit};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotId};
 pub use start::StartError;
 

@@ -1,11 +1,13 @@
 //! Stop, start, restart, uninstall and purge of installed apps, and what a node does first after it was killed.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
 use archy_registry::Slug;
 use tokio_util::sync::CancellationToken;
 
+use crate::adopt::{Act, AdoptError};
 use crate::change::UpdateError;
 use crate::desired::{Desired, Stage, Wish};
 use crate::disk;
@@ -13,8 +15,9 @@ use crate::install::MachineError;
 use crate::instance::Instance;
 use crate::names;
 use crate::orchestrator::Orchestrator;
-use crate::quadlet::app_dir;
+use crate::quadlet::{PAUSE_UNIT, app_dir};
 use crate::runtime::journal::{JournalError, LogStream, Query};
+use crate::runtime::systemd::Verb;
 use crate::runtime::unshare;
 use crate::start::StartError;
 
@@ -48,6 +51,9 @@ pub enum ChangeError {
         /// What podman said.
         message: String,
     },
+    /// Containers that others made stand in the way, or cannot do it.
+    #[error(transparent)]
+    Adopted(Box<AdoptError>),
     /// A change that was interrupted could be neither finished nor taken back.
     #[error(transparent)]
     Unsettled(Box<UpdateError>),
@@ -105,6 +111,9 @@ impl Orchestrator {
         cancel: &CancellationToken,
     ) -> Result<Instance, ChangeError> {
         let _lock = self.lock(app).await;
+        if let Some(claimed) = self.claimed(app)? {
+            return self.operate_claimed(claimed, Act::Stop, cancel).await;
+        }
         let mut desired = self.at_rest(app).await?;
         desired.wish = Wish::Stopped;
         self.inner
@@ -138,6 +147,10 @@ impl Orchestrator {
         stop_first: bool,
     ) -> Result<Instance, ChangeError> {
         let _lock = self.lock(app).await;
+        if let Some(claimed) = self.claimed(app)? {
+            let act = if stop_first { Act::Restart } else { Act::Start };
+            return self.operate_claimed(claimed, act, cancel).await;
+        }
         let mut desired = self.at_rest(app).await?;
         desired.wish = Wish::Running;
         self.inner
@@ -156,6 +169,22 @@ impl Orchestrator {
         };
         self.unless_cancelled(app, cancel, work).await?;
         Ok(self.look_at(&desired).await)
+    }
+
+    async fn operate_claimed(
+        &self,
+        claimed: Desired,
+        act: Act,
+        cancel: &CancellationToken,
+    ) -> Result<Instance, ChangeError> {
+        let app = claimed.slug().clone();
+        tokio::select! {
+            done = self.act_on_claimed(claimed, act) => {
+                let desired = done.map_err(|error| ChangeError::Adopted(Box::new(error)))?;
+                Ok(self.look_at(&desired).await)
+            }
+            () = cancel.cancelled() => Err(ChangeError::Cancelled(app)),
+        }
     }
 
     /// Removes an app and keeps its data and secrets for a later install; refuses while other apps need it.
@@ -183,11 +212,30 @@ impl Orchestrator {
         cancel: &CancellationToken,
     ) -> Result<(), ChangeError> {
         let _lock = self.lock(app).await;
+        if let Some(claimed) = self.claimed(app)? {
+            self.let_claim_go(&claimed)?;
+            self.unlist(app);
+            return Ok(());
+        }
         let desired = self.at_rest(app).await?;
+        if Self::is_between(&desired) {
+            let between = AdoptError::Between(app.clone());
+            return Err(ChangeError::Adopted(Box::new(between)));
+        }
         self.unless_cancelled(app, cancel, self.remove(&desired))
             .await?;
+        self.unlist(app);
         self.forget_if_dataless(&desired)?;
         Ok(())
+    }
+
+    /// Tells at once that an app is not there any more: whoever asked for that looks next.
+    fn unlist(&self, app: &Slug) {
+        self.inner.observed.send_modify(|observed| {
+            observed
+                .instances
+                .retain(|instance| instance.app.slug != *app);
+        });
     }
 
     /// Removes an app, installed or not, with its data and secrets; refuses while other apps need it. There is no way
@@ -227,9 +275,16 @@ impl Orchestrator {
     ) -> Result<(), ChangeError> {
         let _lock = self.lock(app).await;
         let desired = self.inner.store.load(app).map_err(MachineError::from)?;
-        let desired = desired.ok_or_else(|| ChangeError::NotInstalled(app.clone()))?;
+        let mut desired = desired.ok_or_else(|| ChangeError::NotInstalled(app.clone()))?;
+        let discarded = self.discard_held(&desired).await;
+        discarded.map_err(|error| ChangeError::Adopted(Box::new(error)))?;
+        if desired.stage == Stage::Adopted {
+            desired.stage = Stage::Installed;
+            desired.wish = Wish::Removed;
+        }
         self.unless_cancelled(app, cancel, self.remove(&desired))
             .await?;
+        self.unlist(app);
         let directory = app_dir(&self.inner.facts.apps_dir, app);
         let doomed = self.inner.facts.apps_dir.join(format!("{PURGING}{app}"));
         // What an earlier purge left must be out of the way.
@@ -276,6 +331,15 @@ impl Orchestrator {
             units: units
                 .map(|container| names::container_unit(app, container))
                 .collect(),
+            containers: match desired.stage {
+                Stage::Adopted => Self::claimed_logs(&desired, query.container.as_ref()),
+                Stage::Installing
+                | Stage::Installed
+                | Stage::Changing
+                | Stage::Returning
+                | Stage::Migrating
+                | Stage::Unmigrating => BTreeMap::new(),
+            },
             invocation: None,
             since: query.since,
             lines: query.lines,
@@ -316,6 +380,7 @@ impl Orchestrator {
             self.drop_images(&app).await;
         }
         self.inner.snapshots.sweep().await;
+        self.recover_backups().await;
         for (app, directory) in self.half_purged() {
             if let Err(error) = self.delete_data(&app, &directory).await {
                 first_error.get_or_insert(error);
@@ -355,7 +420,14 @@ impl Orchestrator {
         app: &Slug,
         directory: &std::path::Path,
     ) -> Result<(), ChangeError> {
-        let removed = unshare::remove(&self.inner.config.podman, directory).await;
+        let podman = &self.inner.config.podman;
+        let mut removed = unshare::remove(podman, directory).await;
+        if removed.is_err() {
+            // archyd may not make podman's user namespace, only join it; the pause unit makes it again if it is gone.
+            let pause = self.inner.systemd.job(Verb::Restart, PAUSE_UNIT).await;
+            pause.map_err(MachineError::from)?;
+            removed = unshare::remove(podman, directory).await;
+        }
         removed.map_err(|error| ChangeError::Purge {
             app: app.clone(),
             path: directory.to_owned(),
@@ -380,6 +452,8 @@ impl Orchestrator {
             | UpdateError::ImageMissing { .. }
             | UpdateError::Snapshot(_)
             | UpdateError::Hook(_)
+            | UpdateError::Claimed(_)
+            | UpdateError::Adoption(_)
             | UpdateError::TakenBack { .. }
             | UpdateError::Cancelled) => ChangeError::Unsettled(Box::new(error)),
         })
@@ -402,6 +476,7 @@ impl Orchestrator {
         let mut removed = desired.clone();
         removed.wish = Wish::Removed;
         removed.stage = Stage::Installed;
+        removed.adoption = None;
         self.inner.store.save(&removed)?;
         self.memory(|memory| memory.forget(desired.slug()));
         let forgotten = self.forget_all_hooks(desired.slug());

@@ -1,7 +1,9 @@
-//! Names of images that came in for an install that has not begun yet, on disk: a killed node finds and removes them.
+//! Names of images that came in for an install that has not begun yet, on disk: a killed node finds and removes them. And
+//! what of images goes while others come.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use archy_registry::Slug;
 
@@ -54,6 +56,46 @@ impl Loading {
     }
 }
 
+/// Counts the removals of images. podman lets an image that comes in rest on layers that it has, and one that goes may take
+/// them along meanwhile: then what came in has to come once more.
+#[derive(Debug, Default)]
+pub(crate) struct Removals {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// A removal under way.
+#[derive(Debug)]
+pub(crate) struct Removal<'a>(&'a Removals);
+
+/// A moment between removals.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment(u64);
+
+impl Removals {
+    /// A removal begins; it ends when what is returned is dropped.
+    pub(crate) fn begin(&self) -> Removal<'_> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        Removal(self)
+    }
+
+    /// Marks this moment.
+    pub(crate) fn now(&self) -> Moment {
+        Moment(self.ended.load(Ordering::SeqCst))
+    }
+
+    /// Says whether a removal was under way at any time since.
+    pub(crate) fn any_since(&self, moment: Moment) -> bool {
+        self.begun.load(Ordering::SeqCst) > moment.0
+    }
+}
+
+impl Drop for Removal<'_> {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,5 +114,19 @@ mod tests {
         loading.settle(&app).unwrap();
         loading.settle(&app).unwrap();
         assert!(loading.apps().is_empty());
+    }
+
+    #[test]
+    fn a_removal_counts_for_every_load_that_it_overlaps() {
+        let removals = Removals::default();
+        let before = removals.now();
+        assert!(!removals.any_since(before));
+        let removal = removals.begin();
+        let during = removals.now();
+        assert!(removals.any_since(before) && removals.any_since(during));
+        drop(removal);
+        let after = removals.now();
+        assert!(removals.any_since(before) && removals.any_since(during));
+        assert!(!removals.any_since(after));
     }
 }

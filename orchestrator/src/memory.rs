@@ -45,7 +45,11 @@ impl Memory {
 
     pub(crate) fn holds_back(&self, app: &Slug, now: Timestamp) -> bool {
         let next_try = self.apps.get(app).and_then(|memory| memory.next_try);
-        next_try.is_some_and(|next_try| now < next_try)
+        let Some(wait) = next_try.map(|next_try| next_try.duration_since(now)) else {
+            return false;
+        };
+        // A longer one comes of a clock that was set back.
+        wait.is_positive() && wait <= SignedDuration::from_secs(BACK_OFF_SECONDS_MAX)
     }
 
     pub(crate) fn failed(&mut self, app: &Slug, message: String, now: Timestamp) {
@@ -110,7 +114,7 @@ impl Memory {
         let memory = self.apps.entry(app.clone()).or_default();
         let run = memory.runs.entry(container.clone()).or_default();
         run.recent
-            .retain(|(at, _)| now.duration_since(*at) < CRASH_WINDOW);
+            .retain(|(at, _)| now.duration_since(*at).abs() < CRASH_WINDOW);
         let changed = run.container_id != id;
         id.clone_into(&mut run.container_id);
         changed

@@ -7,17 +7,22 @@ use archy_registry::Slug;
 use archy_registry::release::Image;
 use tokio::sync::{OwnedMutexGuard, watch};
 
+use crate::backup::Backups;
 use crate::config::Config;
 use crate::desired::DesiredStore;
 use crate::instance::Observed;
-use crate::loading::Loading;
+use crate::loading::{Loading, Removals};
 use crate::memory::Memory;
 use crate::names;
 use crate::probe;
 use crate::quadlet::{Facts, Limits, PodmanVersion};
 use crate::runtime::podman::{Podman, PodmanError, is_exactly};
 use crate::runtime::systemd::Systemd;
+use crate::sight::Sight;
 use crate::snapshot::SnapshotStore;
+
+/// Times that an image is pulled while others are being removed.
+const PULLS_MAX: u32 = 4;
 
 /// Makes this machine's apps what they should be. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -36,13 +41,16 @@ impl std::fmt::Debug for Orchestrator {
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) facts: Facts,
-    pub(crate) systemd: Systemd,
+    pub(crate) systemd: Arc<Systemd>,
     pub(crate) podman: Podman,
     pub(crate) store: DesiredStore,
     pub(crate) snapshots: SnapshotStore,
+    pub(crate) backups: Backups,
     pub(crate) loading: Loading,
+    removals: Removals,
     pub(crate) observed: watch::Sender<Observed>,
     pub(crate) memory: Mutex<Memory>,
+    pub(crate) sight: Mutex<Sight>,
     /// Wakes the reconciler.
     pub(crate) nudge: tokio::sync::Notify,
     locks: Mutex<HashMap<Slug, Arc<tokio::sync::Mutex<()>>>>,
@@ -95,20 +103,30 @@ impl Orchestrator {
     ///
     /// [`ConnectError`] when the data directory cannot be written.
     pub fn connect(config: Config) -> Result<Self, ConnectError> {
-        let prepare = |source| ConnectError::Prepare {
-            path: config.data_dir.clone(),
-            source,
-        };
-        crate::disk::create_private_dir(&config.apps_dir()).map_err(prepare)?;
-        probe::ensure(&config.data_dir).map_err(prepare)?;
+        Self::make_ready(&config)?;
         let facts = Facts {
             apps_dir: config.apps_dir(),
             probe: probe::path(&config.data_dir),
             root: config.root(),
             platform: config.platform.clone(),
             limits: Limits::from_controllers(&crate::setup::controllers()),
-            podman: PodmanVersion::of(&config.podman),
+            podman: PodmanVersion::of(&config.podman, &config.data_dir.join("podman-version")),
         };
+        let systemd = Arc::new(Systemd::new(&config.bus_socket));
+        let podman = Podman::new(&config.podman_socket);
+        Ok(Self::of(config, facts, systemd, podman))
+    }
+
+    fn make_ready(config: &Config) -> Result<(), ConnectError> {
+        let failed = |source| ConnectError::Prepare {
+            path: config.data_dir.clone(),
+            source,
+        };
+        crate::disk::create_private_dir(&config.apps_dir()).map_err(failed)?;
+        probe::ensure(&config.data_dir).map_err(failed)
+    }
+
+    fn of(config: Config, facts: Facts, systemd: Arc<Systemd>, podman: Podman) -> Self {
         let observed = Observed {
             at: None,
             instances: Vec::new(),
@@ -116,21 +134,47 @@ impl Orchestrator {
             damaged: Vec::new(),
         };
         let inner = Inner {
-            systemd: Systemd::new(&config.bus_socket),
-            podman: Podman::new(&config.podman_socket),
+            systemd,
+            podman,
             store: DesiredStore::new(config.apps_dir()),
             snapshots: SnapshotStore::new(&config),
             loading: Loading::new(&config.data_dir),
+            removals: Removals::default(),
             observed: watch::Sender::new(observed),
             memory: Mutex::default(),
+            sight: Mutex::default(),
             nudge: tokio::sync::Notify::new(),
             locks: Mutex::default(),
+            backups: Backups::new(&config),
             facts,
             config,
         };
-        Ok(Self {
+        Self {
             inner: Arc::new(inner),
-        })
+        }
+    }
+
+    /// An orchestrator of instances apart: in a data directory of its own below this one's, so that neither takes what the
+    /// other makes for its own, through the same systemd and podman.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] when its directory cannot be written.
+    pub(crate) fn apart(&self, data_dir: std::path::PathBuf) -> Result<Self, ConnectError> {
+        let config = Config {
+            data_dir,
+            ..self.inner.config.clone()
+        };
+        Self::make_ready(&config)?;
+        let facts = Facts {
+            apps_dir: config.apps_dir(),
+            probe: probe::path(&config.data_dir),
+            root: config.root(),
+            ..self.inner.facts.clone()
+        };
+        let systemd = Arc::clone(&self.inner.systemd);
+        let podman = self.inner.podman.clone();
+        Ok(Self::of(config, facts, systemd, podman))
     }
 
     /// Returns the configuration.
@@ -172,7 +216,7 @@ impl Orchestrator {
                 tracing::warn!(app = %app, error = &error as &dyn std::error::Error, "a killed node would leave an image behind");
             }
         }
-        let id = podman.pull(reference, progress).await.map_err(failed)?;
+        let id = self.pull(reference, progress).await.map_err(failed)?;
         let pulled = podman.image(&id).await.map_err(failed)?;
         let differs = |found: String| LoadError::Differs {
             container: image.container.clone(),
@@ -224,7 +268,31 @@ impl Orchestrator {
         }
     }
 
+    /// Pulls again what failed while an image was removed: that may have taken layers along that this one counted on.
+    async fn pull(
+        &self,
+        reference: &str,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<String, PodmanError> {
+        let mut tries_left = PULLS_MAX;
+        loop {
+            let began = self.inner.removals.now();
+            let pulled = self.inner.podman.pull(reference, progress).await;
+            tries_left -= 1;
+            match pulled {
+                Err(error) if tries_left > 0 && self.inner.removals.any_since(began) => {
+                    tracing::info!(
+                        error = &error as &dyn std::error::Error,
+                        "an image is brought in again, because another was removed meanwhile"
+                    );
+                }
+                ended => return ended,
+            }
+        }
+    }
+
     pub(crate) async fn remove_image(&self, app: &Slug, name: &str) {
+        let _removal = self.inner.removals.begin();
         if let Err(error) = self.inner.podman.remove_image(name).await {
             tracing::debug!(app = %app, error = &error as &dyn std::error::Error, "an image stays");
         }
@@ -254,6 +322,13 @@ impl Orchestrator {
         self.lock_of(app).try_lock_owned().ok()
     }
 
+    /// Tells whether somebody is at work on any app.
+    pub(crate) fn is_at_work(&self) -> bool {
+        let locks = self.inner.locks.lock();
+        let locks = locks.unwrap_or_else(PoisonError::into_inner);
+        locks.values().any(|lock| lock.try_lock().is_err())
+    }
+
     fn lock_of(&self, app: &Slug) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self
             .inner
@@ -270,6 +345,11 @@ impl Orchestrator {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         change(&mut memory)
+    }
+
+    pub(crate) fn sight<T>(&self, change: impl FnOnce(&mut Sight) -> T) -> T {
+        let sight = self.inner.sight.lock();
+        change(&mut sight.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reads the live unit directories that this node wrote.

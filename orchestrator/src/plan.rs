@@ -46,12 +46,16 @@ pub enum Step {
     FinishChange,
     /// Finish taking a change back.
     FinishReturn,
+    /// Finish a migration that was interrupted, or take it back.
+    FinishMigration,
+    /// Finish giving the place back to the containers that others made.
+    FinishUndo,
     /// Remove what is left of an app that is not installed; its data stays.
     TearDown,
     /// Let the units start, or keep them from starting.
     Allow(bool),
-    /// Make a directory for a volume's data.
-    MakeDirectory(Slug),
+    /// Have the owner put back the directory with a volume's data; nothing else is done for the app before.
+    AskForData(Slug),
     /// Render the app again: what it depends on has changed.
     Refresh,
     /// Give podman a secret, by its name within the app.
@@ -74,10 +78,14 @@ impl fmt::Display for Step {
             Self::Undo => f.write_str("undo the interrupted install"),
             Self::FinishChange => f.write_str("finish the interrupted change"),
             Self::FinishReturn => f.write_str("finish taking the change back"),
+            Self::FinishMigration => f.write_str("finish the interrupted migration"),
+            Self::FinishUndo => f.write_str("finish undoing the migration"),
             Self::TearDown => f.write_str("remove what is left, keep the data"),
             Self::Allow(true) => f.write_str("allow it to start"),
             Self::Allow(false) => f.write_str("keep it from starting"),
-            Self::MakeDirectory(volume) => write!(f, "make the directory of volume {volume}"),
+            Self::AskForData(volume) => {
+                write!(f, "ask for the data of volume {volume}, which is gone")
+            }
             Self::Refresh => f.write_str("render it again with what it depends on now"),
             Self::StoreSecret(secret) => write!(f, "give podman the secret {secret}"),
             Self::WriteUnits => f.write_str("put the units in place"),
@@ -149,6 +157,9 @@ fn steps(desired: &Desired, machine: &Machine, root: &str) -> Vec<Step> {
         (Stage::Installing, _) => vec![Step::Undo],
         (Stage::Changing, _) => vec![Step::FinishChange],
         (Stage::Returning, _) => vec![Step::FinishReturn],
+        (Stage::Adopted, _) => Vec::new(),
+        (Stage::Migrating, _) => vec![Step::FinishMigration],
+        (Stage::Unmigrating, _) => vec![Step::FinishUndo],
         (Stage::Installed, Wish::Removed) if leaves_anything(desired, machine) => {
             vec![Step::TearDown]
         }
@@ -202,14 +213,14 @@ fn steps_to_stop(desired: &Desired, machine: &Machine) -> Vec<Step> {
 
 fn steps_to_run(desired: &Desired, machine: &Machine, root: &str) -> Vec<Step> {
     let app = desired.slug();
+    let is_gone = |volume: &&Slug| !machine.data.contains(&(app.clone(), (*volume).clone()));
+    // An app that finds an empty directory begins anew, and then there are two of its data.
+    if let Some(volume) = desired.volumes().into_iter().find(is_gone) {
+        return vec![Step::AskForData(volume.clone())];
+    }
     let mut steps = Vec::new();
     if !machine.wanted.contains(app) {
         steps.push(Step::Allow(true));
-    }
-    for volume in desired.volumes() {
-        if !machine.data.contains(&(app.clone(), volume.clone())) {
-            steps.push(Step::MakeDirectory(volume.clone()));
-        }
     }
     // Stopped first: a node that is killed in between finds them down, and starts them with what is right.
     let stale = drift::stale_units(desired, machine, root);

@@ -22,7 +22,7 @@ mod version;
 use compose::{Identity, render_manifest};
 pub(crate) use field::KEEP_GROUPS;
 pub(crate) use section::MARKER;
-pub use section::PAUSE_UNIT;
+pub use section::{NETNS_UNIT, PAUSE_UNIT};
 use unit::{TextError, Unit};
 pub use version::PodmanVersion;
 
@@ -199,17 +199,18 @@ pub fn render(
     settings: &Settings,
     facts: &Facts,
 ) -> Result<UnitSet, RenderError> {
-    render_release(release, release.app(), release.hash(), settings, facts)
+    render_as(release, release.app(), release.hash(), settings, facts)
 }
 
 /// Renders an app that is installed, whose release was verified then, with other settings.
 pub(crate) fn render_installed(desired: &Desired, facts: &Facts) -> Result<UnitSet, RenderError> {
     let app = desired.app.clone();
     let hash = desired.release_hash;
-    render_release(&desired.release, app, hash, &desired.settings, facts)
+    render_as(&desired.release, app, hash, &desired.settings, facts)
 }
 
-fn render_release(
+/// Renders a release, which was verified, as an instance of any name.
+pub(crate) fn render_as(
     release: &Release,
     app: AppId,
     hash: Blake3Hash,

@@ -1,7 +1,8 @@
 //! Keeps the machine as wished: looks at it regularly and whenever something happens, plans, and performs the plan.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use archy_registry::Slug;
 use futures_util::future::join_all;
@@ -15,11 +16,15 @@ use crate::names;
 use crate::orchestrator::Orchestrator;
 use crate::plan::{Machine, Plan, Step, plan};
 use crate::quadlet::{LABEL_APP, LABEL_CONTAINER, LABEL_ROOT, app_dir, volume_dir};
+use crate::runtime::podman::PodmanError;
 use crate::runtime::systemd::Verb;
+use crate::sight::{Seen, Sight};
 use crate::surroundings::NodeFacts;
 
 /// Events within this time lead to one look.
 const DEBOUNCE: Duration = Duration::from_millis(300);
+/// Longest time for which looks wait while somebody is at work on an app.
+const WORK: Duration = Duration::from_secs(5);
 /// Wait before a lost stream of events is opened again.
 const RESUBSCRIBE: Duration = Duration::from_secs(5);
 
@@ -32,8 +37,7 @@ impl Orchestrator {
     ///
     /// [`MachineError`] when the machine cannot be seen; what was last seen stays, marked as old.
     pub async fn reconcile_once(&self) -> Result<Plan, MachineError> {
-        let seen = self.see().await;
-        let (found, machine) = match seen {
+        let (found, machine) = match self.see_again().await {
             Ok(seen) => seen,
             Err(error) => {
                 self.inner.observed.send_modify(|observed| {
@@ -49,6 +53,11 @@ impl Orchestrator {
         for (app, steps) in &plan.apps {
             if steps.iter().any(|step| matches!(step, Step::Start(_))) {
                 self.memory(|memory| memory.hold_back_if_looping(app, now));
+            }
+        }
+        for desired in &found.desired {
+            if !plan.apps.contains_key(desired.slug()) {
+                self.memory(|memory| memory.is_well(desired.slug()));
             }
         }
         self.publish(&found, &machine, now);
@@ -69,7 +78,7 @@ impl Orchestrator {
     pub async fn run(&self, cancel: CancellationToken) {
         let looks = async {
             loop {
-                let began = std::time::Instant::now();
+                let began = Instant::now();
                 match self.reconcile_once().await {
                     Ok(plan) => tracing::debug!(
                         apps_changed = plan.apps.len(),
@@ -83,7 +92,7 @@ impl Orchestrator {
                 }
                 tokio::select! {
                     () = tokio::time::sleep(self.inner.config.reconcile_interval) => {}
-                    () = self.inner.nudge.notified() => tokio::time::sleep(DEBOUNCE).await,
+                    () = self.inner.nudge.notified() => self.let_events_settle().await,
                 }
             }
         };
@@ -97,7 +106,20 @@ impl Orchestrator {
 
     /// Asks for a look soon.
     pub fn nudge(&self) {
+        self.sight(Sight::changed);
         self.inner.nudge.notify_one();
+    }
+
+    /// Waits until what led to an event has told of itself. Whoever works on an app makes events all the time, looks at the
+    /// app when done, and is the slower the more often this looks meanwhile: at most every [`WORK`].
+    async fn let_events_settle(&self) {
+        let began = Instant::now();
+        loop {
+            tokio::time::sleep(DEBOUNCE).await;
+            if began.elapsed() >= WORK || !self.is_at_work() {
+                return;
+            }
+        }
     }
 
     async fn listen_to_systemd(&self) {
@@ -116,7 +138,11 @@ impl Orchestrator {
     async fn listen_to_podman(&self) {
         loop {
             if let Ok(mut events) = self.inner.podman.events().await {
+                self.sight(|sight| sight.listens(true));
                 while let Ok(Some(event)) = events.next().await {
+                    if !self.sight(|sight| sight.hears(&event)) {
+                        continue;
+                    }
                     let attributes = &event.actor.attributes;
                     let name = attributes
                         .get("name")
@@ -125,10 +151,12 @@ impl Orchestrator {
                     let ours =
                         attributes.contains_key(LABEL_ROOT) || name.starts_with(names::PREFIX);
                     let removed = event.kind != "container" && event.action == "remove";
-                    if removed || ours && event.action != "health_status" {
+                    let changed = ["start", "died", "remove"].contains(&event.action.as_str());
+                    if removed || ours && changed {
                         self.nudge();
                     }
                 }
+                self.sight(|sight| sight.listens(false));
                 // podman may be gone.
                 self.nudge();
             }
@@ -178,6 +206,10 @@ impl Orchestrator {
                 self.finish_change(desired.clone()).await?;
             } else if *step == Step::FinishReturn {
                 self.finish_return(desired.clone()).await?;
+            } else if *step == Step::FinishMigration {
+                self.finish_migration(desired.clone()).await?;
+            } else if *step == Step::FinishUndo {
+                self.finish_undo(desired.clone()).await?;
             } else {
                 self.perform_step(desired, step).await?;
             }
@@ -195,7 +227,12 @@ impl Orchestrator {
             Step::TearDown => self.tear_down(desired).await?,
             Step::Allow(allowed) => self.allow(app, *allowed)?,
             Step::Refresh => self.refresh(desired).await?,
-            Step::MakeDirectory(_) => self.make_directories(desired).await?,
+            Step::AskForData(volume) => {
+                return Err(MachineError::DataGone {
+                    volume: volume.clone(),
+                    path: volume_dir(&self.inner.facts.apps_dir, app, volume),
+                });
+            }
             Step::Join => self.join_neighbours(desired).await,
             Step::StoreSecret(_) => self.store_secrets(desired).await?,
             Step::WriteUnits => self.write_units(desired).await?,
@@ -207,7 +244,11 @@ impl Orchestrator {
                 self.inner.systemd.reset_failed(unit).await?;
             }
             // These are done by the callers that can.
-            Step::Start(_) | Step::FinishChange | Step::FinishReturn => {}
+            Step::Start(_)
+            | Step::FinishChange
+            | Step::FinishReturn
+            | Step::FinishMigration
+            | Step::FinishUndo => {}
         }
         Ok(())
     }
@@ -257,15 +298,47 @@ impl Orchestrator {
         Ok(())
     }
 
+    /// Sees what should be and what is, without asking podman again for what has not changed.
+    async fn see_again(&self) -> Result<(crate::desired::Found, Machine), MachineError> {
+        self.see_with(self.podman_now()).await
+    }
+
+    /// Tells what podman has, without asking where nothing has changed since it was asked.
+    pub(crate) async fn podman_now(&self) -> Result<Arc<Seen>, PodmanError> {
+        match self.sight(|sight| sight.still(Instant::now())) {
+            Some(seen) => Ok(seen),
+            None => self.ask_podman().await,
+        }
+    }
+
     /// Sees what should be and what is.
     async fn see(&self) -> Result<(crate::desired::Found, Machine), MachineError> {
+        self.see_with(self.ask_podman()).await
+    }
+
+    async fn ask_podman(&self) -> Result<Arc<Seen>, PodmanError> {
+        let mark = self.sight(|sight| sight.mark());
+        let podman = &self.inner.podman;
+        let (containers, networks, volumes) =
+            tokio::try_join!(podman.containers(), podman.networks(), podman.volumes())?;
+        let seen = Arc::new(Seen {
+            containers,
+            networks: networks.into_iter().collect(),
+            volumes: volumes.into_iter().collect(),
+        });
+        self.sight(|sight| sight.keep(&seen, mark, Instant::now()));
+        Ok(seen)
+    }
+
+    async fn see_with(
+        &self,
+        seen: impl Future<Output = Result<Arc<Seen>, PodmanError>>,
+    ) -> Result<(crate::desired::Found, Machine), MachineError> {
         let found = self.inner.store.load_all()?;
         let podman = &self.inner.podman;
-        let (containers, networks, volumes, secrets, units) = tokio::try_join!(
-            async { podman.containers().await.map_err(MachineError::from) },
-            async { podman.networks().await.map_err(MachineError::from) },
-            async { podman.volumes().await.map_err(MachineError::from) },
-            async { podman.secrets().await.map_err(MachineError::from) },
+        let (seen, secrets, units) = tokio::try_join!(
+            async { seen.await.map_err(MachineError::from) },
+            async { podman.secret_stamps().await.map_err(MachineError::from) },
             async {
                 self.inner
                     .systemd
@@ -275,11 +348,10 @@ impl Orchestrator {
             },
         )?;
         let (mut unsound, mut different) = (BTreeSet::new(), BTreeSet::new());
-        let present: BTreeSet<String> = secrets.into_iter().collect();
         let node = NodeFacts::now();
         let mut outdated = BTreeSet::new();
-        for desired in found.desired.iter().filter(|d| d.wish == Wish::Running) {
-            let amiss = self.secrets_amiss(desired, &present).await?;
+        for desired in found.desired.iter().filter(|d| d.is_kept_running()) {
+            let amiss = self.secrets_amiss(desired, &secrets).await?;
             unsound.extend(amiss.unsound);
             different.extend(amiss.different);
             if self.is_outdated(desired, &found.desired, &node) {
@@ -303,10 +375,13 @@ impl Orchestrator {
                 .into_iter()
                 .map(|unit| (unit.name.clone(), unit))
                 .collect(),
-            containers,
-            networks: networks.into_iter().collect(),
-            volumes: volumes.into_iter().collect(),
-            secrets: present.difference(&unsound).cloned().collect(),
+            containers: seen.containers.clone(),
+            networks: seen.networks.clone(),
+            volumes: seen.volumes.clone(),
+            secrets: secrets
+                .into_keys()
+                .filter(|name| !unsound.contains(name))
+                .collect(),
             live,
             wanted: found
                 .desired
@@ -323,10 +398,8 @@ impl Orchestrator {
 
     /// Asks systemd about services whose container is another than at the last look.
     async fn note_restarts(&self, desired: &[Desired], machine: &Machine, now: Timestamp) {
-        for app in desired
-            .iter()
-            .filter(|desired| desired.wish == Wish::Running)
-        {
+        let mut others = Vec::new();
+        for app in desired.iter().filter(|desired| desired.is_kept_running()) {
             for container in app.containers() {
                 let id = machine.containers.iter().find(|candidate| {
                     candidate.label(LABEL_APP) == Some(&app.app.to_string())
@@ -336,15 +409,17 @@ impl Orchestrator {
                     .map(|container| container.id.as_str())
                     .unwrap_or_default();
                 if self.memory(|memory| memory.saw(app.slug(), container, id, now)) {
-                    let unit = names::container_unit(app.slug(), container);
-                    if let Ok(state) = self.inner.systemd.service(&unit).await {
-                        self.memory(|memory| {
-                            memory.counted(app.slug(), container, state.restarts, now)
-                        });
-                    }
+                    others.push((app.slug(), container));
                 }
             }
         }
+        let counts = others.into_iter().map(|(app, container)| async move {
+            let unit = names::container_unit(app, container);
+            if let Ok(restarts) = self.inner.systemd.restarts(&unit).await {
+                self.memory(|memory| memory.counted(app, container, restarts, now));
+            }
+        });
+        join_all(counts).await;
     }
 
     fn publish(&self, found: &crate::desired::Found, machine: &Machine, now: Timestamp) {

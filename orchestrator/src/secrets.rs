@@ -157,6 +157,12 @@ fn heal_directory(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes a secret that was made elsewhere.
+fn write(path: &Path, value: &str) -> io::Result<()> {
+    heal_directory(path.parent().unwrap_or(path))?;
+    disk::replace(path, value.as_bytes(), PRIVATE_FILE)
+}
+
 /// Reads a secret; one that is empty was never whole.
 fn read(path: &Path) -> Result<Option<SecretValue>, SecretError> {
     match fs::read_to_string(path) {

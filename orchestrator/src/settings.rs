@@ -9,6 +9,7 @@ use archy_registry::Slug;
 use archy_registry::manifest::{Cpus, Manifest, NetworkPolicy, Protocol, Size};
 use serde::{Deserialize, Serialize};
 
+use crate::shadow::Shadow;
 use crate::surroundings::Surroundings;
 
 /// What a node decided about an installed app.
@@ -27,6 +28,9 @@ pub struct Settings {
     /// What the units depend on besides the release.
     #[serde(default, skip_serializing_if = "is_default")]
     pub surroundings: Surroundings,
+    /// What the instance is, when it is not the app itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -203,6 +207,7 @@ impl Settings {
             bind: previous.bind,
             containers: previous.containers.clone(),
             surroundings: previous.surroundings.clone(),
+            shadow: None,
         })
     }
 

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
 use crate::disk;
 use crate::install::MachineError;
 use crate::orchestrator::Orchestrator;
-use crate::quadlet::PAUSE_UNIT;
+use crate::quadlet::{NETNS_UNIT, PAUSE_UNIT};
 use crate::runtime::systemd::{JobResult, Verb};
 
 /// Oldest podman that has Quadlet.
@@ -46,36 +47,70 @@ pub fn pause_unit(podman: &Path) -> String {
     )
 }
 
+/// Returns the text of [`NETNS_UNIT`]: podman drops the network namespace of a user's containers with the last of them, and
+/// makes a new one for the next. Where one goes while another comes, the DNS server of the old one is still there, and
+/// the new containers have none. Somebody who is always in it keeps it.
+pub fn netns_unit(podman: &Path) -> String {
+    format!(
+        "[Unit]\nDescription=Holds rootless podman's network namespace for archy's apps\nRequiresMountsFor=%t/containers\nWants={PAUSE_UNIT}\nAfter={PAUSE_UNIT}\n\n[Service]\nExecStart={} unshare --rootless-netns /bin/sleep infinity\nSuccessExitStatus=143\nRestart=on-failure\nRestartSec=2s\n\n[Install]\nWantedBy=default.target\n",
+        podman.display()
+    )
+}
+
+/// What `archyd.service` takes away from the daemon. Apps are services of their own, which it does not touch.
+///
+/// It is all that the user's systemd can take away without a user namespace of its own: every `Protect…=`, `Private…=`
+/// and `CapabilityBoundingSet=` needs one there, and from one podman's could not be joined, in which the daemon copies and
+/// removes apps' data. For the same reason there is no `RestrictNamespaces=`, and no `RestrictSUIDSGID=` because copied
+/// data keeps its rights.
+const HARDENING: &str = "\
+NoNewPrivileges=yes
+KeyringMode=private
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictRealtime=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=@system-service @mount
+UMask=0077
+";
+
 /// Returns the text of `archyd.service`, which runs the node at `program`. Stopping it stops no app. When archyd ends with
 /// status 2, its configuration is wrong: starting it again would not help, so systemd does not.
 pub fn node_unit(program: &Path) -> String {
     format!(
-        "[Unit]\nDescription=archy node\nWants={PAUSE_UNIT} podman.socket\nAfter={PAUSE_UNIT} podman.socket\n\n[Service]\nType=notify\nExecStart={}\nRestart=on-failure\nRestartPreventExitStatus=2\nRestartSec=2s\nTimeoutStopSec=30s\nNoNewPrivileges=no\nUMask=0077\n\n[Install]\nWantedBy=default.target\n",
+        "[Unit]\nDescription=archy node\nWants={PAUSE_UNIT} podman.socket\nAfter={PAUSE_UNIT} podman.socket\n\n[Service]\nType=notify\nExecStart={}\nRestart=on-failure\nRestartPreventExitStatus=2\nRestartSec=2s\nTimeoutStopSec=30s\n{HARDENING}\n[Install]\nWantedBy=default.target\n",
         program.display()
     )
 }
 
 impl Orchestrator {
-    /// Installs and starts the pause unit and podman's socket. Doing it again changes nothing.
+    /// Installs and starts the units that hold podman's namespaces, and podman's socket. Doing it again changes nothing.
     ///
     /// # Errors
     ///
     /// [`MachineError`] when a unit cannot be written or systemd cannot be reached.
     pub async fn setup(&self) -> Result<(), MachineError> {
         let config = &self.inner.config;
-        let path = config.user_unit_dir.join(PAUSE_UNIT);
-        let text = pause_unit(&config.podman);
-        if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
-            std::fs::create_dir_all(&config.user_unit_dir)
-                .and_then(|()| disk::replace(&path, text.as_bytes(), 0o644))
-                .map_err(MachineError::io(&path))?;
+        let mut is_new = false;
+        for (unit, text) in units(config) {
+            let path = config.user_unit_dir.join(unit);
+            if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
+                std::fs::create_dir_all(&config.user_unit_dir)
+                    .and_then(|()| disk::replace(&path, text.as_bytes(), 0o644))
+                    .map_err(MachineError::io(&path))?;
+                is_new = true;
+            }
+        }
+        if is_new {
             self.inner.systemd.reload().await?;
         }
         self.inner
             .systemd
-            .enable(&[PAUSE_UNIT, "podman.socket"])
+            .enable(&[PAUSE_UNIT, NETNS_UNIT, "podman.socket"])
             .await?;
-        for unit in ["podman.socket", PAUSE_UNIT] {
+        for unit in ["podman.socket", PAUSE_UNIT, NETNS_UNIT] {
             let result = self.inner.systemd.job(Verb::Start, unit).await?;
             if result != JobResult::Done {
                 tracing::warn!(unit, ?result, "a unit that apps need does not start");
@@ -137,15 +172,37 @@ impl Orchestrator {
             config.bus_socket.display().to_string(),
             "install dbus-user-session, log in again",
         ));
-        let pause = config.user_unit_dir.join(PAUSE_UNIT);
         checks.push(Check::new(
-            "pause unit",
-            pause.exists(),
-            pause.display().to_string(),
+            "restic, for backups",
+            config.restic.exists(),
+            config.restic.display().to_string(),
+            "backups cannot be made or restored; as root: apt install restic",
+        ));
+        let missing: Vec<&str> = units(config)
+            .into_iter()
+            .map(|(unit, _)| unit)
+            .filter(|unit| !config.user_unit_dir.join(unit).exists())
+            .collect();
+        checks.push(Check::new(
+            "units that hold podman's namespaces",
+            missing.is_empty(),
+            if missing.is_empty() {
+                format!("{PAUSE_UNIT}, {NETNS_UNIT}")
+            } else {
+                format!("no {}", missing.join(", no "))
+            },
             "run `archy node setup`",
         ));
         checks
     }
+}
+
+/// The units that belong to no app.
+fn units(config: &Config) -> [(&'static str, String); 2] {
+    [
+        (PAUSE_UNIT, pause_unit(&config.podman)),
+        (NETNS_UNIT, netns_unit(&config.podman)),
+    ]
 }
 
 async fn podman_version(orchestrator: &Orchestrator) -> Check {

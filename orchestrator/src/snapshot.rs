@@ -19,6 +19,8 @@ use worker::{CopyError, Measured, Worker};
 
 const FILE: &str = "snapshot.json";
 const DATA: &str = "data";
+/// The app's secrets, where they change their place with the data that they lock.
+const SECRETS: &str = "secrets";
 /// Prefix of a snapshot that is not complete, or is being removed.
 const PARTIAL: &str = ".partial-";
 /// Room that stays free when data is copied.
@@ -94,6 +96,14 @@ pub enum Reason {
     BeforeRollback,
     /// A version wrote it that did not come up.
     FailedChange,
+    /// The containers from before a migration took their place again.
+    UndoneMigration,
+    /// It is on its way into a backup.
+    Backup,
+    /// A backup was about to take its place.
+    BeforeRestore,
+    /// It came out of a backup and is about to be put in place.
+    FromBackup,
 }
 
 /// A snapshot could not be taken, put back or removed.
@@ -152,8 +162,13 @@ pub(crate) struct Taking {
 
 impl SnapshotStore {
     pub(crate) fn new(config: &crate::Config) -> Self {
+        Self::at(config.data_dir.join("snapshots"), config)
+    }
+
+    /// A store in a directory of its own.
+    pub(crate) fn at(directory: PathBuf, config: &crate::Config) -> Self {
         Self {
-            directory: config.data_dir.join("snapshots"),
+            directory,
             podman: config.podman.clone(),
             worker: config.worker.clone(),
         }
@@ -164,8 +179,35 @@ impl SnapshotStore {
         self.directory.join(app.as_str())
     }
 
-    fn place(&self, app: &Slug, id: &SnapshotId) -> PathBuf {
+    /// The directory of a snapshot.
+    pub(crate) fn place(&self, app: &Slug, id: &SnapshotId) -> PathBuf {
         self.of(app).join(&id.0)
+    }
+
+    /// The directory of a snapshot that is not complete; it is swept unless [`adopt`](Self::adopt) makes it one.
+    pub(crate) fn partial(&self, app: &Slug, id: &SnapshotId) -> PathBuf {
+        self.of(app).join(format!("{PARTIAL}{id}"))
+    }
+
+    /// Makes a snapshot of what somebody put into its partial directory: `data/`, and `secrets/` if those belong to it.
+    pub(crate) fn adopt(&self, app: &Slug, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        let (partial, place) = (
+            self.partial(app, &snapshot.id),
+            self.place(app, &snapshot.id),
+        );
+        write(&partial, snapshot)?;
+        std::fs::rename(&partial, &place).map_err(io_at(&place))?;
+        sync(&[&place])
+    }
+
+    /// Removes what a copy left that was given up.
+    pub(crate) async fn abandon(&self, app: &Slug, id: &SnapshotId) {
+        let partial = self.partial(app, id);
+        if let Err(error) = self.delete(&partial).await {
+            tracing::warn!(app = %app, error = &error as &dyn std::error::Error, "a copy of data that was not completed stays for now");
+        }
+        // Only an empty one goes.
+        let _ = std::fs::remove_dir(self.of(app));
     }
 
     fn data(&self, app: &Slug, id: &SnapshotId) -> PathBuf {
@@ -202,7 +244,7 @@ impl SnapshotStore {
     ) -> Result<Taking, SnapshotError> {
         let directory = self.of(app);
         disk::create_private_dir(&directory).map_err(io_at(&directory))?;
-        let partial = directory.join(format!("{PARTIAL}{}", snapshot.id));
+        let partial = self.partial(app, &snapshot.id);
         let to = partial.join(DATA);
         disk::create_private_dir(&to).map_err(io_at(&to))?;
         let (worker, measured) = Worker::begin(&self.podman, &self.worker, from, &to).await?;
@@ -225,7 +267,8 @@ impl SnapshotStore {
         })
     }
 
-    /// Puts the data of the snapshot `put` in the place of an app's data, which becomes the snapshot `aside`.
+    /// Puts the data of the snapshot `put` in the place of an app's data, which becomes the snapshot `aside`. Where `put` has
+    /// secrets, they change their place with the app's own, which lie beside its data.
     ///
     /// Does what is left of it when it was interrupted, and nothing when it was done. Nobody may use the data meanwhile.
     pub(crate) fn exchange(
@@ -237,6 +280,9 @@ impl SnapshotStore {
     ) -> Result<(), SnapshotError> {
         let place = self.place(app, &aside.id);
         let (from, to) = (self.data(app, put), self.data(app, &aside.id));
+        let live_secrets = live.with_file_name(SECRETS);
+        let (put_secrets, aside_secrets) =
+            (self.place(app, put).join(SECRETS), place.join(SECRETS));
         if !to.exists() {
             if !from.exists() {
                 return Err(SnapshotError::Missing(put.clone()));
@@ -244,16 +290,46 @@ impl SnapshotStore {
             disk::create_private_dir(&place).map_err(io_at(&place))?;
             write(&place, aside)?;
             disk::create_private_dir(live).map_err(io_at(live))?;
+            if put_secrets.exists() && !aside_secrets.exists() {
+                disk::create_private_dir(&live_secrets).map_err(io_at(&live_secrets))?;
+                std::fs::rename(&live_secrets, &aside_secrets).map_err(io_at(&live_secrets))?;
+            }
             std::fs::rename(live, &to).map_err(io_at(live))?;
             sync(&[live, &to])?;
         }
         if from.exists() {
+            if put_secrets.exists() {
+                // What the app had is aside; whatever is here was made anew since.
+                disk::remove_dir(&live_secrets).map_err(io_at(&live_secrets))?;
+                std::fs::rename(&put_secrets, &live_secrets).map_err(io_at(&put_secrets))?;
+                sync(&[&live_secrets])?;
+            }
             std::fs::rename(&from, live).map_err(io_at(&from))?;
             sync(&[&from, live])?;
             // Its data is what the app has now.
             disk::remove_dir(&self.place(app, put)).map_err(io_at(&from))?;
         }
         Ok(())
+    }
+
+    /// Makes an app's data the snapshot `aside`, so that it has none. Nobody may use the data meanwhile.
+    ///
+    /// Does nothing when it was done, or when there is none.
+    pub(crate) fn set_aside(
+        &self,
+        app: &Slug,
+        live: &Path,
+        aside: &Snapshot,
+    ) -> Result<(), SnapshotError> {
+        let to = self.data(app, &aside.id);
+        if to.exists() || !crate::desired::holds_anything(live) {
+            return Ok(());
+        }
+        let place = self.place(app, &aside.id);
+        disk::create_private_dir(&place).map_err(io_at(&place))?;
+        write(&place, aside)?;
+        std::fs::rename(live, &to).map_err(io_at(live))?;
+        sync(&[live, &to])
     }
 
     /// Removes one snapshot with its data.
@@ -276,6 +352,7 @@ impl SnapshotStore {
         kept: usize,
         needed: &[SnapshotId],
     ) -> Result<(), SnapshotError> {
+        self.drop_restored(app, needed).await?;
         let all = self.list(app)?;
         let old = all.len().saturating_sub(kept);
         for snapshot in all.iter().take(old) {
@@ -284,6 +361,34 @@ impl SnapshotStore {
             }
         }
         Ok(())
+    }
+
+    /// Removes what came out of backups and is needed by nothing any more: the backups still have it.
+    pub(crate) async fn drop_restored(
+        &self,
+        app: &Slug,
+        needed: &[SnapshotId],
+    ) -> Result<(), SnapshotError> {
+        for snapshot in self.list(app)? {
+            if snapshot.reason == Reason::FromBackup && !needed.contains(&snapshot.id) {
+                self.remove(app, &snapshot.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the apps that have snapshots.
+    pub(crate) fn apps(&self) -> Vec<Slug> {
+        let entries = std::fs::read_dir(&self.directory).into_iter().flatten();
+        let names = entries.flatten().map(|entry| entry.file_name());
+        names
+            .filter_map(|name| name.to_str()?.parse().ok())
+            .collect()
+    }
+
+    /// Removes all of it; for a store that keeps nothing beyond a run of the node.
+    pub(crate) async fn clear(&self) -> Result<(), SnapshotError> {
+        self.delete(&self.directory).await
     }
 
     /// Removes what copies and removals left that were interrupted. Nobody may be taking a snapshot.
@@ -314,6 +419,14 @@ impl Taking {
     /// Bytes that the copy takes.
     pub(crate) fn bytes(&self) -> u64 {
         self.measured.extent.bytes
+    }
+
+    /// Bytes of room that the copy takes: none where it shares the data's blocks.
+    pub(crate) fn room_bytes(&self) -> u64 {
+        match self.measured.shares_blocks {
+            true => 0,
+            false => self.measured.extent.bytes,
+        }
     }
 
     /// Copies what is there while the app may still write; `progress` hears of copied bytes.

@@ -228,7 +228,7 @@ pub(crate) fn image_volume(container: &Slug, path: &str) -> Slug {
 }
 
 /// Lists the volumes that an image declares and the manifest does not mount.
-fn unmentioned<'p>(
+pub(crate) fn unmentioned<'p>(
     container: &Container,
     declared: impl Iterator<Item = &'p String>,
 ) -> BTreeMap<String, Slug> {

@@ -97,7 +97,12 @@ impl Known<'_> {
                 Value::Secret => Err(missing()),
             },
             Name::NodeArch => Ok(self.facts.platform.architecture.clone()),
-            Name::AppId => Ok(self.manifest.app.id.to_string()),
+            Name::AppId => {
+                // A shadow has another name, but its data knows the app's.
+                let shadow = self.settings.shadow.as_ref();
+                let app = shadow.map_or(&self.manifest.app.id, |shadow| &shadow.of);
+                Ok(app.to_string())
+            }
             Name::AppVersion => Ok(self.manifest.app.version.clone()),
             Name::AppUrl => self.url().ok_or_else(missing),
             Name::AppDataDir => {

@@ -12,10 +12,14 @@ use jiff::Timestamp;
 use crate::app::{AppName, PublisherName};
 use crate::publish::source::ImageArgument;
 
+pub mod adopt;
+pub mod backup;
 pub mod registry;
 pub mod seeding;
 pub mod settings;
 
+use adopt::AdoptCommand;
+use backup::BackupCommand;
 use registry::{CatalogCommand, RegistryCommand};
 use seeding::SeedingCommand;
 use settings::SettingsArgs;
@@ -126,6 +130,12 @@ pub enum Command {
     Reinstall(OperateArgs),
     /// See or set an app's ports, environment and limits
     Settings(SettingsArgs),
+    /// Claim containers that run here without archy, and migrate them
+    #[command(subcommand)]
+    Adopt(AdoptCommand),
+    /// Back apps up, put backups in place and prove that they come up
+    #[command(subcommand)]
+    Backup(BackupCommand),
     /// Show what an app's containers wrote
     Logs(LogsArgs),
     /// Show or cancel what the node is doing

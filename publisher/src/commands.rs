@@ -11,8 +11,10 @@ use crate::identity::passphrase::Passphrases;
 use crate::node::Node;
 use crate::output::Output;
 
+mod adopt;
 mod announce;
 mod app;
+mod backup;
 mod catalog;
 mod cosign;
 mod identity;
@@ -100,6 +102,8 @@ pub(crate) async fn run(
         Command::Update(arguments) => instance::update(&context, &arguments).await,
         Command::Rollback(arguments) => instance::roll_back(&context, &arguments).await,
         Command::Settings(arguments) => settings::run(&context, &arguments).await,
+        Command::Adopt(command) => adopt::run(&context, &command).await,
+        Command::Backup(command) => backup::run(&context, &command).await,
         Command::Logs(arguments) => instance::logs(&context, &arguments).await,
         Command::Job(command) => job::run(&context, &command).await,
         Command::Trust(command) => trust::run(&context, &command).await,

@@ -103,6 +103,8 @@ pub struct Discovery {
     pub mdns: bool,
     /// Publish this endpoint's addresses at number0's DNS service and look others up there.
     pub n0: bool,
+    /// Join the topics in which nodes hint at each other what they have of an app, and pass on what is said there.
+    pub gossip: bool,
 }
 
 impl Default for Discovery {
@@ -110,6 +112,7 @@ impl Default for Discovery {
         Self {
             mdns: true,
             n0: false,
+            gossip: true,
         }
     }
 }

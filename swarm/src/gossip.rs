@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::tag::Tag;
-use crate::transport::{Happened, Met, Topic, Transport};
+use crate::transport::{Happened, Met, Topic, Topics, Transport};
 use hint::{BLOBS_MAX, Hint};
 
 /// Topics at the same time; each has up to five connections. The one that was joined first makes room for another.
@@ -78,6 +78,9 @@ impl Gossip {
 
     /// Joins a topic for a tag, until the tag is not held any more.
     pub(crate) fn join(&self, tag: &Tag, name: &str) {
+        let Some(through) = self.transport.topics() else {
+            return;
+        };
         let mut joined = self.joined();
         joined
             .topics
@@ -97,6 +100,7 @@ impl Gossip {
         let leave = self.cancel.child_token();
         let member = Member {
             transport: self.transport.clone(),
+            topics: through.clone(),
             tag: tag.clone(),
             name: name.to_owned(),
             interval: self.interval,
@@ -127,6 +131,7 @@ impl Gossip {
 
 struct Member {
     transport: Arc<Transport>,
+    topics: Topics,
     tag: Tag,
     name: String,
     interval: Duration,
@@ -138,7 +143,7 @@ impl Member {
     async fn keep(mut self, mut introduced: mpsc::Receiver<Endpoint>) {
         loop {
             let known: Vec<Endpoint> = self.known.iter().cloned().collect();
-            let Some(topic) = self.transport.topics().join(&self.name, &known).await else {
+            let Some(topic) = self.topics.join(&self.name, &known).await else {
                 return;
             };
             self.talk(topic, &mut introduced).await;

@@ -193,8 +193,8 @@ impl Blob {
 
     /// Returns the piece that comes after `pieces` whole ones.
     fn count(&self, pieces: u64) -> u32 {
-        let last = self.pieces.end - self.pieces.start;
-        self.pieces.start + u32::try_from(pieces).unwrap_or(last).min(last)
+        let all = self.pieces.end - self.pieces.start;
+        self.pieces.start + u32::try_from(pieces).map_or(all, |pieces| pieces.min(all))
     }
 }
 
@@ -222,8 +222,12 @@ pub struct Scheduler {
     next_request: u64,
     /// Providers who may have become able to do something.
     awake: Vec<ProviderId>,
+    /// For each provider, whether it had nothing to give when there was room for a request.
+    idle: Vec<bool>,
     /// Until then nobody's pause is over, no request too long silent: the time alone changes nothing before.
     look_at: Duration,
+    /// Whether a request was too long silent when it was looked last.
+    is_silent: bool,
     /// When something verified came last.
     progress: Duration,
     duplicate_bytes: u64,
@@ -301,7 +305,9 @@ impl Scheduler {
             requests: Requests::default(),
             next_request: 0,
             awake: Vec::new(),
+            idle: Vec::new(),
             look_at: now,
+            is_silent: false,
             progress: now,
             duplicate_bytes: 0,
             rng: fastrand::Rng::with_seed(seed),
@@ -317,6 +323,7 @@ impl Scheduler {
             ProviderKind::Lan | ProviderKind::Peer => Pieces::none(len),
         };
         self.providers.push(Provider::new(kind, has, now));
+        self.idle.push(false);
         self.look_at = self.look_at.min(now);
         self.providers.len() - 1
     }
@@ -370,7 +377,7 @@ impl Scheduler {
             news |= self.wanted.contains(piece);
         }
         // All others are woken by the end of a request or of a pause.
-        let wakes = news && self.providers[provider].is_idle;
+        let wakes = news && self.idle[provider];
         if wakes && self.awake.last() != Some(&provider) {
             self.awake.push(provider);
         }
@@ -563,21 +570,17 @@ impl Scheduler {
                 Line::Dialling => {}
             }
         }
+        let mut is_silent = false;
         for request in self.requests.iter() {
-            next = next.min(self.silent_at(request, now));
+            let hedge = request.heard + self.hedge_after(request);
+            if hedge > now && !request.hedged {
+                next = next.min(hedge);
+            } else {
+                is_silent |= !request.hedged;
+            }
+            next = next.min(request.heard + self.stall_after(request));
         }
-        self.look_at = next;
-    }
-
-    /// Returns when somebody else may be asked for what a request does not bring, or when it is given up.
-    fn silent_at(&self, request: &InFlight, now: Duration) -> Duration {
-        let hedge = request.heard + self.hedge_after(request);
-        let stall = request.heard + self.stall_after(request);
-        if request.hedged || hedge <= now {
-            stall
-        } else {
-            hedge.min(stall)
-        }
+        (self.look_at, self.is_silent) = (next, is_silent);
     }
 
     /// Tells whether everything is here.
@@ -629,14 +632,9 @@ impl Scheduler {
         ranges
     }
 
-    /// Tells whether a request is under way.
-    pub fn is_under_way(&self, id: RequestId) -> bool {
-        self.requests.get(id).is_some()
-    }
-
     /// Tells whether a provider could be asked for more, if only it had something that is wanted.
     pub fn is_idle(&self, provider: ProviderId) -> bool {
-        self.providers[provider].is_idle
+        self.idle[provider]
     }
 
     /// Tells whether a provider was given up.
@@ -694,7 +692,7 @@ impl Scheduler {
             // One that answers faster than before is sooner too long silent.
             for request in &self.providers[id].in_flight {
                 let request = self.requests.get(*request);
-                let silent = request.map(|request| self.silent_at(request, now));
+                let silent = request.map(|request| request.heard + self.hedge_after(request));
                 self.look_at = self.look_at.min(silent.unwrap_or(Duration::MAX));
             }
         }
@@ -739,10 +737,12 @@ impl Scheduler {
                     self.look_at = self.look_at.min(now);
                 }
             }
-            let could = |provider: &Provider| provider.has.within(request.pieces.clone()).next();
-            let providers = self.providers.iter().enumerate();
-            let could = providers.filter(|(_, provider)| could(provider).is_some());
-            self.awake.extend(could.map(|(id, _)| id));
+            let could = |id: &ProviderId| {
+                let mut has = self.providers[*id].has.within(request.pieces.clone());
+                self.idle[*id] && has.next().is_some()
+            };
+            let could = (0..self.providers.len()).filter(could);
+            self.awake.extend(could);
         }
         self.awake.push(request.provider);
         Some(request)

@@ -8,6 +8,7 @@ mod tell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use archy_registry::Blake3Hash;
 use archy_registry::id::EndpointId;
 use archy_registry::release::Endpoint;
 
@@ -37,6 +38,8 @@ struct Tracker {
     failures: u32,
     /// Whether it is being told now.
     is_busy: bool,
+    /// What it was told that this node serves.
+    told: BTreeSet<Blake3Hash>,
 }
 
 /// What is told of which tags to whom.
@@ -53,6 +56,8 @@ pub(crate) struct Seeds {
 pub(crate) struct Visit {
     pub(crate) tracker: Endpoint,
     pub(crate) tags: Vec<Tag>,
+    /// What it was told before, and is told now that it is not so any more unless it still is.
+    pub(crate) told: BTreeSet<Blake3Hash>,
 }
 
 impl Seeds {
@@ -99,6 +104,7 @@ impl Seeds {
                         next: soon,
                         failures: 0,
                         is_busy: false,
+                        told: BTreeSet::new(),
                     };
                     self.trackers.insert(endpoint.id, tracker);
                 }
@@ -107,11 +113,27 @@ impl Seeds {
         }
     }
 
-    /// Forgets the tags that are not held any more, and whom to tell of nothing else.
-    pub(crate) fn retain(&mut self, is_held: impl Fn(&Tag) -> bool) {
-        self.tags.retain(|tag, _| is_held(tag));
-        let told: BTreeSet<EndpointId> = self.tags.values().flatten().copied().collect();
-        self.trackers.retain(|id, _| told.contains(id));
+    /// Forgets the tags that are not held any more, and whom to tell of nothing else; those who believe that this node
+    /// serves something of them are told otherwise first, as soon as they can be.
+    pub(crate) fn retain(&mut self, is_held: impl Fn(&Tag) -> bool, now: Duration) {
+        let gone: Vec<Tag> = self
+            .tags
+            .keys()
+            .filter(|tag| !is_held(tag))
+            .cloned()
+            .collect();
+        let gone = gone.iter().filter_map(|tag| self.tags.remove(tag));
+        let less: BTreeSet<EndpointId> = gone.flatten().collect();
+        let of_tags: BTreeSet<EndpointId> = self.tags.values().flatten().copied().collect();
+        self.trackers.retain(|id, tracker| {
+            let is_left = !of_tags.contains(id);
+            // Whoever cannot be told forgets it by itself.
+            let is_owed = !tracker.told.is_empty() && tracker.failures == 0;
+            if is_owed && (is_left || less.contains(id)) {
+                tracker.next = tracker.next.min(now);
+            }
+            !is_left || is_owed
+        });
     }
 
     /// Returns up to `most` visits that are due; each lasts until it is [`ended`](Self::ended).
@@ -131,17 +153,24 @@ impl Seeds {
             Some(Visit {
                 tracker: tracker.endpoint.clone(),
                 tags: of_it.map(|(tag, _)| tag.clone()).collect(),
+                told: tracker.told.clone(),
             })
         });
         visits.collect()
     }
 
-    /// A visit ended.
-    pub(crate) fn ended(&mut self, id: &EndpointId, was_told: bool, now: Duration) {
+    /// A visit ended; with what the tracker now believes that this node serves, if it could be told.
+    pub(crate) fn ended(
+        &mut self,
+        id: &EndpointId,
+        told: Option<BTreeSet<Blake3Hash>>,
+        now: Duration,
+    ) {
         let Some(tracker) = self.trackers.get_mut(id) else {
             return;
         };
-        let pause = if was_told {
+        let pause = if let Some(told) = told {
+            tracker.told = told;
             tracker.failures = 0;
             self.interval
         } else {
@@ -200,7 +229,7 @@ mod tests {
         assert_eq!(seeds.next_look(), None, "both are being told");
         assert!(seeds.due(GATHER + TTL, 9).is_empty());
         for n in [1, 2] {
-            seeds.ended(&endpoint(n).id, true, GATHER);
+            seeds.ended(&endpoint(n).id, Some(BTreeSet::new()), GATHER);
         }
         assert!(next(&seeds) >= GATHER + INTERVAL.mul_f64(0.8));
         assert!(seeds.due(GATHER + INTERVAL.mul_f64(1.2), 1).len() == 1);
@@ -214,7 +243,7 @@ mod tests {
         let (mut now, mut pauses) = (GATHER, Vec::new());
         for _ in 0..10 {
             assert_eq!(seeds.due(now, 9).len(), 1);
-            seeds.ended(&endpoint(1).id, false, now);
+            seeds.ended(&endpoint(1).id, None, now);
             pauses.push(next(&seeds) - now);
             now = next(&seeds);
         }
@@ -251,12 +280,36 @@ mod tests {
                 .all(|told| told.len() <= TAG_TRACKERS_MAX)
         );
         assert_eq!(seeds.due(GATHER, 4).len(), 4);
-        seeds.retain(|held| *held == tag("t/1"));
+        seeds.retain(|held| *held == tag("t/1"), GATHER);
         assert_eq!(seeds.tags.len(), 1);
         assert_eq!(seeds.trackers.len(), TAG_TRACKERS_MAX);
-        seeds.retain(|_| false);
+        seeds.retain(|_| false, GATHER);
         assert_eq!(seeds.next_look(), None);
         // The end of a visit to somebody who was forgotten meanwhile changes nothing.
-        seeds.ended(&endpoint(1).id, true, GATHER);
+        seeds.ended(&endpoint(1).id, Some(BTreeSet::new()), GATHER);
+    }
+
+    #[test]
+    fn who_was_told_of_what_is_gone_is_told_so_at_once_and_once() {
+        let blobs = BTreeSet::from([Blake3Hash::of(b"a")]);
+        for can_be_told in [true, false] {
+            let mut seeds = Seeds::new(INTERVAL, 1);
+            seeds.add(&tag("a"), vec![endpoint(1), endpoint(2)], Duration::ZERO);
+            assert_eq!(seeds.due(GATHER, 9).len(), 2);
+            seeds.ended(&endpoint(1).id, Some(blobs.clone()), GATHER);
+            // This one was never told anything.
+            seeds.ended(&endpoint(2).id, None, GATHER);
+            seeds.retain(|_| false, GATHER + S);
+            let visit = Visit {
+                tracker: endpoint(1),
+                tags: Vec::new(),
+                told: blobs.clone(),
+            };
+            assert_eq!(seeds.due(GATHER + S, 9), [visit]);
+            let told = can_be_told.then(BTreeSet::new);
+            seeds.ended(&endpoint(1).id, told, GATHER + S);
+            seeds.retain(|_| false, GATHER + S);
+            assert_eq!(seeds.next_look(), None);
+        }
     }
 }

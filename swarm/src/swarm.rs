@@ -408,13 +408,17 @@ impl Swarm {
 
     /// Forgets a tag, unfinished blobs included. Blobs that no other tag holds are no longer served
     /// and their space is freed within the collection interval. Returns the number of blobs let go.
-    /// Stop the fetches of the tag first: they would hold what they finish.
+    /// Stop the fetches of the tag first: they would hold what they finish. Who was told that this node serves it is told
+    /// that it does not any more.
     ///
     /// # Errors
     /// The blob store failed.
     pub async fn withdraw(&self, tag: &Tag) -> Result<usize, StoreError> {
         let store = self.inner.transport.store();
-        store.release(tag).await.map_err(StoreError)
+        let released = store.release(tag).await.map_err(StoreError)?;
+        let is_held = |tag: &Tag| !store.blobs(tag).is_empty();
+        self.inner.seeder.withdrawn(is_held);
+        Ok(released)
     }
 
     /// Says whether a blob is completely here.
@@ -550,7 +554,8 @@ impl Swarm {
 
     /// Joins the topic of this name, the same for all versions of an app, as long as the tag is held: there nodes hint at
     /// each other what they have. It is entered through those whom a fetch of the tag meets and [`seed`](Self::seed)
-    /// names. Call it once the tag holds something or a fetch of it has begun; of many, the newest few are kept.
+    /// names. Call it once the tag holds something or a fetch of it has begun; of many, the newest few are kept. Nothing
+    /// happens on a node whose [configuration](crate::Discovery::gossip) wants no topics.
     pub fn join_topic(&self, tag: &Tag, name: &str) {
         self.inner.gossip.join(tag, name);
     }

@@ -113,7 +113,7 @@ pub(crate) struct Transport {
     traffic: Arc<Traffic>,
     limits: watch::Sender<UploadLimits>,
     company: company::Host,
-    topics: Topics,
+    topics: Option<Topics>,
     readers: Readers,
 }
 
@@ -155,12 +155,14 @@ impl Transport {
             store: store.clone(),
             events,
         };
-        let topics = Topics::start(&endpoint);
-        let router = Router::builder(endpoint.clone())
+        let topics = config.discovery.gossip.then(|| Topics::start(&endpoint));
+        let mut router = Router::builder(endpoint.clone())
             .accept(iroh_blobs::ALPN, blobs)
-            .accept(gossip::ALPN, topics.handler())
-            .accept(company::ALPN, company.clone())
-            .spawn();
+            .accept(company::ALPN, company.clone());
+        if let Some(topics) = &topics {
+            router = router.accept(gossip::ALPN, topics.handler());
+        }
+        let router = router.spawn();
         Ok(Self {
             endpoint,
             router,
@@ -238,9 +240,9 @@ impl Transport {
         Conversation::open(connection).await
     }
 
-    /// Returns the topics of this endpoint.
-    pub(crate) fn topics(&self) -> &Topics {
-        &self.topics
+    /// Returns the topics of this endpoint, unless its owner wants none.
+    pub(crate) fn topics(&self) -> Option<&Topics> {
+        self.topics.as_ref()
     }
 
     /// Has the fetches under way know of somebody who says that it has blobs.

@@ -34,5 +34,11 @@ mod machine;
 mod node;
 mod orchestrator;
 mod refusals;
+#[expect(
+    clippy::unwrap_used,
+    reason = "it is written for archyd's own tests, which need more of it"
+)]
+#[path = "../../node/tests/it/shelf.rs"]
+mod shelf;
 mod stack;
 mod stolen_key;

@@ -84,7 +84,7 @@ async fn secret_is_nowhere_to_be_read(store: &Archyd) -> anyhow::Result<()> {
         .await?;
     let secrets: Vec<&str> = secrets.split_whitespace().collect();
     ensure!(!secrets.is_empty(), "no secret was generated");
-    for secret in secrets {
+    for secret in &secrets {
         ensure!(
             secret.len() >= 16,
             "a secret of {} characters",
@@ -95,5 +95,18 @@ async fn secret_is_nowhere_to_be_read(store: &Archyd) -> anyhow::Result<()> {
             "a generated secret can be read outside its file"
         );
     }
+    // An app may write one to its log all the same.
+    let blurted = format!(
+        "for file in {folder}/*; do podman exec wordpress-web sh -c \"echo it is $(cat $file) > /proc/1/fd/1\"; done"
+    );
+    store.node.exec_ok(&["sh", "-c", &blurted]).await?;
+    let told = store.node.exec_ok(&["archyd", "diagnostics"]).await?;
+    for part in ["App wordpress", "it is [secret wordpress/", "Log of archyd"] {
+        ensure!(told.contains(part), "{part} is not in:\n{told}");
+    }
+    ensure!(
+        !secrets.iter().any(|secret| told.contains(secret)),
+        "a secret is among the diagnostics"
+    );
     Ok(())
 }

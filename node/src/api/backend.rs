@@ -8,14 +8,15 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::types::{
-    AppPage, AppRef, BlobProvided, BlobsMissing, BlobsParams, BlockParams, ConfigureParams,
-    FsckParams, Health, History, HistoryParams, InstallParams, Instance, InstanceList,
-    InstanceParams, Job, JobKind, JobListParams, JobRef, Logs, LogsParams, NodeStatus,
-    OpinionGiven, PinParams, Policy, PolicyPage, Problem, PublishState, RegistryAddParams,
-    RegistryList, RegistryMoveParams, RegistryRemoveParams, RegistryTest, RegistryTestParams,
-    ReportParams, ReviewerParams, Reviewers, RollbackParams, SearchParams, SearchResult,
-    SeedingPage, SeedingPolicy, SettingsPage, StoragePage, TrustPage, TrustParams, UninstallParams,
-    UpdateParams, VouchParams,
+    AdoptParams, AdoptableList, AppPage, AppRef, BackupCreateParams, BackupListParams, BackupPage,
+    BackupRestoreParams, BackupScheduleParams, BackupVerifyParams, BlobProvided, BlobsMissing,
+    BlobsParams, BlockParams, ConfigureParams, FsckParams, Health, History, HistoryParams,
+    InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind, JobListParams, JobRef,
+    Logs, LogsParams, MigrateParams, MigrationPlan, NodeStatus, OpinionGiven, PinParams, Policy,
+    PolicyPage, Problem, PublishState, RegistryAddParams, RegistryList, RegistryMoveParams,
+    RegistryRemoveParams, RegistryTest, RegistryTestParams, ReportParams, ReviewerParams,
+    Reviewers, RollbackParams, SearchParams, SearchResult, SeedingPage, SeedingPolicy,
+    SettingsPage, StoragePage, TrustPage, TrustParams, UninstallParams, UpdateParams, VouchParams,
 };
 
 /// Bytes of a blob as they arrive.
@@ -65,6 +66,31 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         params: RollbackParams,
     ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    /// `backup.create`.
+    fn create_backup(
+        &self,
+        params: BackupCreateParams,
+    ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    /// `backup.list`.
+    fn backups(
+        &self,
+        params: BackupListParams,
+    ) -> impl Future<Output = Result<BackupPage, Problem>> + Send;
+    /// `backup.restore`.
+    fn restore(
+        &self,
+        params: BackupRestoreParams,
+    ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    /// `backup.verify`.
+    fn verify(
+        &self,
+        params: BackupVerifyParams,
+    ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    /// `backup.schedule`.
+    fn schedule(
+        &self,
+        params: BackupScheduleParams,
+    ) -> impl Future<Output = Result<BackupPage, Problem>> + Send;
     /// `package.configure`.
     fn configure(
         &self,
@@ -75,7 +101,21 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         params: InstanceParams,
     ) -> impl Future<Output = Result<SettingsPage, Problem>> + Send;
-    /// `package.start`, `package.stop`, `package.restart`, `package.reinstall`.
+    /// `package.adoptable`.
+    fn adoptable(&self) -> impl Future<Output = Result<AdoptableList, Problem>> + Send;
+    /// `package.adopt`.
+    fn adopt(&self, params: AdoptParams) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    /// `package.migration`.
+    fn migration(
+        &self,
+        params: InstanceParams,
+    ) -> impl Future<Output = Result<MigrationPlan, Problem>> + Send;
+    /// `package.migrate`.
+    fn migrate(
+        &self,
+        params: MigrateParams,
+    ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    /// `package.start`, `package.stop`, `package.restart`, `package.reinstall`, `package.unmigrate`, `package.finish`.
     fn operate(
         &self,
         kind: JobKind,

@@ -43,6 +43,8 @@ pub(super) fn module<B: Backend>(api: Weak<Api<B>>) -> RpcModule<()> {
         ("package.stop", JobKind::Stop),
         ("package.restart", JobKind::Restart),
         ("package.reinstall", JobKind::Reinstall),
+        ("package.unmigrate", JobKind::Unmigrate),
+        ("package.finish", JobKind::Finish),
     ] {
         methods.add(method, move |b, p| async move {
             b.backend.operate(kind, p).await
@@ -61,6 +63,19 @@ pub(super) fn module<B: Backend>(api: Weak<Api<B>>) -> RpcModule<()> {
     methods.add("package.settings", |b, p| async move {
         b.backend.settings(p).await
     });
+    methods.add("package.adoptable", |b, Nothing {}| async move {
+        b.backend.adoptable().await
+    });
+    methods.add(
+        "package.adopt",
+        |b, p| async move { b.backend.adopt(p).await },
+    );
+    methods.add("package.migration", |b, p| async move {
+        b.backend.migration(p).await
+    });
+    methods.add("package.migrate", |b, p| async move {
+        b.backend.migrate(p).await
+    });
     methods.add("package.list", |b, Nothing {}| async move {
         b.backend.instances().await
     });
@@ -75,6 +90,23 @@ pub(super) fn module<B: Backend>(api: Weak<Api<B>>) -> RpcModule<()> {
         "package.logs",
         |b, p| async move { b.backend.logs(p).await },
     );
+    methods.add("backup.create", |b, p| async move {
+        b.backend.create_backup(p).await
+    });
+    methods.add(
+        "backup.list",
+        |b, p| async move { b.backend.backups(p).await },
+    );
+    methods.add("backup.restore", |b, p| async move {
+        b.backend.restore(p).await
+    });
+    methods.add(
+        "backup.verify",
+        |b, p| async move { b.backend.verify(p).await },
+    );
+    methods.add("backup.schedule", |b, p| async move {
+        b.backend.schedule(p).await
+    });
     methods.add("job.list", |b, p| async move { b.backend.jobs(p).await });
     methods.add("job.show", |b, p: JobParams| async move {
         b.backend.job(p.job).await

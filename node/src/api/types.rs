@@ -20,6 +20,8 @@ macro_rules! wire {
     };
 }
 
+mod adopt;
+mod backup;
 mod event;
 mod job;
 mod node;
@@ -35,6 +37,8 @@ mod storage;
 mod store;
 mod trust;
 
+pub use adopt::*;
+pub use backup::*;
 pub use event::*;
 pub use job::*;
 pub use node::*;

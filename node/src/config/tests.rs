@@ -51,13 +51,14 @@ fn values_from_text_take_the_type_of_the_default() {
             "ws://10.0.0.1:8490, wss://relay.example",
         ),
         ("ARCHY_SWARM_MDNS", "false"),
+        ("ARCHY_SWARM_GOSSIP", "false"),
         ("ARCHY_RELAY_LISTEN", "0.0.0.0:8490"),
         ("ARCHY_SWARM_RELAYS", "n0"),
         ("ARCHY_JOBS_PARALLEL_MAX", "3"),
     ];
     let config = load("", &environment, &[]).unwrap();
     assert_eq!(config.nostr.relays.len(), 2);
-    assert!(!config.swarm.mdns);
+    assert!(!config.swarm.mdns && !config.swarm.gossip);
     assert_eq!(config.relay.listen, Some("0.0.0.0:8490".parse().unwrap()));
     assert_eq!(config.swarm.relays, IrohRelays::N0);
     assert_eq!(config.jobs.parallel_max, 3);

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Hub;
 use crate::api::types::{Event, Job};
 use crate::components::State;
-use crate::config::{Config, Paths};
+use crate::config::{Apps, Backup, Config, Paths};
 use crate::install::Installer;
 use crate::jobs::{JobStore, Jobs};
 use crate::machine::{Host, Machine};
@@ -255,13 +255,19 @@ fn local_url(address: SocketAddr) -> RelayUrl {
 pub(super) async fn apps(
     node: Node,
     paths: Paths,
-    host_directories: Vec<std::path::PathBuf>,
+    (apps, backup): (Apps, Backup),
     stop: CancellationToken,
 ) {
     loop {
+        let usual = host_config(&paths);
         let config = archy_orchestrator::Config {
-            host_directories: host_directories.clone(),
-            ..host_config(&paths)
+            host_directories: apps.copy_from_host.clone(),
+            reconcile_interval: Duration::from_secs(u64::from(apps.look_every_seconds)),
+            backup_dir: backup
+                .directory
+                .clone()
+                .unwrap_or_else(|| usual.backup_dir.clone()),
+            ..usual
         };
         match Host::connect(config) {
             Ok(host) => {

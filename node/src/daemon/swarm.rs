@@ -70,6 +70,7 @@ fn translate(config: &Config, paths: &Paths) -> SwarmConfig {
     swarm.discovery = Discovery {
         mdns: config.swarm.mdns,
         n0: config.swarm.relays == IrohRelays::N0,
+        gossip: config.swarm.gossip,
     };
     swarm
 }

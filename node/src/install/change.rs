@@ -5,6 +5,7 @@ use archy_registry::key_state::Standing;
 use archy_registry::release::Release;
 use archy_registry::{Blake3Hash, Verified, trust};
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Installer, Stop, app_tag, check_standing, enter_all, reporter, stop_if_asked, wait};
@@ -49,21 +50,46 @@ impl Installer {
                 let release = self.kept_release(&to).await?;
                 (release, Change::Rollback { data })
             }
+            JobKind::Migrate => {
+                let accept = wish.manner.accept.clone();
+                let release = self.kept_release(&installed.release).await?;
+                (release, Change::Migrate { accept })
+            }
+            JobKind::Unmigrate | JobKind::Finish => {
+                // Giving back and tidying up needs nobody's leave, and nothing of the app's.
+                let release = self.store.release_as_admitted(&installed.release).await;
+                let release = release.map_err(|error| explain::of_store(&error))?;
+                let release = release.ok_or_else(no_release)?;
+                let is_finish = wish.kind == JobKind::Finish;
+                let change = if is_finish {
+                    Change::Finish
+                } else {
+                    Change::Unmigrate
+                };
+                return perform(context, &*machine, &release, &change).await;
+            }
             JobKind::Configure
+            | JobKind::Adopt
             | JobKind::Reinstall
             | JobKind::Install
             | JobKind::Uninstall
             | JobKind::Purge
             | JobKind::Start
             | JobKind::Stop
-            | JobKind::Restart => {
+            | JobKind::Restart
+            | JobKind::Backup
+            | JobKind::Restore
+            | JobKind::Verify => {
                 let release = self.kept_release(&installed.release).await?;
                 let change = wish.manner.edit.clone().map(Change::Configure);
                 (release, change.unwrap_or(Change::Reinstall))
             }
         };
         self.check_policy(&wish.app, Some(&release)).await?;
-        machine.preflight_change(&release).await?;
+        if wish.kind != JobKind::Migrate {
+            // A migration has the claimed containers' names to itself, and checks that.
+            machine.preflight_change(&release).await?;
+        }
         stop_if_asked(context)?;
         // Until podman has it, nothing of it goes to make room for something else.
         let _using = swarm.use_tag(&app_tag(&release));
@@ -83,7 +109,7 @@ impl Installer {
             return Err(stop);
         }
         storage::mark_installed(&swarm, &release).await;
-        if wish.kind == JobKind::Update {
+        if matches!(wish.kind, JobKind::Update | JobKind::Migrate) {
             let event = trust::Event::Installed {
                 app: wish.app.slug.clone(),
                 release: release.hash(),
@@ -94,7 +120,10 @@ impl Installer {
     }
 
     /// Loads a release that was verified when it was installed, whatever its own date, unless its keys no longer count.
-    async fn kept_release(&self, hash: &Blake3Hash) -> Result<Verified<Release>, Problem> {
+    pub(super) async fn kept_release(
+        &self,
+        hash: &Blake3Hash,
+    ) -> Result<Verified<Release>, Problem> {
         let failed = |error| explain::of_store(&error);
         let standing = self.store.release_standing(hash, Timestamp::now()).await;
         let standing = standing.map_err(failed)?.unwrap_or(Standing::Current);
@@ -104,12 +133,7 @@ impl Installer {
             return Err(problem);
         }
         let release = self.store.release_as_admitted(hash).await.map_err(failed)?;
-        release.ok_or_else(|| {
-            not_found(
-                "This node no longer has what the publisher signed for that version",
-                "Update the app to the newest version",
-            )
-        })
+        release.ok_or_else(no_release)
     }
 
     async fn note_failure(&self, release: &Verified<Release>, stop: &Stop) {
@@ -126,6 +150,13 @@ impl Installer {
     }
 }
 
+fn no_release() -> Problem {
+    not_found(
+        "This node no longer has what the publisher signed for that version",
+        "Update the app to the newest version",
+    )
+}
+
 fn no_earlier() -> Problem {
     problem(
         "noEarlier",
@@ -134,7 +165,7 @@ fn no_earlier() -> Problem {
     )
 }
 
-fn installed(machine: &dyn Machine, context: &Context) -> Result<Installed, Problem> {
+pub(super) fn installed(machine: &dyn Machine, context: &Context) -> Result<Installed, Problem> {
     let observed = machine.observed();
     let observed = observed.borrow();
     let app = &context.wish().app;
@@ -155,13 +186,6 @@ async fn perform(
     change: &Change,
 ) -> Result<(), Stop> {
     let cancelled_by_owner = CancellationToken::new();
-    let ending = async {
-        context.token().cancelled().await;
-        if context.ending() == Ending::Cancel {
-            cancelled_by_owner.cancel();
-            std::future::pending::<()>().await;
-        }
-    };
     let (report, reported) = reporter();
     let changing = async {
         let changed = machine
@@ -170,16 +194,30 @@ async fn perform(
         drop(report);
         changed
     };
+    until_ended(context, reported, &cancelled_by_owner, changing).await
+}
+
+/// Awaits what the machine does, which is told when the owner cancels it. When the daemon ends, it is dropped.
+pub(super) async fn until_ended<T>(
+    context: &Context,
+    reported: mpsc::Receiver<(JobPhase, String)>,
+    cancelled_by_owner: &CancellationToken,
+    doing: impl Future<Output = Result<T, MachineError>>,
+) -> Result<T, Stop> {
+    let ending = async {
+        context.token().cancelled().await;
+        if context.ending() == Ending::Cancel {
+            cancelled_by_owner.cancel();
+            std::future::pending::<()>().await;
+        }
+    };
     let working = async {
-        let (changed, ()) = tokio::join!(changing, enter_all(context, reported));
-        changed
+        let (done, ()) = tokio::join!(doing, enter_all(context, reported));
+        done
     };
     tokio::select! {
         biased;
-        changed = working => changed.map_err(|error| match error {
-            MachineError::Stopped => Stop::Asked,
-            failed => failed.into(),
-        }),
+        done = working => done.map_err(Stop::from),
         () = ending => Err(Stop::Asked),
     }
 }

@@ -20,7 +20,14 @@ impl Installer {
             | JobKind::Update
             | JobKind::Rollback
             | JobKind::Reinstall
-            | JobKind::Configure => (JobPhase::Stopping, "Stopping"),
+            | JobKind::Configure
+            | JobKind::Adopt
+            | JobKind::Migrate
+            | JobKind::Unmigrate
+            | JobKind::Finish
+            | JobKind::Backup
+            | JobKind::Restore
+            | JobKind::Verify => (JobPhase::Stopping, "Stopping"),
         };
         context.enter(phase, message).await;
         let machine = self.machine(context).await?;
@@ -38,7 +45,14 @@ impl Installer {
                 | JobKind::Update
                 | JobKind::Rollback
                 | JobKind::Reinstall
-                | JobKind::Configure => Ok(()),
+                | JobKind::Configure
+                | JobKind::Adopt
+                | JobKind::Migrate
+                | JobKind::Unmigrate
+                | JobKind::Finish
+                | JobKind::Backup
+                | JobKind::Restore
+                | JobKind::Verify => Ok(()),
             };
             drop(report);
             result

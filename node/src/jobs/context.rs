@@ -40,6 +40,11 @@ impl Context {
         self.record.borrow().id.clone()
     }
 
+    /// Returns when it was asked for.
+    pub fn created(&self) -> Timestamp {
+        self.record.borrow().created
+    }
+
     /// Returns whether an earlier run may have done some of it.
     pub fn resumed(&self) -> bool {
         self.record.borrow().runs > 1

@@ -1,7 +1,9 @@
 //! The life of a job as a pure state machine: queued, running, and one of three ends.
 
-use archy_orchestrator::SettingsEdit;
-use archy_registry::{AppId, Blake3Hash};
+use std::collections::{BTreeMap, BTreeSet};
+
+use archy_orchestrator::{BackupId, SettingsEdit};
+use archy_registry::{AppId, Blake3Hash, Slug};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +40,15 @@ pub struct Manner {
     /// For other settings: these.
     #[serde(default)]
     pub edit: Option<SettingsEdit>,
+    /// For a claim: which container is which, by name or id.
+    #[serde(default)]
+    pub chosen: BTreeMap<Slug, String>,
+    /// For a migration: what may be lost.
+    #[serde(default)]
+    pub accept: BTreeSet<String>,
+    /// For a restore or a rehearsal: of this backup.
+    #[serde(default)]
+    pub backup: Option<BackupId>,
 }
 
 /// A job as stored.
@@ -233,8 +244,17 @@ pub(super) fn cancellable(kind: JobKind) -> bool {
         | JobKind::Update
         | JobKind::Rollback
         | JobKind::Reinstall
-        | JobKind::Configure => true,
-        JobKind::Uninstall | JobKind::Purge | JobKind::Stop => false,
+        | JobKind::Configure
+        | JobKind::Adopt
+        | JobKind::Migrate
+        | JobKind::Backup
+        | JobKind::Restore
+        | JobKind::Verify => true,
+        JobKind::Uninstall
+        | JobKind::Purge
+        | JobKind::Stop
+        | JobKind::Unmigrate
+        | JobKind::Finish => false,
     }
 }
 
@@ -250,6 +270,13 @@ fn succeeded(kind: JobKind) -> &'static str {
         JobKind::Rollback => "Back at the version before",
         JobKind::Reinstall => "Reinstalled; its data was kept",
         JobKind::Configure => "Settings changed",
+        JobKind::Adopt => "Claimed; nothing of it was touched",
+        JobKind::Migrate => "Migrated; the containers from before are kept",
+        JobKind::Unmigrate => "The containers from before are back",
+        JobKind::Finish => "Finished; the containers from before are gone, their volumes are not",
+        JobKind::Backup => "Backed up",
+        JobKind::Restore => "Restored from the backup",
+        JobKind::Verify => "The backup came up: it is proven",
     }
 }
 
@@ -264,7 +291,15 @@ fn span(kind: JobKind, phase: JobPhase) -> (f64, f64) {
             (JobPhase::Starting, 7.0),
             (JobPhase::Waiting, 10.0),
         ],
-        JobKind::Update | JobKind::Rollback | JobKind::Reinstall | JobKind::Configure => &[
+        JobKind::Adopt => &[(JobPhase::Checking, 50.0), (JobPhase::Preparing, 50.0)],
+        JobKind::Unmigrate | JobKind::Finish => {
+            &[(JobPhase::Checking, 20.0), (JobPhase::Waiting, 80.0)]
+        }
+        JobKind::Update
+        | JobKind::Rollback
+        | JobKind::Reinstall
+        | JobKind::Configure
+        | JobKind::Migrate => &[
             (JobPhase::Checking, 5.0),
             (JobPhase::Fetching, 45.0),
             (JobPhase::Loading, 15.0),
@@ -273,6 +308,31 @@ fn span(kind: JobKind, phase: JobPhase) -> (f64, f64) {
             (JobPhase::Stopping, 5.0),
             (JobPhase::Starting, 5.0),
             (JobPhase::Waiting, 10.0),
+        ],
+        JobKind::Backup => &[
+            (JobPhase::Checking, 5.0),
+            (JobPhase::Copying, 30.0),
+            (JobPhase::Stopping, 5.0),
+            (JobPhase::Waiting, 10.0),
+            (JobPhase::Storing, 50.0),
+        ],
+        JobKind::Restore => &[
+            (JobPhase::Checking, 5.0),
+            (JobPhase::Fetching, 30.0),
+            (JobPhase::Loading, 10.0),
+            (JobPhase::Restoring, 30.0),
+            (JobPhase::Preparing, 3.0),
+            (JobPhase::Stopping, 5.0),
+            (JobPhase::Starting, 5.0),
+            (JobPhase::Waiting, 12.0),
+        ],
+        JobKind::Verify => &[
+            (JobPhase::Checking, 10.0),
+            (JobPhase::Fetching, 20.0),
+            (JobPhase::Loading, 10.0),
+            (JobPhase::Restoring, 30.0),
+            (JobPhase::Waiting, 25.0),
+            (JobPhase::Removing, 5.0),
         ],
         JobKind::Start | JobKind::Restart => &[
             (JobPhase::Stopping, 20.0),

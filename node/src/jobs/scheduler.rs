@@ -324,7 +324,14 @@ fn interrupted(kind: JobKind) -> Problem {
             | JobKind::Update
             | JobKind::Rollback
             | JobKind::Reinstall
-            | JobKind::Configure => "Look at the daemon's log, then try again".to_owned(),
+            | JobKind::Configure
+            | JobKind::Adopt
+            | JobKind::Migrate
+            | JobKind::Unmigrate
+            | JobKind::Finish
+            | JobKind::Backup
+            | JobKind::Restore
+            | JobKind::Verify => "Look at the daemon's log, then try again".to_owned(),
         }),
         details: Vec::new(),
     }

@@ -37,6 +37,8 @@ fn steps() -> impl Strategy<Value = Step> {
         Just(JobPhase::Loading),
         Just(JobPhase::Preparing),
         Just(JobPhase::Copying),
+        Just(JobPhase::Storing),
+        Just(JobPhase::Restoring),
         Just(JobPhase::Starting),
         Just(JobPhase::Waiting),
         Just(JobPhase::Stopping),
@@ -61,7 +63,9 @@ proptest! {
         kind in prop_oneof![
             Just(JobKind::Install), Just(JobKind::Uninstall), Just(JobKind::Purge),
             Just(JobKind::Start), Just(JobKind::Stop), Just(JobKind::Restart),
-            Just(JobKind::Update), Just(JobKind::Rollback), Just(JobKind::Reinstall), Just(JobKind::Configure)
+            Just(JobKind::Update), Just(JobKind::Rollback), Just(JobKind::Reinstall), Just(JobKind::Configure),
+            Just(JobKind::Adopt), Just(JobKind::Migrate), Just(JobKind::Unmigrate), Just(JobKind::Finish),
+            Just(JobKind::Backup), Just(JobKind::Restore), Just(JobKind::Verify)
         ],
         steps in prop::collection::vec(steps(), 0..40),
     ) {

@@ -1,10 +1,13 @@
 //! This machine: the orchestrator behind [`Machine`], its words turned into those of the API.
 
+mod adopt;
+mod backups;
 mod failed;
 mod logs;
 mod observed;
 mod rights;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use archy_orchestrator as orchestrator;
@@ -16,10 +19,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Change, Machine, MachineError, Observed, Progress};
+use super::{Change, Keeper, Machine, MachineError, Observed, Progress};
 use crate::api::problem;
-use crate::api::types::{JobPhase, LogLine, Problem, Right, RightsDiff};
+use crate::api::types::{JobPhase, LogLine, MigrationPlan, Problem, Right, RightsDiff};
 use crate::problem as explain;
+pub(crate) use adopt::container;
 use failed::{of_change, of_install, of_update};
 pub(crate) use observed::interface_kind;
 use observed::translate;
@@ -105,6 +109,29 @@ impl Host {
         self.orchestrator.setup().await
     }
 
+    async fn change_adoption(
+        &self,
+        release: &Verified<Release>,
+        change: &Change,
+        report: orchestrator::ProgressSink<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<(), MachineError> {
+        let slug = &release.manifest.app.id;
+        let done = match change {
+            Change::Migrate { accept } => {
+                let migrated = self.orchestrator.migrate(release, accept, report, cancel);
+                migrated.await
+            }
+            Change::Unmigrate => self.orchestrator.unmigrate(slug, report).await,
+            Change::Finish => self.orchestrator.finish_adoption(slug).await,
+            Change::Update { .. }
+            | Change::Rollback { .. }
+            | Change::Configure(_)
+            | Change::Reinstall => return Ok(()),
+        };
+        done.map(drop).map_err(adopt::of_adopt)
+    }
+
     async fn changed<T>(
         &self,
         change: impl Future<Output = Result<T, ChangeError>>,
@@ -160,6 +187,8 @@ impl Machine for Host {
                     orchestrator::Phase::Validating => (JobPhase::Preparing, "Checking its units"),
                     orchestrator::Phase::Placing
                     | orchestrator::Phase::Copying { .. }
+                    | orchestrator::Phase::Storing { .. }
+                    | orchestrator::Phase::Restoring { .. }
                     | orchestrator::Phase::Stopping => (JobPhase::Starting, "Starting"),
                     orchestrator::Phase::Starting => {
                         (JobPhase::Waiting, "Starting; waiting until it answers")
@@ -217,9 +246,43 @@ impl Machine for Host {
                     orchestrator.configure(release, edit, &report, cancel).await
                 }
                 Change::Reinstall => orchestrator.reinstall(release, &report, cancel).await,
+                Change::Migrate { .. } | Change::Unmigrate | Change::Finish => {
+                    let done = self.change_adoption(release, change, &report, cancel).await;
+                    orchestrator.nudge();
+                    return done;
+                }
             };
             self.orchestrator.nudge();
             changed.map(drop).map_err(of_update)
+        })
+    }
+
+    fn adoptable<'a>(&'a self) -> BoxFuture<'a, Result<Vec<orchestrator::Foreign>, Problem>> {
+        Box::pin(async move {
+            let found = self.orchestrator.adoptable().await;
+            found.map_err(|error| failed::of_machine(&error))
+        })
+    }
+
+    fn claim<'a>(
+        &'a self,
+        release: &'a Verified<Release>,
+        chosen: &'a BTreeMap<Slug, String>,
+    ) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(async move {
+            let claimed = self.orchestrator.claim(release, chosen).await;
+            claimed.map(drop).map_err(adopt::of_adopt)
+        })
+    }
+
+    fn migration<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, Result<MigrationPlan, Problem>> {
+        Box::pin(async move {
+            let planned = self.orchestrator.migration_plan(app).await;
+            let planned = planned.map_err(|error| match adopt::of_adopt(error) {
+                MachineError::Failed { problem, .. } => problem,
+                MachineError::Stopped => problem("cancelled", "The plan was cancelled", ""),
+            });
+            planned.map(adopt::plan)
         })
     }
 
@@ -290,6 +353,10 @@ impl Machine for Host {
 
     fn drop_images<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, ()> {
         Box::pin(self.orchestrator.drop_images(app))
+    }
+
+    fn keeper(&self) -> Option<&dyn Keeper> {
+        Some(self)
     }
 
     fn dependents(&self, app: &Slug) -> Vec<Slug> {
@@ -366,7 +433,9 @@ fn words_of_change(phase: orchestrator::Phase) -> Option<(JobPhase, String)> {
             JobPhase::Waiting,
             "It did not come up; taking the change back".to_owned(),
         ),
-        orchestrator::Phase::Done => return None,
+        orchestrator::Phase::Storing { .. }
+        | orchestrator::Phase::Restoring { .. }
+        | orchestrator::Phase::Done => return None,
     };
     Some((phase, words))
 }

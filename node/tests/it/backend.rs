@@ -22,6 +22,16 @@ pub(crate) const SVG: &[u8] =
 /// Answers everything the same way each time.
 pub(crate) struct Fixed;
 
+fn backups() -> BackupPage {
+    BackupPage {
+        backups: Vec::new(),
+        plans: Vec::new(),
+        listed: None,
+        repository: "/backups/restic".to_owned(),
+        password_file: "/keys/backups.password".to_owned(),
+    }
+}
+
 fn job() -> Job {
     Job {
         id: "0011223344556677".to_owned(),
@@ -95,7 +105,45 @@ impl Backend for Fixed {
     async fn roll_back(&self, params: RollbackParams) -> Result<JobRef, Problem> {
         Ok(JobRef { job: params.slug })
     }
+    async fn create_backup(&self, params: BackupCreateParams) -> Result<JobRef, Problem> {
+        Ok(JobRef { job: params.slug })
+    }
+    async fn backups(&self, _: BackupListParams) -> Result<BackupPage, Problem> {
+        Ok(backups())
+    }
+    async fn restore(&self, params: BackupRestoreParams) -> Result<JobRef, Problem> {
+        Ok(JobRef { job: params.backup })
+    }
+    async fn verify(&self, params: BackupVerifyParams) -> Result<JobRef, Problem> {
+        Ok(JobRef {
+            job: params.backup.or(params.slug).unwrap_or_default(),
+        })
+    }
+    async fn schedule(&self, _: BackupScheduleParams) -> Result<BackupPage, Problem> {
+        Ok(backups())
+    }
     async fn configure(&self, params: ConfigureParams) -> Result<JobRef, Problem> {
+        Ok(JobRef { job: params.slug })
+    }
+    async fn adoptable(&self) -> Result<AdoptableList, Problem> {
+        Ok(AdoptableList {
+            containers: Vec::new(),
+            candidates: Vec::new(),
+        })
+    }
+    async fn adopt(&self, params: AdoptParams) -> Result<JobRef, Problem> {
+        Ok(JobRef {
+            job: params.app.slug,
+        })
+    }
+    async fn migration(&self, params: InstanceParams) -> Result<MigrationPlan, Problem> {
+        Ok(MigrationPlan {
+            slug: params.slug,
+            version: "1.0.0".to_owned(),
+            items: Vec::new(),
+        })
+    }
+    async fn migrate(&self, params: MigrateParams) -> Result<JobRef, Problem> {
         Ok(JobRef { job: params.slug })
     }
     async fn settings(&self, _: InstanceParams) -> Result<SettingsPage, Problem> {

@@ -330,6 +330,7 @@ fn swarm_config(dir: &Path) -> SwarmConfig {
     config.discovery = Discovery {
         mdns: false,
         n0: false,
+        gossip: true,
     };
     config
 }

@@ -33,7 +33,9 @@ fn the_web_uis_types_have_not_drifted() {
         ClaimParams LoginParams Event PublishState BlobsParams BlobsMissing BlobProvided
         RegistryList RegistryAddParams RegistryRemoveParams RegistryMoveParams RegistryTestParams RegistryTest
         TrustParams TrustPage HistoryParams History PinParams BlockParams ReportParams VouchParams OpinionGiven
+        AdoptableList AdoptParams MigrationPlan MigrateParams
         ReviewerParams Reviewers Policy PolicyPage StoragePage FsckParams SeedingPolicy SeedingPage
+        BackupCreateParams BackupListParams BackupRestoreParams BackupVerifyParams BackupScheduleParams BackupPage
     );
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/src/api/types");
     let made = read(dir.path());

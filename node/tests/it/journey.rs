@@ -93,6 +93,17 @@ async fn an_app_comes_from_a_seeder_of_whom_only_a_relay_knows() {
     assert_eq!(late.machine.loaded.lock().unwrap()[0].1, layer("one"));
     let page = alone.page(&notes, |page| page["card"].is_object()).await;
     assert!(page["release"].is_null(), "{page}");
+
+    // Who removes it takes back what it said.
+    let removal = json!({"slug": "notes"});
+    let removal = seeder.rpc("package.uninstall", removal).await.unwrap();
+    let removal = seeder.ended(removal["job"].as_str().unwrap()).await;
+    assert_eq!(removal["state"], "succeeded", "{removal}");
+    let named = async || {
+        let found = archy_nostr::find_seeders(&[relay.url()], &signed.hash, &options).await;
+        !found.is_empty()
+    };
+    while named().await {}
     for node in [alone, seeder, late] {
         node.daemon.stop().await;
     }

@@ -3,13 +3,18 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use archy_orchestrator::Earlier;
+use std::collections::BTreeMap;
+
+use archy_orchestrator::adopt::matching;
+use archy_orchestrator::{Earlier, Foreign};
 use archy_registry::manifest::Manifest;
 use archy_registry::release::{Image, Release};
 use archy_registry::{AppId, Slug, Verified};
 use archyd::api::problem;
-use archyd::api::types::{InstanceState, JobPhase, LogLine, Problem, Right, RightsDiff};
-use archyd::machine::{Change, Installed, Machine, MachineError, Observed, Progress};
+use archyd::api::types::{
+    AdoptionInfo, InstanceState, JobPhase, LogLine, MigrationPlan, Problem, Right, RightsDiff,
+};
+use archyd::machine::{Change, Installed, Keeper, Machine, MachineError, Observed, Progress};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -17,6 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::bed::sha256;
+use crate::shelf::Kept;
 
 /// What the machine does when it is asked to install.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,6 +49,10 @@ pub(crate) struct Fake {
     pub(crate) images: Mutex<Vec<(Slug, String)>>,
     /// What every newer release changes.
     pub(crate) diff: Mutex<RightsDiff>,
+    /// Containers that others made.
+    pub(crate) foreign: Mutex<Vec<Foreign>>,
+    /// What it has backed up.
+    pub(crate) kept: Kept,
     observed: watch::Sender<Observed>,
 }
 
@@ -57,6 +67,8 @@ impl Fake {
                 lost: Vec::new(),
             }),
             images: Mutex::default(),
+            foreign: Mutex::default(),
+            kept: Kept::default(),
             observed: watch::Sender::new(Observed {
                 at: Some(Timestamp::now()),
                 ..Observed::default()
@@ -70,6 +82,15 @@ impl Fake {
             .send_modify(|observed| observed.stale = why_not.map(str::to_owned));
     }
 
+    /// Changes what is known of an app.
+    pub(crate) fn change_apps(&self, slug: &Slug, mut change: impl FnMut(&mut Installed)) {
+        self.observed.send_modify(|observed| {
+            let apps = observed.apps.iter_mut();
+            apps.filter(|app| app.app.slug == *slug)
+                .for_each(&mut change);
+        });
+    }
+
     fn set(&self, slug: &Slug, state: InstanceState) -> Result<(), MachineError> {
         let mut found = false;
         self.observed.send_modify(|observed| {
@@ -80,6 +101,24 @@ impl Fake {
         });
         assert!(found, "the API looks whether an app is installed");
         Ok(())
+    }
+}
+
+fn installed(release: &Verified<Release>) -> Installed {
+    Installed {
+        app: release.app(),
+        version: release.manifest.app.version.clone(),
+        release: release.hash(),
+        state: InstanceState::Running,
+        problem: None,
+        containers: Vec::new(),
+        interfaces: Vec::new(),
+        installed: Timestamp::now(),
+        data_dir: PathBuf::from("/data"),
+        settings: archy_orchestrator::Settings::default(),
+        before: None,
+        failed: None,
+        adoption: None,
     }
 }
 
@@ -165,20 +204,7 @@ impl Machine for Fake {
             let app = &release.manifest.app.id;
             self.images.lock().unwrap().retain(|(of, _)| of != app);
             self.observed.send_modify(|observed| {
-                observed.apps.push(Installed {
-                    app: release.app(),
-                    version: release.manifest.app.version.clone(),
-                    release: release.hash(),
-                    state: InstanceState::Running,
-                    problem: None,
-                    containers: Vec::new(),
-                    interfaces: Vec::new(),
-                    installed: Timestamp::now(),
-                    data_dir: PathBuf::from("/data"),
-                    settings: archy_orchestrator::Settings::default(),
-                    before: None,
-                    failed: None,
-                });
+                observed.apps.push(installed(release));
             });
             Ok(())
         })
@@ -199,7 +225,7 @@ impl Machine for Fake {
     fn change<'a>(
         &'a self,
         release: &'a Verified<Release>,
-        _: &'a Change,
+        change: &'a Change,
         progress: Progress<'a>,
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), MachineError>> {
@@ -220,6 +246,15 @@ impl Machine for Fake {
                     return Err(MachineError::Stopped);
                 }
             }
+            let migrated = match change {
+                Change::Migrate { .. } => Some(true),
+                Change::Unmigrate => Some(false),
+                Change::Update { .. }
+                | Change::Rollback { .. }
+                | Change::Configure(_)
+                | Change::Reinstall
+                | Change::Finish => None,
+            };
             self.observed.send_modify(|observed| {
                 let slug = &release.manifest.app.id;
                 for app in observed.apps.iter_mut().filter(|app| app.app.slug == *slug) {
@@ -230,9 +265,55 @@ impl Machine for Fake {
                     });
                     app.version = release.manifest.app.version.clone();
                     app.release = release.hash();
+                    if *change == Change::Finish {
+                        app.adoption = None;
+                    }
+                    if let (Some(adoption), Some(migrated)) = (&mut app.adoption, migrated) {
+                        adoption.migrated = migrated;
+                    }
                 }
             });
             Ok(())
+        })
+    }
+
+    fn adoptable<'a>(&'a self) -> BoxFuture<'a, Result<Vec<Foreign>, Problem>> {
+        Box::pin(async move { Ok(self.foreign.lock().unwrap().clone()) })
+    }
+
+    fn claim<'a>(
+        &'a self,
+        release: &'a Verified<Release>,
+        chosen: &'a BTreeMap<Slug, String>,
+    ) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(async move {
+            let foreign = self.foreign.lock().unwrap().clone();
+            let fit = matching(&release.manifest, &foreign, chosen);
+            assert_eq!(fit.missing, BTreeMap::new(), "the test has what it claims");
+            let containers = fit.fits.into_iter();
+            let adoption = AdoptionInfo {
+                migrated: false,
+                containers: containers
+                    .map(|(name, id)| (name.to_string(), id))
+                    .collect(),
+            };
+            self.observed.send_modify(|observed| {
+                observed.apps.push(Installed {
+                    adoption: Some(adoption),
+                    ..installed(release)
+                });
+            });
+            Ok(())
+        })
+    }
+
+    fn migration<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, Result<MigrationPlan, Problem>> {
+        Box::pin(async move {
+            Ok(MigrationPlan {
+                slug: app.to_string(),
+                version: "1.0.0".to_owned(),
+                items: Vec::new(),
+            })
         })
     }
 
@@ -278,6 +359,10 @@ impl Machine for Fake {
 
     fn drop_images<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, ()> {
         Box::pin(async move { self.images.lock().unwrap().retain(|(of, _)| of != app) })
+    }
+
+    fn keeper(&self) -> Option<&dyn Keeper> {
+        Some(self)
     }
 
     fn kept(&self) -> Vec<AppId> {

@@ -5,7 +5,9 @@
     reason = "clippy allows it in tests only below cfg(test), which an integration binary does not have"
 )]
 
+mod adopt;
 mod backend;
+mod backups;
 mod bed;
 mod cli;
 mod contract;
@@ -18,6 +20,7 @@ mod refusals;
 mod registries;
 mod rpc;
 mod seeding;
+mod shelf;
 mod storage;
 mod streams;
 mod trust;

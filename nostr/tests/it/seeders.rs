@@ -2,7 +2,7 @@
 
 use archy_nostr::{
     FindOptions, NostrKey, PublishOptions, RelayUrl, SEEDER_SECONDS_MAX, SEEDERS_MAX, SeederRecord,
-    find_seeders, publish,
+    find_seeders, publish, withdraw_seeder,
 };
 use archy_registry::Blake3Hash;
 use archy_registry::id::EndpointId;
@@ -65,6 +65,21 @@ pub(crate) async fn records_are_found_replaced_and_forgotten(relay: &RelayUrl) {
     seed(urls, &first, &record(b"a", 4), &clock, 3600).await;
     let moved = record(b"a", 4).endpoint;
     assert_eq!(find(urls, b"a", &clock).await, [two.clone(), moved]);
+    // A node that does not have it any more says so, too; of another release it still has.
+    clock.advance(1);
+    let withdrawn = withdraw_seeder(&Blake3Hash::of(b"a"), clock.now() + 600);
+    let options = PublishOptions {
+        clock: clock.clock(),
+        read_back: false,
+        ..PublishOptions::default()
+    };
+    let report = publish(urls, &second, &withdrawn, &options).await.unwrap();
+    assert_eq!(report.accepted, urls, "{report:?}");
+    let moved = record(b"a", 4).endpoint;
+    assert_eq!(find(urls, b"a", &clock).await, [moved]);
+    assert_eq!(find(urls, b"b", &clock).await.len(), 1);
+    clock.advance(1);
+    seed(urls, &second, &record(b"a", 2), &clock, 7198).await;
     // The reader's clock decides, whether the relay forgets or not.
     clock.advance(3600);
     assert_eq!(find(urls, b"a", &clock).await, [two]);

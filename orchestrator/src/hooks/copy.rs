@@ -169,4 +169,45 @@ mod tests {
             Err(CopyError::NotAllowed { .. })
         ));
     }
+
+    #[test]
+    fn who_swaps_directories_meanwhile_gives_nothing_else() {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let root = tempfile::tempdir().unwrap();
+        let (allowed, outside) = (root.path().join("allowed"), root.path().join("outside"));
+        let (sub, link) = (allowed.join("sub"), allowed.join("link"));
+        for (directory, text) in [(&sub, "content"), (&outside, "secret")] {
+            std::fs::create_dir_all(directory).unwrap();
+            std::fs::write(directory.join("file"), text).unwrap();
+        }
+        symlink(&outside, &link).unwrap();
+        let from = sub.join("file");
+        let (directories, done) = ([allowed.clone()], AtomicBool::new(false));
+        let (mut copied, mut refused) = (0, 0);
+        let mut stolen = None;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    renameat_with(CWD, &sub, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+                }
+            });
+            // Until both have been seen: a swap that never falls in between would prove nothing.
+            while stolen.is_none() && (copied < 500 || refused < 500) {
+                match pack(from.to_str().unwrap(), &directories, "x") {
+                    Ok(archive) => {
+                        copied += 1;
+                        let mut archive = tar::Archive::new(&archive[..]);
+                        let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
+                        let mut content = String::new();
+                        entry.read_to_string(&mut content).unwrap();
+                        stolen = Some(content).filter(|content| content != "content");
+                    }
+                    Err(_) => refused += 1,
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(stolen, None);
+    }
 }

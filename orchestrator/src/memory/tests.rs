@@ -59,3 +59,17 @@ fn a_crash_loop_is_seen_held_back_and_forgotten() {
         "ten quiet minutes end a crash loop"
     );
 }
+
+#[test]
+fn a_clock_that_is_set_back_neither_keeps_an_app_from_starting_nor_makes_a_crash_loop_last() {
+    let (mut memory, app, container) = (Memory::default(), slug("a"), slug("web"));
+    memory.failed(&app, "no".to_owned(), at(0));
+    assert!(memory.holds_back(&app, at(-60)));
+    assert!(!memory.holds_back(&app, at(-86_400)));
+    memory.saw(&app, &container, "one", at(0));
+    memory.counted(&app, &container, 0, at(0));
+    memory.counted(&app, &container, CRASH_LOOP_RESTARTS, at(0));
+    assert!(memory.is_looping(&app));
+    memory.saw(&app, &container, "one", at(-86_400));
+    assert!(!memory.is_looping(&app));
+}

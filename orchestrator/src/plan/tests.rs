@@ -86,6 +86,8 @@ fn container(desired: &Desired, name: &Slug) -> podman::Container {
         image_id: String::new(),
         ports: None,
         networks: None,
+        is_infra: false,
+        pod: String::new(),
     }
 }
 
@@ -116,11 +118,11 @@ fn apply(step: &Step, desired: Option<&Desired>, app: &Slug, machine: &mut Machi
         Step::Allow(false) => {
             machine.wanted.remove(app);
         }
-        Step::MakeDirectory(volume) => {
+        Step::AskForData(volume) => {
             machine.data.insert((app.clone(), volume.clone()));
         }
         // Either way one version of the app is installed, and `perform` goes on from there.
-        Step::FinishChange | Step::FinishReturn => {}
+        Step::FinishChange | Step::FinishReturn | Step::FinishMigration | Step::FinishUndo => {}
         Step::StoreSecret(secret) => {
             machine.secrets.insert(names::secret_named(app, secret));
             machine
@@ -194,8 +196,19 @@ fn perform(plan: &Plan, desired: &mut [Desired], machine: &mut Machine) {
                 desired.wish = Wish::Removed;
             }
             let found = desired.iter_mut().find(|desired| desired.slug() == app);
-            if let (Step::FinishChange | Step::FinishReturn, Some(desired)) = (step, found) {
+            if let (Step::FinishUndo, Some(desired)) = (step, found) {
+                desired.stage = Stage::Adopted;
+            }
+            let found = desired.iter_mut().find(|desired| desired.slug() == app);
+            let finishes = matches!(
+                step,
+                Step::FinishChange | Step::FinishReturn | Step::FinishMigration
+            );
+            if let (true, Some(desired)) = (finishes, found) {
                 desired.stage = Stage::Installed;
+                machine
+                    .data
+                    .extend(with_data(std::slice::from_ref(desired)).data);
                 for step in steps_of(desired, machine, ROOT) {
                     apply(&step, Some(desired), app, machine);
                 }
@@ -206,9 +219,21 @@ fn perform(plan: &Plan, desired: &mut [Desired], machine: &mut Machine) {
     }
 }
 
+/// A machine with the data of some apps, and nothing else.
+fn with_data(desired: &[Desired]) -> Machine {
+    let data = desired.iter().flat_map(|app| {
+        let volumes = app.volumes().into_iter();
+        volumes.map(|volume| (app.slug().clone(), volume.clone()))
+    });
+    Machine {
+        data: data.collect(),
+        ..Machine::default()
+    }
+}
+
 /// A machine on which all is as wished.
 fn settled(desired: &[Desired]) -> Machine {
-    let mut machine = Machine::default();
+    let mut machine = with_data(desired);
     perform(
         &plan_all(desired, &machine),
         &mut desired.to_vec(),
@@ -220,15 +245,24 @@ fn settled(desired: &[Desired]) -> Machine {
 #[test]
 fn a_new_app_is_brought_up_in_order() {
     let desired = [desired("a", Wish::Running, Stage::Installed)];
-    insta::assert_snapshot!(plan_all(&desired, &Machine::default()), @r"
+    insta::assert_snapshot!(plan_all(&desired, &with_data(&desired)), @r"
     a
       allow it to start
-      make the directory of volume data
       give podman the secret password
       put the units in place
       start archy.a.db.service
       start archy.a.web.service
     ");
+}
+
+#[test]
+fn an_app_whose_data_is_gone_does_not_begin_anew() {
+    let desired = [desired("a", Wish::Running, Stage::Installed)];
+    let mut machine = settled(&desired);
+    machine.data.clear();
+    let asks = "a\n  ask for the data of volume data, which is gone\n";
+    assert_eq!(plan_all(&desired, &machine).to_string(), asks);
+    assert_eq!(plan_all(&desired, &Machine::default()).to_string(), asks);
 }
 
 #[test]
@@ -351,6 +385,27 @@ fn interrupted_changes_are_finished_before_anything_else() {
     ");
 }
 
+#[test]
+fn what_others_made_is_left_alone_while_it_is_claimed() {
+    let apps = [
+        desired("a", Wish::Running, Stage::Adopted),
+        desired("b", Wish::Stopped, Stage::Adopted),
+    ];
+    for machine in [Machine::default(), settled(&apps)] {
+        assert!(plan_all(&apps, &machine).is_empty());
+    }
+    let between = [
+        desired("a", Wish::Running, Stage::Migrating),
+        desired("b", Wish::Running, Stage::Unmigrating),
+    ];
+    insta::assert_snapshot!(plan_all(&between, &Machine::default()), @r"
+    a
+      finish the interrupted migration
+    b
+      finish undoing the migration
+    ");
+}
+
 /// A machine that runs `app` with containers that carry the mark and ports of `unit`.
 fn running(app: &mut Desired, unit: &str, mark: &str, host_port: u16) -> Machine {
     let web: Slug = "web".parse().unwrap();
@@ -439,6 +494,10 @@ fn wishes() -> impl Strategy<Value = (Wish, Stage)> {
         Just((Wish::Running, Stage::Changing)),
         Just((Wish::Stopped, Stage::Changing)),
         Just((Wish::Running, Stage::Returning)),
+        Just((Wish::Running, Stage::Adopted)),
+        Just((Wish::Stopped, Stage::Adopted)),
+        Just((Wish::Running, Stage::Migrating)),
+        Just((Wish::Running, Stage::Unmigrating)),
     ]
 }
 
@@ -487,8 +546,14 @@ proptest! {
         let mut machine = broken(all.clone(), seed);
         // Some of the apps on the machine are not desired at all.
         let mut wanted: Vec<Desired> = all.into_iter().take(known).collect();
-        let first = plan_all(&wanted, &machine);
+        let mut first = plan_all(&wanted, &machine);
         perform(&first, &mut wanted, &mut machine);
+        if first.apps.values().flatten().any(|step| matches!(step, Step::AskForData(_))) {
+            // Once the owner has put it back, or one directory of many.
+            machine.data.extend(with_data(&wanted).data);
+            first = plan_all(&wanted, &machine);
+            perform(&first, &mut wanted, &mut machine);
+        }
         let second = plan_all(&wanted, &machine);
         prop_assert!(second.is_empty(), "first:\n{first}\nsecond:\n{second}");
     }

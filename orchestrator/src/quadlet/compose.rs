@@ -328,7 +328,9 @@ impl Context<'_> {
     }
 
     fn ports(&self, container: &Container) -> Result<Vec<Plain>, RenderError> {
-        if self.manifest.network_policy == NetworkPolicy::Host {
+        let shadow = self.settings.shadow.as_ref();
+        let unpublished = shadow.is_some_and(|shadow| !shadow.published);
+        if self.manifest.network_policy == NetworkPolicy::Host || unpublished {
             return Ok(Vec::new());
         }
         let ports = container.ports.iter().map(|port| {

@@ -88,6 +88,8 @@ impl Marker {
 
 /// The unit that keeps rootless podman's pause process out of every app's control group.
 pub const PAUSE_UNIT: &str = "archy-pause.service";
+/// The unit that keeps rootless podman's network namespace while apps come and go.
+pub const NETNS_UNIT: &str = "archy-netns.service";
 /// Starts within [`START_LIMIT_SECONDS`] after which systemd gives up; the reconciler takes over from there.
 const START_LIMIT_BURST: u64 = 5;
 const START_LIMIT_SECONDS: u64 = 300;

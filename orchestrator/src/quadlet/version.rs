@@ -4,6 +4,9 @@
 //! gives is refused in words rather than left out. Versions are those in which podman's release notes add each key.
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 /// A version of podman.
@@ -54,17 +57,37 @@ impl PodmanVersion {
         }
     }
 
-    /// Asks the program at `podman`.
-    pub(crate) fn of(podman: &std::path::Path) -> Self {
-        let output = std::process::Command::new(podman)
+    /// Tells the version of the program at `podman`: what `known` holds if it is of that very file, else asks it. A
+    /// process of podman's takes as long as everything else that a node does before it has looked at its apps.
+    pub(crate) fn of(podman: &Path, known: &Path) -> Self {
+        let Ok(metadata) = std::fs::metadata(podman) else {
+            return Self::ASSUMED;
+        };
+        let (file, size) = (metadata.ino(), metadata.size());
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        let file = format!("{} {file} {size} {changed:?}", podman.display());
+        let noted = std::fs::read_to_string(known).unwrap_or_default();
+        let noted = noted.rsplit_once('\n').filter(|(of, _)| *of == file);
+        if let Some(version) = noted.and_then(|(_, version)| version.parse().ok()) {
+            return version;
+        }
+        let Some(version) = Self::asked(podman) else {
+            return Self::ASSUMED;
+        };
+        let text = format!("{file}\n{version}");
+        if let Err(error) = crate::disk::replace(known, text.as_bytes(), 0o600) {
+            tracing::debug!(path = %known.display(), error = &error as &dyn std::error::Error, "podman is asked for its version at the next start too");
+        }
+        version
+    }
+
+    fn asked(podman: &Path) -> Option<Self> {
+        let output = Command::new(podman)
             .arg("--version")
-            .stdin(std::process::Stdio::null())
+            .stdin(Stdio::null())
             .output();
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        let version = text
-            .ok()
-            .and_then(|text| text.split_ascii_whitespace().last()?.parse().ok());
-        version.unwrap_or(Self::ASSUMED)
+        text.ok()?.split_ascii_whitespace().last()?.parse().ok()
     }
 }
 
@@ -111,9 +134,34 @@ mod tests {
         for text in ["", "x", "5", "5.x", "1.2.3.4"] {
             assert!(text.parse::<PodmanVersion>().is_err(), "{text}");
         }
-        assert_eq!(
-            PodmanVersion::of(std::path::Path::new("/nonexistent")),
-            PodmanVersion::ASSUMED
-        );
+    }
+
+    #[test]
+    fn podman_is_asked_once_per_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let (podman, known) = (root.path().join("podman"), root.path().join("known"));
+        let asked = root.path().join("asked");
+        assert_eq!(PodmanVersion::of(&podman, &known), PodmanVersion::ASSUMED);
+        let install = |version: &str| {
+            let script = format!(
+                "#!/bin/sh\necho x >>{}\necho podman version {version}\n",
+                asked.display()
+            );
+            let fresh = root.path().join("fresh");
+            std::fs::write(&fresh, script).unwrap();
+            std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::fs::rename(fresh, &podman).unwrap();
+        };
+        for (round, version) in ["5.4.2", "5.5.0"].into_iter().enumerate() {
+            install(version);
+            for _ in 0..3 {
+                assert_eq!(PodmanVersion::of(&podman, &known).to_string(), version);
+            }
+            let lines = std::fs::read_to_string(&asked).unwrap();
+            assert_eq!(lines.lines().count(), round + 1);
+        }
+        std::fs::write(&known, "spoilt").unwrap();
+        assert_eq!(PodmanVersion::of(&podman, &known).to_string(), "5.5.0");
     }
 }

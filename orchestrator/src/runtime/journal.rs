@@ -1,5 +1,6 @@
 //! The user's journal: what containers wrote, across restarts. Read through `journalctl`, whose file format is not ours.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 
 use jiff::Timestamp;
@@ -20,6 +21,8 @@ pub enum JournalError {
 pub struct Query {
     /// Services whose lines are wanted.
     pub units: Vec<String>,
+    /// Containers of others whose lines are wanted instead: podman's name → the service that the lines are told for.
+    pub containers: BTreeMap<String, String>,
     /// Only this run of a service, in hexadecimal.
     pub invocation: Option<String>,
     /// Only lines from then on.
@@ -58,6 +61,8 @@ pub enum LogSource {
 /// Lines as they come.
 #[derive(Debug)]
 pub struct LogStream {
+    /// The service that a container's lines are told for.
+    containers: BTreeMap<String, String>,
     lines: Lines<BufReader<ChildStdout>>,
     /// Ends with the stream.
     _child: Child,
@@ -87,13 +92,17 @@ impl LogStream {
             command
                 .arg("+")
                 .arg(format!("USER_INVOCATION_ID={invocation}"));
-        } else {
+        } else if query.containers.is_empty() {
             for (index, unit) in query.units.iter().enumerate() {
                 if index > 0 {
                     command.arg("+");
                 }
                 command.arg(format!("_SYSTEMD_USER_UNIT={unit}"));
                 command.arg("+").arg(format!("USER_UNIT={unit}"));
+            }
+        } else {
+            for container in query.containers.keys() {
+                command.arg(format!("CONTAINER_NAME={container}"));
             }
         }
         let mut child = command
@@ -105,6 +114,7 @@ impl LogStream {
             .map_err(JournalError::Read)?;
         let output = child.stdout.take().expect("the output is piped");
         Ok(Self {
+            containers: query.containers.clone(),
             lines: BufReader::new(output).lines(),
             _child: child,
         })
@@ -121,14 +131,14 @@ impl LogStream {
             let Some(line) = line else {
                 return Ok(None);
             };
-            if let Some(line) = parse(&line) {
+            if let Some(line) = parse(&line, &self.containers) {
                 return Ok(Some(line));
             }
         }
     }
 }
 
-fn parse(json: &str) -> Option<LogLine> {
+fn parse(json: &str, containers: &BTreeMap<String, String>) -> Option<LogLine> {
     let entry: serde_json::Value = serde_json::from_str(json).ok()?;
     let field = |name: &str| entry.get(name).and_then(serde_json::Value::as_str);
     let microseconds: i64 = field("__REALTIME_TIMESTAMP")?.parse().ok()?;
@@ -158,7 +168,10 @@ fn parse(json: &str) -> Option<LogLine> {
     };
     Some(LogLine {
         at: Timestamp::from_microsecond(microseconds).ok()?,
-        unit: field("USER_UNIT")
+        unit: field("CONTAINER_NAME")
+            .and_then(|name| containers.get(name))
+            .map(String::as_str)
+            .or(field("USER_UNIT"))
             .or(field("_SYSTEMD_USER_UNIT"))?
             .to_owned(),
         source,
@@ -169,6 +182,10 @@ fn parse(json: &str) -> Option<LogLine> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(json: &str) -> Option<LogLine> {
+        super::parse(json, &BTreeMap::new())
+    }
 
     #[test]
     fn container_lines_are_told_from_those_about_the_container() {

@@ -1,7 +1,8 @@
 //! Rootless podman over its REST socket: what there is, images in and out, secrets, events.
 //!
-//! The only module that knows podman's API. It starts no container; systemd does.
+//! The only module that knows podman's API. It starts no container of ours; systemd does.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
 mod exec;
+mod foreign;
 mod http_client;
 mod inside;
 mod model;
 mod stream;
 
 pub use exec::{ExecSession, Executed};
+pub use foreign::{Inspection, RestartPolicy};
 use http_client::{Answer, HttpError, send};
 pub use model::{
     Actor, Container, Event, HealthCheckRun, HealthLog, Image, ImageConfig, PublishedPort,
@@ -315,12 +318,29 @@ impl Podman {
     ///
     /// [`PodmanError`].
     pub async fn secrets(&self) -> Result<Vec<String>, PodmanError> {
+        Ok(self.secret_stamps().await?.into_keys().collect())
+    }
+
+    /// Lists all secrets, each with a mark that changes with its value; empty where podman keeps none.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub(crate) async fn secret_stamps(&self) -> Result<BTreeMap<String, String>, PodmanError> {
         let listed: Option<Vec<ListedSecret>> = self.read("list secrets", "/secrets/json").await?;
-        Ok(listed
-            .into_iter()
-            .flatten()
-            .map(|secret| secret.spec.name)
-            .collect())
+        let stamped = listed.into_iter().flatten().map(|secret| {
+            let ListedSecret {
+                id,
+                updated_at,
+                spec,
+            } = secret;
+            let stamp = match updated_at.is_empty() {
+                true => String::new(),
+                false => format!("{id} {updated_at}"),
+            };
+            (spec.name, stamp)
+        });
+        Ok(stamped.collect())
     }
 
     /// Removes a secret. A missing one is as good.
@@ -374,13 +394,13 @@ impl Podman {
             .await
     }
 
-    /// Follows what happens to containers, networks and volumes from now on.
+    /// Follows all that happens to containers, networks and volumes from now on.
     ///
     /// # Errors
     ///
     /// [`PodmanError`] when the stream cannot be opened.
     pub async fn events(&self) -> Result<Events, PodmanError> {
-        let filters = r#"{"type":["container","network","volume"],"event":["start","died","remove","health_status"]}"#;
+        let filters = r#"{"type":["container","network","volume"]}"#;
         let path = format!("/events?stream=true&filters={}", encode(filters));
         let answer = self
             .request("report events", Method::GET, &path, Bytes::new())

@@ -91,6 +91,12 @@ pub struct ServiceState {
     pub restarts: u32,
     /// Names this run of the unit, in hexadecimal; empty when it never ran.
     pub invocation: String,
+    /// `loaded`, `not-found`, …
+    pub load: String,
+    /// Its main process; 0 when it does not run.
+    pub main_pid: u32,
+    /// The file that it was made from, such as a Quadlet file, or else its own.
+    pub source: String,
 }
 
 /// The user's systemd.
@@ -286,7 +292,12 @@ impl Systemd {
             let all: HashMap<String, OwnedVariant> = reply.body().deserialize().map_err(failed)?;
             properties.extend(all);
         }
+        let source: String = take(&mut properties, "SourcePath");
+        let own: String = take(&mut properties, "FragmentPath");
         Ok(ServiceState {
+            load: take(&mut properties, "LoadState"),
+            main_pid: take(&mut properties, "MainPID"),
+            source: if source.is_empty() { own } else { source },
             active: take(&mut properties, "ActiveState"),
             sub: take(&mut properties, "SubState"),
             result: take(&mut properties, "Result"),
@@ -295,6 +306,30 @@ impl Systemd {
             restarts: take(&mut properties, "NRestarts"),
             invocation: hex::encode(take::<Vec<u8>>(&mut properties, "InvocationID")),
         })
+    }
+
+    /// Returns how often systemd itself has started a service again since its last start, with one call.
+    ///
+    /// # Errors
+    ///
+    /// [`SystemdError`].
+    pub async fn restarts(&self, unit: &str) -> Result<u32, SystemdError> {
+        let failed =
+            |source| self.call_failed(&format!("tell how often {unit} was started"), source);
+        let connection = self.connection().await?;
+        let path = format!("/org/freedesktop/systemd1/unit/{}", escape(unit));
+        let reply = connection
+            .call_method(
+                Some("org.freedesktop.systemd1"),
+                path.as_str(),
+                Some("org.freedesktop.DBus.Properties"),
+                "Get",
+                &("org.freedesktop.systemd1.Service", "NRestarts"),
+            )
+            .await
+            .map_err(failed)?;
+        let value: OwnedVariant = reply.body().deserialize().map_err(failed)?;
+        Ok(u32::try_from(value).unwrap_or_default())
     }
 
     /// Follows changes of units whose names start with `prefix`: gives a hint whenever one changed state.

@@ -23,3 +23,19 @@ pub(crate) async fn remove(podman: &Path, directory: &Path) -> io::Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     Err(io::Error::other(said.trim().to_owned()))
 }
+
+/// Reads a file of one of their users.
+pub(crate) async fn read(podman: &Path, file: &Path) -> io::Result<Vec<u8>> {
+    let output = Command::new(podman)
+        .args(["unshare", "cat", "--"])
+        .arg(file)
+        .stdin(Stdio::null())
+        .output()
+        .await?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    // What it says may quote the file no more than its name.
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(said.trim().to_owned()))
+}

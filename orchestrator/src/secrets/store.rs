@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::time::Instant;
 
-use archy_registry::Slug;
 use archy_registry::manifest::Container;
+use archy_registry::{Blake3Hash, Slug};
 
 use super::{SecretError, SecretValue, ensure, is_sound, lacking, read};
 use crate::desired::Desired;
@@ -71,7 +72,7 @@ impl Orchestrator {
     pub(crate) async fn secrets_amiss(
         &self,
         desired: &Desired,
-        present: &BTreeSet<String>,
+        present: &BTreeMap<String, String>,
     ) -> Result<Amiss, PodmanError> {
         let slug = desired.slug();
         let mut amiss = Amiss::default();
@@ -85,12 +86,23 @@ impl Orchestrator {
         }
         // What cannot be worked out now is left as it is.
         for (name, value) in self.secret_values(desired).unwrap_or_default() {
-            let Some(value) = value.filter(|_| present.contains(&name)) else {
+            let (Some(value), Some(stamp)) = (value, present.get(&name)) else {
                 continue;
             };
+            let hash = Blake3Hash::of(&value.bytes());
+            let now = Instant::now();
+            if self.sight(|sight| sight.is_same(&name, stamp, hash, now)) {
+                continue;
+            }
             let found = self.inner.podman.secret(&name).await?;
-            if found.is_some_and(|found| found != value.bytes()) {
-                amiss.different.insert(name);
+            match found {
+                Some(found) if found != value.bytes() => {
+                    amiss.different.insert(name);
+                }
+                Some(_) if !stamp.is_empty() => {
+                    self.sight(|sight| sight.compared(&name, stamp, hash, now));
+                }
+                _ => {}
             }
         }
         Ok(amiss)
@@ -170,6 +182,17 @@ impl Orchestrator {
             path,
             source: io::Error::from(io::ErrorKind::NotFound),
         })
+    }
+
+    /// Makes a value that the app had before this node ran it one of its secrets.
+    pub(crate) fn import_secret(
+        &self,
+        app: &Slug,
+        name: &Slug,
+        value: &str,
+    ) -> Result<(), SecretError> {
+        let path = self.secrets_dir(app).join(name.as_str());
+        super::write(&path, value).map_err(|source| SecretError::Io { path, source })
     }
 
     fn secrets_dir(&self, app: &Slug) -> std::path::PathBuf {

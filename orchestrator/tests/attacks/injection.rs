@@ -12,6 +12,8 @@ app:
   tagline: Everything at once
   description: All of it
   category: other
+  icon: icon.svg
+  screenshots: [shots/one.png]
   website: https://example.org
   source: https://example.org/source
   license: MIT
@@ -54,10 +56,11 @@ containers:
       - {name: shared, target: /var/lib/db}
     health_check: {type: exec, command: ["/bin/check", "it"]}
   - name: cache
-    source: {type: pull, image: "localhost/full/cache:latest"}
+    source: {type: build, context: cache, dockerfile: Containerfile, tag: "localhost/full/cache:latest", build_args: {VERSION: "1"}}
     health_check: {type: tcp, port: 6379}
 generated_secrets:
   - {name: password, kind: hex32}
+  - {name: hashed, kind: bcrypt, from: password}
 dependencies:
   - {publisher: "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp", app: other, version: ">=1"}
 exports:
@@ -66,10 +69,26 @@ hooks:
   post_install:
     - exec: {container: web, command: ["/bin/setup", "it all"], timeout: 30s}
     - copy_from_host: {from: /srv/shared/ca.pem, container: web, to: /data/ca.pem}
+  pre_update:
+    - exec: {container: db, command: ["/bin/dump", "it"]}
+  post_update:
+    - exec: {container: db, command: ["/bin/load", "it"]}
+  pre_uninstall:
+    - exec: {container: web, command: ["/bin/bye"], timeout: 5s}
 interfaces:
   - {name: Full, port: 8080, path: /, type: ui}
 backup:
   exclude: [data/cache/**]
+"#;
+
+/// A manifest of one container, with what only such a one can have.
+const NAMED: &str = r#"
+app: {id: named, name: Named, version: 1.0.0, tagline: One container, category: other}
+containers:
+  - name: web
+    source: {type: pull, image: "localhost/named/web:latest"}
+    environment: {GREETING: hello}
+extensions: {container_name: well-known}
 "#;
 
 /// Texts that try to become more than a value.
@@ -146,6 +165,8 @@ pub(crate) fn hostile() -> Vec<String> {
 
 /// One manifest of the table.
 pub(crate) struct Case {
+    /// The slug of the manifest that was changed.
+    pub(crate) base: String,
     /// The field that holds the text, as a JSON pointer.
     pub(crate) field: String,
     /// The text.
@@ -161,10 +182,20 @@ pub(crate) fn full() -> Manifest {
         .manifest
 }
 
-/// Every string field, and every key of a map, × every hostile text. The manifests skip [`Manifest::check`], so that
-/// rendering itself is put to the test.
+/// The manifests that use every field between them.
+pub(crate) fn bases() -> [Manifest; 2] {
+    let named = manifest::parse(NAMED).expect("the manifest of one container is valid");
+    [full(), named.manifest]
+}
+
+/// Every string field, and every key of a map, of every base × every hostile text. The manifests skip
+/// [`Manifest::check`], so that rendering itself is put to the test.
 pub(crate) fn cases() -> Vec<Case> {
-    let base = serde_json::to_value(full()).expect("a manifest is plain data");
+    bases().iter().flat_map(cases_of).collect()
+}
+
+fn cases_of(manifest: &Manifest) -> Vec<Case> {
+    let base = serde_json::to_value(manifest).expect("a manifest is plain data");
     let mut places = Vec::new();
     walk(&base, String::new(), &mut places);
     let mut cases = Vec::new();
@@ -190,11 +221,12 @@ pub(crate) fn cases() -> Vec<Case> {
                 Place::Value(pointer) => pointer.clone(),
                 Place::Key(pointer, key) => format!("{pointer}/{key} (the key)"),
             };
-            let manifest = serde_json::from_value(changed).ok();
+            let changed = serde_json::from_value(changed).ok();
             cases.push(Case {
+                base: manifest.app.id.to_string(),
                 field,
                 text,
-                manifest,
+                manifest: changed,
             });
         }
     }
@@ -216,7 +248,8 @@ fn walk(value: &Value, pointer: String, places: &mut Vec<Place>) {
         }
         Value::Object(map) => {
             for (key, value) in map {
-                if pointer.ends_with("environment") || pointer.ends_with("secret_env") {
+                let maps = ["environment", "secret_env", "build_args"];
+                if maps.iter().any(|map| pointer.ends_with(map)) {
                     places.push(Place::Key(pointer.clone(), key.clone()));
                 }
                 walk(value, format!("{pointer}/{key}"), places);

@@ -2,7 +2,12 @@
 
 use archy_orchestrator::quadlet::{self, UnitSet, unit};
 
-use crate::injection_table::{cases, full};
+use std::collections::BTreeMap;
+
+use archy_orchestrator::settings::{ContainerEdit, Settings, SettingsEdit};
+use archy_registry::manifest::Manifest;
+
+use crate::injection_table::{bases, cases, full, hostile};
 
 /// Files, sections and keys, in order: what a hostile value must not change.
 fn shape(set: &UnitSet) -> Vec<(usize, String, String)> {
@@ -21,7 +26,15 @@ fn shape(set: &UnitSet) -> Vec<(usize, String, String)> {
 
 #[test]
 fn every_string_is_refused_or_stays_a_value() {
-    let expected = shape(&quadlet::preview(&full()).unwrap());
+    let shapes: BTreeMap<String, _> = bases()
+        .iter()
+        .map(|base| {
+            (
+                base.app.id.to_string(),
+                shape(&quadlet::preview(base).unwrap()),
+            )
+        })
+        .collect();
     let (mut refused, mut rendered) = (0, 0);
     for case in cases() {
         let text: String = case.text.chars().take(60).collect();
@@ -44,7 +57,7 @@ fn every_string_is_refused_or_stays_a_value() {
         }
         // Renamed containers and volumes sort elsewhere; what each file holds must be the same all the same.
         let mut found = shape(&set);
-        let mut expected = expected.clone();
+        let mut expected = shapes[&case.base].clone();
         for list in [&mut found, &mut expected] {
             list.iter_mut().for_each(|line| line.0 = 0);
             // A user without a group is a user all the same.
@@ -93,4 +106,42 @@ fn the_registry_refuses_what_rendering_refuses_or_more() {
             assert!(known, "{} = {text:?}: {error}", case.field);
         }
     }
+}
+
+/// What an owner sets is put to the same test as what a publisher writes.
+#[test]
+fn every_variable_that_an_owner_sets_is_refused_or_stays_a_value() {
+    let manifest = full();
+    let lines =
+        |manifest: &Manifest| quadlet::preview(manifest).map(|set| (shape(&set).len(), set));
+    let (expected, _) = lines(&manifest).unwrap();
+    let settings = Settings::assign(&manifest, &Settings::default(), |_, _| true).unwrap();
+    let (mut refused, mut rendered) = (0, 0);
+    for text in hostile() {
+        for (name, value) in [("ADDED", text.as_str()), (text.as_str(), "value")] {
+            let edit = ContainerEdit {
+                environment: [(name.to_owned(), value.to_owned())].into(),
+                ..ContainerEdit::default()
+            };
+            let edit = SettingsEdit {
+                containers: [("db".parse().unwrap(), edit)].into(),
+                ..SettingsEdit::default()
+            };
+            let edited = settings.edited(&edit, &manifest).unwrap();
+            let Ok((found, set)) = lines(&edited.applied_to(&manifest)) else {
+                refused += 1;
+                continue;
+            };
+            rendered += 1;
+            let shown: String = format!("{name}={value}").chars().take(60).collect();
+            assert_eq!(found, expected + 1, "{shown:?}");
+            for unit in set.units.values() {
+                assert_eq!(unit.reads_back_from(&unit.text()), Ok(()), "{shown:?}");
+            }
+        }
+    }
+    assert!(
+        refused > 50 && rendered > 30,
+        "{refused} refused, {rendered} rendered"
+    );
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod diff;
+mod fields;
 mod injection;
 #[path = "../attacks/injection.rs"]
 mod injection_table;

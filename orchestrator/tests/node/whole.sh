@@ -75,7 +75,10 @@ TEXT
 
 mkdir -p "$HOME/shared" && echo certificate >"$HOME/shared/ca.pem"
 volumes=$(podman volume ls -q | grep -cv '^archy\.')
+namespace() { stat -c %i "$XDG_RUNTIME_DIR/containers/networks/rootless-netns/rootless-netns"; }
 claim "setup" "$DRIVE" setup
+claim "podman's network namespace is held" wait_for namespace
+held=$(namespace)
 claim "an image is made" make_image
 [[ -d layout ]] || exit 1
 sed "s/PUBLISHER/$("$DRIVE" publisher)/" "$HERE/teller.yml" >teller.yml
@@ -196,8 +199,10 @@ claim "uninstall of the user" "$DRIVE" uninstall teller
 claim "nothing of it is left" none_left teller
 claim "the other runs on" running bank-api
 claim "uninstall of the other" "$DRIVE" uninstall bank
+claim "the network namespace outlives its last container" same "$held" "$(namespace)"
 claim "which said goodbye" same "$(podman unshare tail -1 "$APPS/bank/data/data/ran")" bye
 claim "install again" bank
+claim "in the same network namespace" same "$held" "$(namespace)"
 claim "and its hook ran once more" same "$(ran)" "installed 33 bye installed 33 "
 "$DRIVE" purge bank && "$DRIVE" purge teller >/dev/null 2>&1
 claim "nothing is left at the end" none_left bank

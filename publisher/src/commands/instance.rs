@@ -17,14 +17,18 @@ use crate::text::plain;
 /// How often `logs --follow` asks for more.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 /// Kinds of jobs after which an app can be opened.
-const OPENED: [&str; 7] = [
+const OPENED: [&str; 11] = [
     "install",
+    "adopt",
+    "migrate",
+    "unmigrate",
     "start",
     "restart",
     "update",
     "rollback",
     "reinstall",
     "configure",
+    "restore",
 ];
 /// Lines that are asked for each time; more between two asks would be lost.
 const FOLLOW_LINES: u32 = 2000;

@@ -29,11 +29,15 @@ macro_rules! copies {
     };
 }
 
+mod adopt;
+mod backup;
 pub mod registry;
 mod seeding;
 mod storage;
 mod trust;
 
+pub use adopt::*;
+pub use backup::*;
 pub use seeding::*;
 pub use storage::*;
 pub use trust::*;

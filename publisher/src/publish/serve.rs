@@ -133,6 +133,7 @@ pub async fn prove(
     config.discovery = Discovery {
         mdns: false,
         n0: false,
+        gossip: false,
     };
     let swarm = Swarm::start(config, CancellationToken::new()).await?;
     let outcome = prove_with(&swarm, endpoint, blobs).await;

@@ -60,6 +60,7 @@ impl TestNode {
             discovery: Discovery {
                 mdns: false,
                 n0: false,
+                gossip: true,
             },
             ..Config::new(dir.path())
         };

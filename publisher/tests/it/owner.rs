@@ -165,3 +165,40 @@ async fn a_strangers_words_cannot_steer_the_terminal() {
             .contains('\u{1b}')
     );
 }
+
+#[tokio::test]
+async fn a_migration_shows_what_it_would_lose_and_waits_for_it_to_be_accepted() {
+    let (node, person) = owner().await;
+    node.answers(
+        "package.migration",
+        Ok(json!({
+            "slug": "notes", "version": "1.2",
+            "items": [{
+                "id": "web.right.NET_ADMIN", "container": "web", "topic": "right", "effect": "loses",
+                "words": "it has the capability NET_ADMIN, which the app does not ask for",
+            }],
+        })),
+    );
+    node.answers("package.migrate", Ok(json!({ "job": "7" })));
+    insta::assert_snapshot!(person.terminal(&["adopt", "migrate", "notes"]).await, @"
+    $ archy adopt migrate notes
+    error: the migration would lose what you did not accept
+      loses    web: it has the capability NET_ADMIN, which the app does not ask for  [web.right.NET_ADMIN]
+    hint: accept each with --accept and what is in brackets; --plan shows all
+    [exit code 2]
+    ");
+    assert!(node.calls("package.migrate").is_empty());
+    let accepted = [
+        "adopt",
+        "migrate",
+        "notes",
+        "--accept",
+        "web.right.NET_ADMIN",
+    ];
+    let said = person.types(&accepted).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(
+        node.calls("package.migrate"),
+        [json!({ "slug": "notes", "accept": ["web.right.NET_ADMIN"] })]
+    );
+}

@@ -71,6 +71,7 @@ async fn stranger(dir: &Path) -> Swarm {
         discovery: Discovery {
             mdns: false,
             n0: false,
+            gossip: true,
         },
         ..archy_swarm::Config::new(dir)
     };

@@ -3,9 +3,11 @@
 //! A node serves a few requests at a time, others queue, and when too many do it says "busy". Bytes flow at the
 //! uploader's share of its link or the downloader's, whichever is smaller. Everything is drawn from a seed.
 //!
-//! A piece that a node gets is known to its neighbours after the latency, but told to their schedulers only when
-//! they have something to decide: at once to those who wait for it, to all others before they choose.
+//! What a node got it tells its neighbours twenty times a second; the real one tells at once, so news are rather late
+//! here. Their schedulers hear of it when they have something to decide: at once if they wait for it, otherwise before
+//! they choose.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ pub(crate) const LATENCY: Duration = Duration::from_millis(20);
 /// Requests that a node serves at a time, and that wait for their turn.
 const SLOTS: usize = 4;
 const QUEUE: usize = 2;
+/// Pause between two messages of a node that tell its neighbours what it got.
+const NEWS: Duration = Duration::from_millis(50);
 /// Nodes that the tracker names to one who joins; as many come to know it.
 const NAMED: usize = 10;
 /// Pieces that were suggested and are not asked for, below which a node asks the origin for more suggestions.
@@ -88,7 +92,6 @@ pub(crate) struct Outcome {
 struct Node {
     member: Member,
     scheduler: Option<Scheduler>,
-    is_here: bool,
     /// Whom this node asks; the position is the provider's id.
     providers: Vec<Known>,
     /// Who asks this node, and as which provider they know it.
@@ -115,6 +118,9 @@ struct Known {
 #[derive(Debug, Default)]
 struct Log {
     pieces: Vec<u16>,
+    /// How much of it was told, and when more may be.
+    told: usize,
+    next: Time,
     /// Who has nothing else to ask of this node than what it gets next.
     waiting: Vec<(u32, u32)>,
 }
@@ -122,6 +128,8 @@ struct Log {
 /// The requests that a node serves, and behind them those that wait for their turn.
 #[derive(Debug)]
 struct Desk {
+    /// Whether the node takes part.
+    is_here: bool,
     up: f64,
     /// Until when the flows are worked out.
     since: Time,
@@ -165,8 +173,8 @@ enum Event {
         last: u32,
     },
     Refuse(u32, RequestId, Refusal),
-    /// The neighbours of a node know of one more piece that it has.
-    Claim(NodeId),
+    /// The neighbours of a node know of so much of its log.
+    Claim(NodeId, u32),
     Wish(NodeId),
     Suggest(NodeId, u64, u64),
 }
@@ -178,10 +186,12 @@ enum Refusal {
     Lie,
 }
 
-/// The two timers of each node: when a flow reaches the end of a piece, and when its scheduler wants to look.
-const TIMERS: usize = 2;
+/// The timers of each node: when a flow reaches the end of a piece, when its scheduler wants to look, and when it tells
+/// what it got.
+const TIMERS: usize = 3;
 const STEP: usize = 0;
 const LOOK: usize = 1;
+const TELL: usize = 2;
 
 pub(crate) struct World {
     scene: Scene,
@@ -196,6 +206,8 @@ pub(crate) struct World {
     /// Words of these bits per node.
     words: usize,
     clock: Clock<Event>,
+    /// Requests that were taken back on their way.
+    recalled: HashSet<(u32, RequestId)>,
     rng: fastrand::Rng,
     here: Vec<NodeId>,
     origin_bytes: f64,
@@ -212,7 +224,6 @@ impl World {
             .map(|member| Node {
                 member,
                 scheduler: None,
-                is_here: false,
                 providers: Vec::new(),
                 askers: Vec::new(),
                 downloads: 0,
@@ -226,6 +237,7 @@ impl World {
             .filter(|member| !member.is_seed && member.leaves.is_none())
             .count();
         let desk = |node: &Node| Desk {
+            is_here: false,
             up: node.member.link.up,
             since: 0,
             flows: Vec::with_capacity(SLOTS + QUEUE),
@@ -243,6 +255,7 @@ impl World {
             words,
             clock: Clock::new(nodes.len() * TIMERS, nanos(LATENCY)),
             nodes,
+            recalled: HashSet::new(),
             here: Vec::new(),
             origin_bytes: 0.0,
             suggestions,
@@ -270,7 +283,8 @@ impl World {
             match tick {
                 Tick::Event(event) => self.happen(event),
                 Tick::Timer(timer) if timer % TIMERS == STEP => self.step(timer / TIMERS),
-                Tick::Timer(timer) => self.poll(timer / TIMERS),
+                Tick::Timer(timer) if timer % TIMERS == LOOK => self.poll(timer / TIMERS),
+                Tick::Timer(timer) => self.tell(timer / TIMERS),
             }
         }
         let stayed = || {
@@ -330,7 +344,7 @@ impl World {
                 }
                 self.poll(to as NodeId);
             }
-            Event::Claim(id) => self.claim(id),
+            Event::Claim(id, upto) => self.claim(id, upto),
             Event::Wish(id) => self.suggest(id),
             Event::Suggest(id, start, end) => {
                 self.nodes[id].wishes = false;
@@ -343,7 +357,7 @@ impl World {
     }
 
     fn join(&mut self, id: NodeId) {
-        self.nodes[id].is_here = true;
+        self.desks[id].is_here = true;
         let is_source = id == ORIGIN || self.nodes[id].member.is_seed;
         if !is_source {
             let goal = Goal {
@@ -361,7 +375,7 @@ impl World {
         }
         if id != ORIGIN {
             for other in self.rng.choose_multiple(self.here.iter().copied(), NAMED) {
-                if self.nodes[other].is_here {
+                if self.desks[other].is_here {
                     self.introduce(id, other, ProviderKind::Peer);
                     self.introduce(other, id, ProviderKind::Peer);
                 }
@@ -400,7 +414,11 @@ impl World {
     /// A provider answers a dial, or does not.
     fn answer(&mut self, id: NodeId, provider: ProviderId, up: bool) {
         let (now, size_bytes) = (self.now(), self.scene.size_bytes);
-        let of = self.nodes[id].providers[provider].node as NodeId;
+        let Some(known) = self.nodes[id].providers.get(provider) else {
+            // Who asked has left.
+            return;
+        };
+        let of = known.node as NodeId;
         let is_seed = self.nodes[of].member.is_seed;
         let node = &mut self.nodes[id];
         node.providers[provider].is_up = up;
@@ -429,7 +447,7 @@ impl World {
 
     /// The origin answers a wish.
     fn suggest(&mut self, id: NodeId) {
-        if self.nodes[ORIGIN].is_here {
+        if self.desks[ORIGIN].is_here {
             let bytes = self.suggestions.suggest();
             self.send(Event::Suggest(id, bytes.start, bytes.end));
         }
@@ -437,7 +455,7 @@ impl World {
 
     fn leave(&mut self, id: NodeId) {
         let now = self.now();
-        self.nodes[id].is_here = false;
+        self.desks[id].is_here = false;
         self.wait_for_nobody(id);
         self.nodes[id].scheduler = None;
         for known in std::mem::take(&mut self.nodes[id].providers) {
@@ -522,7 +540,7 @@ impl World {
             match action {
                 Action::Dial(provider) => {
                     let of = self.nodes[id].providers[provider].node as NodeId;
-                    let up = self.nodes[of].is_here;
+                    let up = self.desks[of].is_here;
                     let after = if up {
                         LATENCY * 2
                     } else {
@@ -547,28 +565,40 @@ impl World {
                     });
                 }
                 Action::Cancel(request) | Action::GiveUp(request) => {
-                    for provider in 0..self.nodes[id].providers.len() {
-                        let from = self.nodes[id].providers[provider].node as NodeId;
-                        if let Some(place) = self.desks[from].position(id, request) {
-                            self.take_away(from, place);
-                            self.share(from);
-                        }
-                    }
+                    self.recall(id, request);
                     self.poll_now(id);
                 }
             }
         }
     }
 
+    /// Takes back a request, at its provider or on its way there.
+    fn recall(&mut self, id: NodeId, request: RequestId) {
+        let mut providers = self.nodes[id].providers.iter();
+        let there = providers.find_map(|known| {
+            let from = known.node as NodeId;
+            Some((from, self.desks[from].position(id, request)?))
+        });
+        match there {
+            Some((from, place)) => {
+                self.take_away(from, place);
+                self.share(from);
+            }
+            None => {
+                self.recalled.insert((id as u32, request));
+            }
+        }
+    }
+
     /// A request reaches its provider.
     fn arrive(&mut self, from: NodeId, to: u32, request: RequestId, pieces: Range<u32>) {
-        let asker = self.nodes[to as NodeId].scheduler.as_ref();
-        if asker.is_none_or(|scheduler| !scheduler.is_under_way(request)) {
+        let is_recalled = !self.recalled.is_empty() && self.recalled.remove(&(to, request));
+        if is_recalled || !self.desks[to as NodeId].is_here {
             return;
         }
         let node = &self.nodes[from];
         let refusal = match node.member.manners {
-            _ if !node.is_here => Refusal::Gone,
+            _ if !self.desks[from].is_here => Refusal::Gone,
             Manners::Silent => return,
             Manners::Liar => Refusal::Lie,
             Manners::Honest if self.desks[from].flows.len() == SLOTS + QUEUE => Refusal::Busy,
@@ -698,8 +728,11 @@ impl World {
         }
         let piece = ((upto - 1) / self.scene.piece_bytes) as usize;
         self.has[to * self.words + piece / 64] |= 1 << (piece % 64);
-        self.logs[to].pieces.push(piece as u16);
-        self.send(Event::Claim(to));
+        let log = &mut self.logs[to];
+        if log.told == log.pieces.len() {
+            self.clock.set(to * TIMERS + TELL, log.next.max(self.now));
+        }
+        log.pieces.push(piece as u16);
         self.perform(to, actions);
         self.poll(to);
     }
@@ -721,17 +754,30 @@ impl World {
         flow
     }
 
-    /// One more piece of a node is known to its neighbours.
-    fn claim(&mut self, id: NodeId) {
-        let piece = self.logs[id].pieces[self.known[id] as usize] as usize;
-        self.known[id] += 1;
-        for (asker, provider) in self.logs[id].waiting.clone() {
-            if self.has[asker as usize * self.words + piece / 64] & 1 << (piece % 64) != 0 {
+    fn tell(&mut self, id: NodeId) {
+        let log = &mut self.logs[id];
+        log.told = log.pieces.len();
+        log.next = self.now + nanos(NEWS);
+        let claim = Event::Claim(id, log.told as u32);
+        self.send(claim);
+    }
+
+    /// More of what a node has is known to its neighbours.
+    fn claim(&mut self, id: NodeId, upto: u32) {
+        let before = std::mem::replace(&mut self.known[id], upto) as usize;
+        let waiting = self.logs[id].waiting.clone();
+        for (asker, provider) in waiting {
+            let has = &self.has[asker as usize * self.words..];
+            let is_new = |piece: &u16| has[*piece as usize / 64] & 1 << (piece % 64) == 0;
+            if !self.logs[id].pieces[before..upto as usize]
+                .iter()
+                .any(is_new)
+            {
                 continue;
             }
             let node = &mut self.nodes[asker as NodeId];
             let known = &mut node.providers[provider as usize];
-            let (news, upto) = (known.told as usize..self.known[id] as usize, self.known[id]);
+            let news = known.told as usize..upto as usize;
             let Some(scheduler) = node.scheduler.as_mut().filter(|_| known.is_up) else {
                 continue;
             };

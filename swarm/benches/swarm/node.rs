@@ -112,6 +112,7 @@ async fn obey(dir: PathBuf, bind: SocketAddr) {
         discovery: Discovery {
             mdns: false,
             n0: false,
+            gossip: true,
         },
         patience: Patience::default(),
         ..Config::new(&dir)

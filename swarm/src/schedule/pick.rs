@@ -24,26 +24,32 @@ impl Scheduler {
             let rate = provider.meter.bytes_per_second().unwrap_or(0.0);
             (provider.kind == ProviderKind::Origin, -rate)
         };
-        awake.sort_by(|a, b| {
-            let (a, b) = (speed(a), speed(b));
-            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
-        });
+        if awake.len() > 1 {
+            awake.sort_by(|a, b| {
+                let (a, b) = (speed(a), speed(b));
+                a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+            });
+        }
         awake.dedup();
         let mut idle = false;
-        for id in awake {
+        for id in awake.drain(..) {
             if self.requests.len() >= self.settings.in_flight_all {
                 self.awake.push(id);
                 continue;
             }
             while self.has_room(id, now) {
                 let picked = self.choose(id, now);
-                self.providers[id].is_idle = picked.is_none();
+                self.idle[id] = picked.is_none();
                 let Some(picked) = picked else {
                     idle = true;
                     break;
                 };
                 actions.push(self.ask(id, picked, false, now));
             }
+        }
+        if self.awake.is_empty() {
+            // The room is used again.
+            self.awake = awake;
         }
         if idle || self.wanted.is_empty() {
             self.help(actions, now);
@@ -96,7 +102,8 @@ impl Scheduler {
             heard: now,
             hedged: is_hedge,
         };
-        self.look_at = self.look_at.min(self.silent_at(&request, now));
+        let silence = self.hedge_after(&request).min(self.stall_after(&request));
+        self.look_at = self.look_at.min(now + silence);
         self.requests.push(request);
         Action::Ask(Request {
             id,
@@ -281,13 +288,16 @@ impl Scheduler {
         let is_silent = |request: &&InFlight| {
             !request.hedged && now >= request.heard + self.hedge_after(request)
         };
-        let silent = self.requests.iter().filter(is_silent);
-        let mut silent: Vec<RequestId> = silent.map(|request| request.id).collect();
+        let mut silent = Vec::new();
+        if self.is_silent {
+            let requests = self.requests.iter().filter(is_silent);
+            silent.extend(requests.map(|request| request.id));
+        }
         if silent.is_empty() && !self.requests.iter().any(InFlight::is_divisible) {
             return;
         }
         let mut idle: Vec<ProviderId> = (0..self.providers.len())
-            .filter(|id| self.has_room(*id, now))
+            .filter(|id| self.idle[*id] && self.has_room(*id, now))
             .collect();
         let rate = |id: &ProviderId| self.providers[*id].meter.bytes_per_second().unwrap_or(0.0);
         idle.sort_by(|a, b| rate(b).total_cmp(&rate(a)));

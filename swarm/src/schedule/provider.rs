@@ -59,8 +59,6 @@ pub(super) struct Provider {
     /// Time from a request to its first verified bytes, averaged.
     pub(super) first_byte: Duration,
     pub(super) in_flight: Vec<RequestId>,
-    /// Whether it had nothing to give when there was room for a request.
-    pub(super) is_idle: bool,
     /// Failures since the last verified byte or the last answer.
     pub(super) strikes: u32,
     pub(super) busy_strikes: u32,
@@ -87,7 +85,6 @@ impl Provider {
             meter: Meter::default(),
             first_byte: Duration::ZERO,
             in_flight: Vec::new(),
-            is_idle: false,
             strikes: 0,
             busy_strikes: 0,
             not_before: now,

@@ -44,6 +44,12 @@ impl Seeder {
         self.changed.notify_one();
     }
 
+    /// Looks at once who believes that this node serves what it does not hold any more.
+    pub(crate) fn withdrawn(&self, is_held: impl Fn(&Tag) -> bool) {
+        self.seeds().retain(is_held, self.began.elapsed());
+        self.changed.notify_one();
+    }
+
     fn seeds(&self) -> MutexGuard<'_, Seeds> {
         self.seeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -51,7 +57,7 @@ impl Seeder {
 
 /// Makes the visits that are due, for ever. `within` is the time to connect.
 pub(crate) async fn keep(seeder: Arc<Seeder>, transport: Arc<Transport>, within: Duration) {
-    let mut visits: JoinSet<(EndpointId, bool)> = JoinSet::new();
+    let mut visits: JoinSet<(EndpointId, Option<BTreeSet<Blake3Hash>>)> = JoinSet::new();
     loop {
         let now = seeder.began.elapsed();
         let (due, next) = {
@@ -71,11 +77,11 @@ pub(crate) async fn keep(seeder: Arc<Seeder>, transport: Arc<Transport>, within:
         let next = next.filter(|_| !is_full);
         tokio::select! {
             Some(ended) = visits.join_next() => {
-                if let Ok((id, was_told)) = ended {
-                    let store = transport.store();
+                if let Ok((id, told)) = ended {
+                    let (store, now) = (transport.store(), seeder.began.elapsed());
                     let mut seeds = seeder.seeds();
-                    seeds.ended(&id, was_told, seeder.began.elapsed());
-                    seeds.retain(|tag| !store.blobs(tag).is_empty());
+                    seeds.ended(&id, told, now);
+                    seeds.retain(|tag| !store.blobs(tag).is_empty(), now);
                 }
             }
             () = seeder.changed.notified() => {}
@@ -91,8 +97,12 @@ async fn sleep_until(began: Instant, next: Option<Duration>) {
     }
 }
 
-/// Returns whether the tracker knows what it should, which may be nothing.
-async fn tell(transport: &Transport, visit: &Visit, within: Duration) -> bool {
+/// Returns what the tracker knows now, which may be nothing, if it knows what it should.
+async fn tell(
+    transport: &Transport,
+    visit: &Visit,
+    within: Duration,
+) -> Option<BTreeSet<Blake3Hash>> {
     let store = transport.store();
     // What is not served now, because its owner paused that, is not spoken of.
     let blobs: BTreeSet<Blake3Hash> = visit
@@ -102,16 +112,20 @@ async fn tell(transport: &Transport, visit: &Visit, within: Duration) -> bool {
         .map(|(blob, _)| blob)
         .filter(|blob| store.serves(blob))
         .collect();
-    if blobs.is_empty() || visit.tracker.id == transport.local().id {
-        return true;
+    if visit.tracker.id == transport.local().id {
+        return Some(BTreeSet::new());
     }
-    let blobs: Vec<Blake3Hash> = blobs.into_iter().collect();
-    match announce(transport, &visit.tracker, &blobs, within).await {
-        Ok(()) => true,
+    let gone: Vec<Blake3Hash> = visit.told.difference(&blobs).copied().collect();
+    if blobs.is_empty() && gone.is_empty() {
+        return Some(blobs);
+    }
+    let served: Vec<Blake3Hash> = blobs.iter().copied().collect();
+    match announce(transport, &visit.tracker, &served, &gone, within).await {
+        Ok(()) => Some(blobs),
         Err(error) => {
             let endpoint = visit.tracker.id;
             tracing::debug!(%endpoint, %error, "a tracker could not be told what is served here");
-            false
+            None
         }
     }
 }
@@ -119,18 +133,24 @@ async fn tell(transport: &Transport, visit: &Visit, within: Duration) -> bool {
 async fn announce(
     transport: &Transport,
     to: &Endpoint,
-    blobs: &[Blake3Hash],
+    served: &[Blake3Hash],
+    gone: &[Blake3Hash],
     within: Duration,
 ) -> Result<(), CompanyError> {
     let mut conversation = transport.converse(to, within).await?;
+    let leave = gone.chunks(COMPANY_BLOBS_MAX).map(|blobs| Question::Leave {
+        blobs: blobs.to_vec(),
+    });
+    let serve = served
+        .chunks(COMPANY_BLOBS_MAX)
+        .map(|blobs| Question::Announce {
+            blobs: blobs.to_vec(),
+            endpoint: Some(transport.local()),
+            rests: true,
+        });
     let telling = async {
-        for blobs in blobs.chunks(COMPANY_BLOBS_MAX).take(QUESTIONS_MAX) {
-            let announce = Question::Announce {
-                blobs: blobs.to_vec(),
-                endpoint: Some(transport.local()),
-                rests: true,
-            };
-            conversation.ask(&announce).await?;
+        for question in leave.chain(serve).take(QUESTIONS_MAX) {
+            conversation.ask(&question).await?;
         }
         Ok(())
     };

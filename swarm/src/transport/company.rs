@@ -56,7 +56,7 @@ pub(crate) enum Question {
     },
     /// Which bytes of this blob shall I take from you?
     Suggest { blob: Blake3Hash },
-    /// I have all that I wanted of these.
+    /// I have nothing of these for others any more.
     Leave { blobs: Vec<Blake3Hash> },
 }
 

@@ -154,6 +154,32 @@ async fn a_seeder_that_began_anew_tells_whom_it_is_told_to() {
 }
 
 #[tokio::test]
+async fn who_withdraws_it_is_named_no_more() {
+    let data = bytes(SIZE, 6);
+    let seeder = Node::start_with(tells_often).await;
+    let origin = Amnesiac::after_fetches("127.0.3.4", &data, &[&seeder]).await;
+    let (at, who) = (origin.node.endpoint(), seeder.endpoint());
+    until(async || is_named(&at, &data, &who).await).await;
+    seeder.withdraw(&tag("fetched")).await.unwrap();
+    // Who is not told forgets it after ten minutes.
+    until(async || !is_named(&at, &data, &who).await).await;
+}
+
+/// Tells whether a node that fetches from an origin hears of a seeder there.
+async fn is_named(origin: &Endpoint, data: &[u8], seeder: &Endpoint) -> bool {
+    let node = Node::start().await;
+    let mut request = request(&[data], &[origin], &[]);
+    request.share = false;
+    let fetch = node.fetch(request, &CancellationToken::new());
+    let fetched = tokio::time::timeout(DEADLINE, fetch.finish()).await;
+    let asked: Vec<EndpointId> = match fetched.expect("the fetch ends") {
+        Ok(fetched) => fetched.providers.iter().map(|report| report.id).collect(),
+        Err(error) => error.providers().iter().map(|report| report.id).collect(),
+    };
+    asked.contains(&seeder.id)
+}
+
+#[tokio::test]
 async fn a_seeder_whose_uploads_are_paused_keeps_quiet_until_they_go_on() {
     let data = bytes(SIZE, 5);
     let rarely = |config: &mut Config| config.announce_interval = Duration::from_millis(800);

@@ -129,7 +129,12 @@ async fn each_failure_is_told_apart() {
         messages.push(stable(&error));
     }
     let empty = Node::start().await;
-    let node = Node::start_with(|config| config.patience.attempts_max = 2).await;
+    let node = Node::start_with(|config| {
+        config.patience.attempts_max = 1;
+        config.patience.connect = Duration::from_secs(4);
+        config.patience.stall = DEADLINE;
+    })
+    .await;
     let error = fetch(&node, request(&[&data], &[&empty.endpoint()], &[&dead()]))
         .await
         .unwrap_err();

@@ -162,6 +162,33 @@ async fn what_is_said_in_another_topic_is_not_heard() {
 }
 
 #[tokio::test]
+async fn who_wants_no_topics_hears_nothing_and_passes_nothing_on() {
+    let data = bytes(SIZE, 5);
+    let quiet = |config: &mut Config| {
+        eager(config);
+        config.discovery.gossip = false;
+        config.patience.idle = std::time::Duration::from_secs(2);
+    };
+    for (off_between, off_here) in [(false, true), (true, false)] {
+        let seeder = Node::start_with(eager).await;
+        seeder.provide(&tag("test"), &data[..], None).await.unwrap();
+        seeder.join_topic(&tag("test"), "app");
+        let start = |is_off| Node::start_with(if is_off { quiet } else { eager });
+        let between = start(off_between).await;
+        end(begin(&between, &data, &[&seeder.endpoint()], false, "app")).await;
+        let node = Node::start_with(|config| {
+            quiet(config);
+            config.discovery.gossip = !off_here;
+        });
+        let node = node.await;
+        let fetch = begin(&node, &data, &[&between.endpoint()], true, "app");
+        let failed = tokio::time::timeout(DEADLINE, fetch.finish()).await;
+        let failed = failed.expect("the fetch ends").unwrap_err();
+        assert_eq!(failed.providers().len(), 1, "{failed}");
+    }
+}
+
+#[tokio::test]
 async fn a_fetch_whose_origin_is_fine_does_not_wait_for_a_topic() {
     let data = bytes(SIZE, 3);
     let origin = Node::with_blob(&data).await;

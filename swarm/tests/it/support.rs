@@ -57,6 +57,7 @@ pub(crate) fn config(dir: &Path) -> Config {
         discovery: Discovery {
             mdns: false,
             n0: false,
+            gossip: true,
         },
         patience: Patience {
             connect: Duration::from_secs(2),

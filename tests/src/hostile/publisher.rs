@@ -48,6 +48,7 @@ impl HostilePublisher {
         config.discovery = Discovery {
             mdns: false,
             n0: false,
+            gossip: true,
         };
         let swarm = Swarm::start(config, CancellationToken::new()).await?;
         let file = app_images().join(HELLO.slug).join("web.oci.tar");

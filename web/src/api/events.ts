@@ -43,6 +43,7 @@ export function applyEvent(client: QueryClient, event: NodeEvent): void {
         void client.invalidateQueries({ queryKey: keys.instances })
         void client.invalidateQueries({ queryKey: keys.store })
         void client.invalidateQueries({ queryKey: keys.storage })
+        void client.invalidateQueries({ queryKey: keys.backups })
       }
       break
     case 'instances':

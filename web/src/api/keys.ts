@@ -13,6 +13,8 @@ export const keys = {
   app: (app: AppRef) => ['store', 'app', app.publisher, app.slug] as const,
   store: ['store'] as const,
   instances: ['instances'] as const,
+  adoptable: ['adoptable'] as const,
+  migration: (slug: string) => ['migration', slug] as const,
   settings: (slug: string) => ['settings', slug] as const,
   jobs: ['jobs'] as const,
   node: ['node'] as const,
@@ -22,4 +24,6 @@ export const keys = {
   reviewers: ['reviewers'] as const,
   seeding: ['seeding'] as const,
   storage: ['storage'] as const,
+  backups: ['backups'] as const,
+  backupsOf: (slug: string) => ['backups', slug] as const,
 }

@@ -1,7 +1,15 @@
 /** The methods of `/rpc/v1`: what each takes and gives. */
 
+import type { AdoptableList } from './types/AdoptableList'
+import type { AdoptParams } from './types/AdoptParams'
 import type { AppPage } from './types/AppPage'
 import type { AppRef } from './types/AppRef'
+import type { BackupCreateParams } from './types/BackupCreateParams'
+import type { BackupListParams } from './types/BackupListParams'
+import type { BackupPage } from './types/BackupPage'
+import type { BackupRestoreParams } from './types/BackupRestoreParams'
+import type { BackupScheduleParams } from './types/BackupScheduleParams'
+import type { BackupVerifyParams } from './types/BackupVerifyParams'
 import type { BlockParams } from './types/BlockParams'
 import type { ConfigureParams } from './types/ConfigureParams'
 import type { FsckParams } from './types/FsckParams'
@@ -17,6 +25,8 @@ import type { JobParams } from './types/JobParams'
 import type { JobRef } from './types/JobRef'
 import type { Logs } from './types/Logs'
 import type { LogsParams } from './types/LogsParams'
+import type { MigrateParams } from './types/MigrateParams'
+import type { MigrationPlan } from './types/MigrationPlan'
 import type { NodeStatus } from './types/NodeStatus'
 import type { OpinionGiven } from './types/OpinionGiven'
 import type { PinParams } from './types/PinParams'
@@ -50,12 +60,23 @@ export interface Methods {
   'package.reinstall': { params: InstanceParams; result: JobRef }
   'package.configure': { params: ConfigureParams; result: JobRef }
   'package.settings': { params: InstanceParams; result: SettingsPage }
+  'package.adoptable': { params: Nothing; result: AdoptableList }
+  'package.adopt': { params: AdoptParams; result: JobRef }
+  'package.migration': { params: InstanceParams; result: MigrationPlan }
+  'package.migrate': { params: MigrateParams; result: JobRef }
+  'package.unmigrate': { params: InstanceParams; result: JobRef }
+  'package.finish': { params: InstanceParams; result: JobRef }
   'package.start': { params: InstanceParams; result: JobRef }
   'package.stop': { params: InstanceParams; result: JobRef }
   'package.restart': { params: InstanceParams; result: JobRef }
   'package.status': { params: InstanceParams; result: Instance }
   'package.list': { params: Nothing; result: InstanceList }
   'package.logs': { params: LogsParams; result: Logs }
+  'backup.create': { params: BackupCreateParams; result: JobRef }
+  'backup.list': { params: BackupListParams; result: BackupPage }
+  'backup.restore': { params: BackupRestoreParams; result: JobRef }
+  'backup.verify': { params: BackupVerifyParams; result: JobRef }
+  'backup.schedule': { params: BackupScheduleParams; result: BackupPage }
   'job.list': { params: JobListParams; result: Job[] }
   'job.show': { params: JobParams; result: Job }
   'job.cancel': { params: JobParams; result: unknown }

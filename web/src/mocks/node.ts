@@ -3,8 +3,10 @@
  * Shares the wire types with the real one. Knows no HTTP.
  */
 
+import type { AdoptableList } from '../api/types/AdoptableList'
 import type { AppCard } from '../api/types/AppCard'
 import type { AppPage } from '../api/types/AppPage'
+import type { BackupSchedule } from '../api/types/BackupSchedule'
 import type { ConfigureParams } from '../api/types/ConfigureParams'
 import type { Event } from '../api/types/Event'
 import type { Instance } from '../api/types/Instance'
@@ -22,6 +24,8 @@ import type { SearchResult } from '../api/types/SearchResult'
 import type { SearchSort } from '../api/types/SearchSort'
 import type { StorageSet } from '../api/types/StorageSet'
 import type { UpdateOffer } from '../api/types/UpdateOffer'
+import { adoptable, migrationPlan } from './adopt.ts'
+import { MockBackups } from './backups.ts'
 import { MockOpinions, MockRefusal, UNPROVEN } from './opinions.ts'
 import { MockSeeding } from './seeding.ts'
 import { MockSettings } from './settings.ts'
@@ -81,6 +85,30 @@ const SCRIPTS: Record<JobKind, [JobPhase, number, number, string][]> = {
   rollback: ANEW,
   reinstall: ANEW,
   configure: ANEW,
+  adopt: [
+    ['checking', 500, 50, 'Checking what the publisher signed'],
+    ['preparing', 300, 100, 'Claiming what runs here, as it is'],
+  ],
+  migrate: ANEW,
+  unmigrate: ANEW,
+  finish: [['checking', 400, 100, 'Removing the containers from before']],
+  backup: [
+    ['checking', 400, 5, 'Opening the repository'],
+    ['copying', 900, 35, 'Copying its data while it runs'],
+    ['stopping', 300, 40, 'Stopping it for a moment, to copy what changed'],
+    ['waiting', 600, 50, 'Starting it again; waiting until it answers'],
+    ['storing', 1500, 100, 'Storing the copy; the app runs'],
+  ],
+  restore: [
+    ['checking', 500, 5, 'Checking what the publisher signed'],
+    ['restoring', 1200, 75, 'Reading the backup'],
+    ['waiting', 1200, 100, 'Starting; waiting until it answers'],
+  ],
+  verify: [
+    ['checking', 800, 10, 'Checking that the repository is whole'],
+    ['restoring', 900, 70, 'Reading the backup'],
+    ['waiting', 1200, 100, 'Starting the backup apart; waiting until it answers'],
+  ],
 }
 
 const ON_THE_WAY: Record<JobKind, InstanceState> = {
@@ -94,6 +122,13 @@ const ON_THE_WAY: Record<JobKind, InstanceState> = {
   rollback: 'changing',
   reinstall: 'changing',
   configure: 'changing',
+  adopt: 'changing',
+  migrate: 'changing',
+  unmigrate: 'changing',
+  finish: 'changing',
+  backup: 'running',
+  restore: 'changing',
+  verify: 'running',
 }
 
 /** What an offer says of rights: the one waits for its owner, the other for nobody. */
@@ -112,7 +147,7 @@ const GAINING: Pick<UpdateOffer, 'diff' | 'byItself' | 'waits'> = {
 const HARMLESS: typeof GAINING = { diff: { gained: [], lost: [] }, byItself: true, waits: [] }
 
 function isChange(kind: JobKind): boolean {
-  return ON_THE_WAY[kind] === 'changing'
+  return ON_THE_WAY[kind] === 'changing' || kind === 'backup' || kind === 'verify'
 }
 
 function refuse(kind: string, message: string, hint: string | null = null): never {
@@ -157,6 +192,7 @@ export class MockNode {
   private readonly seeding: MockSeeding
   private readonly settings = new MockSettings()
   readonly storage: MockStorage
+  readonly backups = new MockBackups()
   private readonly listeners = new Set<(event: Event) => void>()
   private nextJob = 1
   private readonly appsPort: number
@@ -179,6 +215,8 @@ export class MockNode {
     )
     for (const app of this.apps) if (app.installed) this.instances.set(app.slug, this.seedInstance(app))
     this.storage = new MockStorage(() => this.stored(), this.now)
+    const first = [...this.instances.values()][0]
+    if (first) this.backups.add(first.app, first.version, this.now - DAY_MS)
     if (!options.empty) this.seedJobs()
   }
 
@@ -211,6 +249,20 @@ export class MockNode {
         return this.configure(params as unknown as ConfigureParams)
       case 'package.settings':
         return this.settingsOf(String(params.slug))
+      case 'package.adoptable':
+        return this.adoptable()
+      case 'package.adopt': {
+        const app = params.app as { publisher: string; slug: string }
+        return this.adopt(app.publisher, app.slug)
+      }
+      case 'package.migration':
+        return migrationPlan(String(params.slug))
+      case 'package.migrate':
+        return this.migrate('migrate', String(params.slug), true)
+      case 'package.unmigrate':
+        return this.migrate('unmigrate', String(params.slug), false)
+      case 'package.finish':
+        return this.migrate('finish', String(params.slug), null)
       case 'package.start':
       case 'package.stop':
       case 'package.restart':
@@ -227,6 +279,17 @@ export class MockNode {
         return this.jobs.find((job) => job.id === params.job) ?? refuse('notFound', 'There is no such job')
       case 'job.cancel':
         return this.cancel(String(params.job))
+      case 'backup.list':
+        return this.backups.page(typeof params.slug === 'string' ? params.slug : null)
+      case 'backup.create':
+        return this.backUp(String(params.slug))
+      case 'backup.restore':
+      case 'backup.verify':
+        return this.ofBackup(method === 'backup.restore' ? 'restore' : 'verify', String(params.backup))
+      case 'backup.schedule': {
+        const { app } = this.instance(String(params.slug))
+        return this.backups.schedule(app, params.schedule as BackupSchedule | null, this.now)
+      }
       case 'seeding.show':
         return this.seeding.page()
       case 'seeding.set':
@@ -490,6 +553,7 @@ export class MockNode {
       before: app.versionBefore
         ? { version: app.versionBefore, release: RELEASE_BEFORE, hasData: true }
         : null,
+      adoption: null,
       failedUpdate: app.updateFails
         ? { version: app.version, release: RELEASE, reason: app.updateFails.reason, at: this.ago(2) }
         : null,
@@ -619,6 +683,27 @@ export class MockNode {
     })
   }
 
+  private backUp(slug: string): { job: string } {
+    const { app, version } = this.instance(slug)
+    return this.begin(this.find(app.publisher, slug), 'backup', {
+      change: (instance) => {
+        this.backups.add(app, version, this.now)
+        return instance
+      },
+    })
+  }
+
+  private ofBackup(kind: 'restore' | 'verify', id: string): { job: string } {
+    const backup = this.backups.find(id) ?? refuse('notFound', `there is no backup ${id}`)
+    const app = this.find(backup.app.publisher, backup.app.slug)
+    return this.begin(app, kind, {
+      change: (instance) => {
+        if (kind === 'verify') this.backups.prove(id, this.now)
+        return kind === 'restore' ? { ...instance, version: backup.version } : instance
+      },
+    })
+  }
+
   private settingsOf(slug: string) {
     const { app, interfaces } = this.instance(slug)
     return this.settings.page(this.find(app.publisher, slug), interfaces[0]?.port ?? this.appsPort)
@@ -635,6 +720,34 @@ export class MockNode {
         const interfaces = instance.interfaces.map((one) => ({ ...one, port: moved?.hostPort ?? one.port }))
         return { ...instance, interfaces, failedUpdate: null }
       },
+    })
+  }
+
+  /** An app that is neither installed nor refused; it runs here as somebody else made it. */
+  private adoptee(): MockApp | undefined {
+    return this.apps.find((app) => !app.installed && !app.problem && !app.unfetched)
+  }
+
+  private adoptable(): AdoptableList {
+    const app = this.adoptee()
+    if (!app) return { containers: [], candidates: [] }
+    return adoptable(this.publisher(app).did, app.slug, app.name, this.instances.has(app.slug))
+  }
+
+  private adopt(publisher: string, slug: string): { job: string } {
+    const app = this.find(publisher, slug)
+    const adoption = { migrated: false, containers: { web: slug } }
+    this.instances.set(slug, { ...this.seedInstance(app), adoption })
+    return this.begin(app, 'adopt')
+  }
+
+  private migrate(kind: JobKind, slug: string, migrated: boolean | null): { job: string } {
+    const { app } = this.instance(slug)
+    return this.begin(this.find(app.publisher, slug), kind, {
+      change: (instance) => ({
+        ...instance,
+        adoption: migrated === null || !instance.adoption ? null : { ...instance.adoption, migrated },
+      }),
     })
   }
 

@@ -4,7 +4,9 @@ import { Package } from '@lucide/vue'
 import { describe, expect, it } from 'vitest'
 import type { Component } from 'vue'
 import type { AppPage } from '@/api/types/AppPage'
+import type { BackupPage } from '@/api/types/BackupPage'
 import type { BadBlob } from '@/api/types/BadBlob'
+import type { Instance } from '@/api/types/Instance'
 import type { InstanceList } from '@/api/types/InstanceList'
 import type { Job } from '@/api/types/Job'
 import type { Problem } from '@/api/types/Problem'
@@ -47,6 +49,17 @@ const damagedProblem: Problem = {
   hint: null,
   details: ['os error 5'],
 }
+const backedUp = (node.call('backup.list', {}) as BackupPage).backups[0]?.app
+if (!backedUp) throw new Error('the mock lacks a backup')
+const backups = node.call('backup.schedule', {
+  slug: backedUp.slug,
+  schedule: {
+    every: 'weekly',
+    at: '22:00',
+    rehearse: 'each',
+    keep: { last: 1, daily: 2, weekly: 3, monthly: 4 },
+  },
+}) as BackupPage
 const { instances } = node.call('package.list', {}) as InstanceList
 const past = node.call('job.list', {}) as Job[]
 const [first] = past
@@ -66,6 +79,8 @@ for (const container of typed.containers) addVariable(container)
 const broken = typedOf(node.call('package.settings', { slug: 'jellyfin' }) as SettingsPage)
 for (const port of broken.ports) port.text = 'http'
 if (!first || !sick || !service || !well) throw new Error('the mock lacks a state')
+const claimed: Instance = { ...well, adoption: { migrated: false, containers: { web: 'old' } } }
+const migrated: Instance = { ...well, adoption: { migrated: true, containers: { web: 'old' } } }
 
 const fetching: Job = {
   ...first,
@@ -92,6 +107,7 @@ const text = { default: () => 'Some text' }
 
 type Case = { props?: Record<string, unknown>; slots?: Record<string, () => unknown> }
 const CASES: Record<string, Case[]> = {
+  AdoptSection: [{}],
   AppCardLink: [{ props: { card: cards[0] } }],
   AppCardMark: cards.slice(0, 6).map((card) => ({ props: { card } })),
   AppSettingsDialog: [{ props: { instance: updatable, open: true } }],
@@ -113,6 +129,14 @@ const CASES: Record<string, Case[]> = {
   ],
   AppGrid: [{ props: { cards } }, { props: { cards: [], loading: true } }],
   AppIcon: [{ props: { icon: null, name: 'Home Assistant', publisher: 'did:key:z6Mk', size: 64 } }],
+  BackupScheduleForm: [
+    { props: { slug: backedUp.slug, plan: null } },
+    { props: { slug: backedUp.slug, plan: backups.plans[0] } },
+  ],
+  BackupsPanel: [
+    { props: { app: backedUp, name: 'Radicale', installed: true } },
+    { props: { app: backedUp, name: 'Radicale', installed: false } },
+  ],
   BlockDialog: [{ props: { publisher: page.publisher, open: true } }],
   BrandMark: [{ props: { word: true } }],
   CategoryFilter: [{ props: { categories: [{ category: 'media', apps: 2 }], modelValue: 'media' } }],
@@ -134,8 +158,15 @@ const CASES: Record<string, Case[]> = {
     { props: { instance: service, job: null, compact: true } },
     { props: { instance: well, job: fetching } },
     { props: { instance: failing, job: null, compact: true } },
+    { props: { instance: claimed, job: null } },
+    { props: { instance: migrated, job: null } },
   ],
-  InstanceMenu: [{ props: { instance: well } }, { props: { instance: earlier } }],
+  InstanceMenu: [
+    { props: { instance: well } },
+    { props: { instance: earlier } },
+    { props: { instance: claimed } },
+    { props: { instance: migrated } },
+  ],
   JobProgress: [
     { props: { job: fetching, steps: true } },
     { props: { job: { ...fetching, kind: 'update', phase: 'copying' }, steps: true } },
@@ -151,6 +182,10 @@ const CASES: Record<string, Case[]> = {
       },
     },
   ],
+  MigrateDialog: [{ props: { instance: claimed, open: true } }],
+  MigrationEndDialog: (['unmigrate', 'finish'] as const).map((how) => ({
+    props: { instance: migrated, how, open: true },
+  })),
   NavRail: [{ props: { node: 'attic' } }],
   NeedsList: [{ props: { needs: page.needs } }],
   NodeHealth: [{ props: { name: 'attic' } }, { props: { name: 'attic', compact: true } }],
@@ -181,6 +216,10 @@ const CASES: Record<string, Case[]> = {
   ],
   ReinstallDialog: [{ props: { instance: well, open: true } }],
   ReviewerSettings: [{}],
+  RestoreDialog: [
+    { props: { backup: backups.backups[0], name: 'Radicale', installed: true, open: true } },
+    { props: { backup: backups.backups[0], name: 'Radicale', installed: false, open: true } },
+  ],
   RightsList: [{ props: { rights: refused.rights } }, { props: { rights: [] } }],
   RollbackDialog: [
     { props: { instance: earlier, before: earlier.before, open: true } },

@@ -82,6 +82,20 @@ wire! {
         Reinstall,
         /// Gives an app other settings.
         Configure,
+        /// Makes containers that run here an app's, as they are.
+        Adopt,
+        /// Replaces claimed containers by the node's; taken back when these do not come up.
+        Migrate,
+        /// Brings the containers from before a migration back.
+        Unmigrate,
+        /// Removes the containers from before a migration.
+        Finish,
+        /// Backs an app up.
+        Backup,
+        /// Puts a backup in place of an app's data, settings and version.
+        Restore,
+        /// Starts a backup apart from everything, to see whether it comes up.
+        Verify,
     }
 
     /// Whether a job has ended, and how.
@@ -112,8 +126,12 @@ wire! {
         Loading,
         /// Writes units.
         Preparing,
-        /// Copies the app's data, so that an update can be taken back.
+        /// Copies the app's data, so that an update can be taken back, or for a backup.
         Copying,
+        /// Puts the copy into the backups.
+        Storing,
+        /// Gets data out of the backups.
+        Restoring,
         /// Starts them.
         Starting,
         /// Waits until the app is healthy.

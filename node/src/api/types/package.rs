@@ -5,7 +5,7 @@ use ts_rs::TS;
 
 use std::collections::BTreeMap;
 
-use super::{AppRef, Problem, UpdateOffer};
+use super::{AdoptionInfo, AppRef, Problem, UpdateOffer};
 
 wire! {
     /// Parameters of `package.install`.
@@ -131,7 +131,7 @@ wire! {
         pub at: String,
     }
 
-    /// Parameters of `package.start|stop|restart|reinstall|status|health|settings`.
+    /// Parameters of `package.start|stop|restart|reinstall|status|health|settings|migration|unmigrate|finish`.
     pub struct InstanceParams {
         /// Slug of the instance.
         pub slug: String,
@@ -180,6 +180,9 @@ wire! {
         pub before: Option<EarlierVersion>,
         /// The last change, if it was taken back.
         pub failed_update: Option<FailedUpdate>,
+        /// The containers that the node did not make and that are the app's.
+        #[serde(default)]
+        pub adoption: Option<AdoptionInfo>,
     }
 
     /// How an instance is.

@@ -7,6 +7,7 @@ use archy_orchestrator::{
 };
 use archy_registry::Slug;
 
+use super::adopt::of_adopt;
 use crate::api::problem;
 use crate::api::types::Problem;
 use crate::machine::MachineError;
@@ -77,6 +78,7 @@ pub(super) fn of_change(error: ChangeError) -> MachineError {
             &error,
         )),
         ChangeError::Unsettled(error) => of_update(*error),
+        ChangeError::Adopted(error) => of_adopt(*error),
         ChangeError::Journal(error) => by_machine(explain::internal("read the journal", &error)),
         ChangeError::Machine(error) => by_machine(of_machine(&error)),
     }
@@ -109,7 +111,7 @@ pub(super) fn of_update(error: UpdateError) -> MachineError {
                 ComeUpError::Cancelled => return MachineError::Stopped,
                 ComeUpError::Start(start) => of_start(start).details(),
                 ComeUpError::Hook(hook) => of_hook(hook).details(),
-                ComeUpError::Snapshot(_) | ComeUpError::Machine(_) => {
+                ComeUpError::Snapshot(_) | ComeUpError::Machine(_) | ComeUpError::Old(_) => {
                     (explain::causes(&**why), false)
                 }
             };
@@ -124,11 +126,17 @@ pub(super) fn of_update(error: UpdateError) -> MachineError {
                 by_app,
             }
         }
+        UpdateError::Claimed(_) => by_machine(problem(
+            "claimed",
+            error.to_string(),
+            "`archy adopt migrate --plan` shows what a migration would change",
+        )),
+        UpdateError::Adoption(error) => of_adopt(*error),
         UpdateError::Machine(error) => by_machine(of_machine(&error)),
     }
 }
 
-fn of_snapshot(error: &SnapshotError) -> Problem {
+pub(super) fn of_snapshot(error: &SnapshotError) -> Problem {
     let (kind, hint) = match error {
         SnapshotError::Room { .. } => ("diskFull", "Make room on the disk, then try again"),
         SnapshotError::Missing(_) => (
@@ -143,7 +151,7 @@ fn of_snapshot(error: &SnapshotError) -> Problem {
     detailed(kind, error.to_string(), hint, error)
 }
 
-fn of_start(error: &StartError) -> MachineError {
+pub(super) fn of_start(error: &StartError) -> MachineError {
     match error {
         StartError::Container { failure, log, .. } => {
             let (kind, by_app) = match failure {
@@ -188,7 +196,7 @@ fn of_start(error: &StartError) -> MachineError {
 }
 
 /// A step that the app asks for failed: by itself, or because this machine would not do it.
-fn of_hook(error: &HookError) -> MachineError {
+pub(super) fn of_hook(error: &HookError) -> MachineError {
     let (kind, hint, by_app) = match error {
         HookError::Failed { .. } | HookError::TimedOut { .. } => (
             "hookFailed",
@@ -213,7 +221,7 @@ fn of_hook(error: &HookError) -> MachineError {
     MachineError::Failed { problem, by_app }
 }
 
-fn of_refusal(refusal: &Refusal) -> Problem {
+pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
     let (kind, hint) = match refusal {
         Refusal::DependencyMissing { .. } => {
             ("dependencyMissing", "Install that app first, then this one")
@@ -252,7 +260,7 @@ fn of_refusal(refusal: &Refusal) -> Problem {
     refused
 }
 
-fn of_machine(error: &orchestrator::MachineError) -> Problem {
+pub(super) fn of_machine(error: &orchestrator::MachineError) -> Problem {
     detailed(
         "machine",
         "podman, systemd or the disk did not do its part".to_owned(),
@@ -261,7 +269,12 @@ fn of_machine(error: &orchestrator::MachineError) -> Problem {
     )
 }
 
-fn detailed(kind: &str, message: String, hint: &str, error: &dyn std::error::Error) -> Problem {
+pub(super) fn detailed(
+    kind: &str,
+    message: String,
+    hint: &str,
+    error: &dyn std::error::Error,
+) -> Problem {
     let mut failed = problem(kind, message, hint);
     failed.details = explain::causes(error);
     failed

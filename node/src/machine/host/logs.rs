@@ -31,6 +31,7 @@ pub(super) async fn read(
             | ChangeError::Start(_)
             | ChangeError::Cancelled(_)
             | ChangeError::Purge { .. }
+            | ChangeError::Adopted(_)
             | ChangeError::Unsettled(_)
             | ChangeError::Journal(_)
             | ChangeError::Machine(_)) => broken(&error),

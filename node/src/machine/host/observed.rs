@@ -63,6 +63,7 @@ fn installed(instance: &orchestrator::Instance) -> Installed {
         settings: instance.settings.clone(),
         before: instance.before.clone(),
         failed: instance.failed.clone(),
+        adoption: instance.adoption.as_ref().map(super::adopt::info),
     }
 }
 

@@ -34,6 +34,12 @@ pub struct Container {
     /// Names of the networks that it is in.
     #[serde(default)]
     pub networks: Option<Vec<String>>,
+    /// Whether it only holds a pod's namespaces.
+    #[serde(default)]
+    pub is_infra: bool,
+    /// The pod that it is in; empty outside of any.
+    #[serde(default)]
+    pub pod: String,
 }
 
 impl Container {
@@ -123,6 +129,9 @@ pub struct ImageConfig {
     /// Directories that should outlive a container.
     #[serde(default)]
     pub volumes: Option<BTreeMap<String, serde_json::Value>>,
+    /// Variables that its containers are given, as `NAME=value`.
+    #[serde(default)]
+    pub env: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -134,6 +143,10 @@ pub(super) struct Named {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ListedSecret {
+    #[serde(default, rename = "ID")]
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) updated_at: String,
     pub(super) spec: ListedSecretSpec,
 }
 
@@ -173,6 +186,12 @@ pub struct Event {
     /// `start`, `died`, `remove`, `health_status`, …
     #[serde(rename = "Action", alias = "Status", default)]
     pub action: String,
+    /// The id of whom it happened to.
+    #[serde(default)]
+    pub id: String,
+    /// What a health check found.
+    #[serde(rename = "HealthStatus", default)]
+    pub health: String,
     /// Whom it happened to.
     #[serde(rename = "Actor", default)]
     pub actor: Actor,

@@ -6,6 +6,8 @@ use std::path::Path;
 /// Every copy, by name, in TypeScript; a topic with a file of its own adds its own here.
 fn copies() -> Vec<(&'static str, String)> {
     let mut all = super::declared();
+    all.extend(super::adopt::declared());
+    all.extend(super::backup::declared());
     all.extend(super::registry::declared());
     all.extend(super::seeding::declared());
     all.extend(super::storage::declared());

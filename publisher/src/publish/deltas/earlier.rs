@@ -151,6 +151,7 @@ async fn start(request: &Request<'_>) -> Result<(tempfile::TempDir, Swarm), Stri
     config.discovery = Discovery {
         mdns: false,
         n0: false,
+        gossip: false,
     };
     // It lives as long as one command; only the disk is a bound.
     config.room = RoomLimits {

@@ -299,6 +299,7 @@ async fn start(dir: &Path, quota_bytes: Option<u64>) -> Swarm {
         discovery: Discovery {
             mdns: false,
             n0: false,
+            gossip: true,
         },
         gc_interval: GC_INTERVAL,
         room: RoomLimits {

@@ -3,4 +3,4 @@
 /**
  * What a job does.
  */
-export type JobKind = "install" | "uninstall" | "purge" | "start" | "stop" | "restart" | "update" | "rollback" | "reinstall" | "configure";
+export type JobKind = "install" | "uninstall" | "purge" | "start" | "stop" | "restart" | "update" | "rollback" | "reinstall" | "configure" | "adopt" | "migrate" | "unmigrate" | "finish" | "backup" | "restore" | "verify";

@@ -3,4 +3,4 @@
 /**
  * Where a job is.
  */
-export type JobPhase = "queued" | "checking" | "fetching" | "loading" | "preparing" | "copying" | "starting" | "waiting" | "stopping" | "removing" | "done";
+export type JobPhase = "queued" | "checking" | "fetching" | "loading" | "preparing" | "copying" | "storing" | "restoring" | "starting" | "waiting" | "stopping" | "removing" | "done";

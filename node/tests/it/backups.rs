@@ -1,0 +1,166 @@
+//! Backups over the API: made, listed, put back here and elsewhere, proven, and made by themselves.
+
+use archy_orchestrator::Papers;
+use archy_registry::AppId;
+use archyd::api::types::JobKind;
+use jiff::Zoned;
+use serde_json::{Value, json};
+
+use crate::bed::{Node, layer, scene_with_notes};
+use crate::machine::Mood;
+
+async fn done(node: &Node, method: &str, params: Value) -> Value {
+    let begun = node.rpc(method, params).await.unwrap();
+    node.ended(begun["job"].as_str().unwrap()).await
+}
+
+fn daily() -> Value {
+    json!({"every": "daily", "at": "03:30", "rehearse": "each",
+        "keep": {"last": 1, "daily": 2, "weekly": 3, "monthly": 4}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_made_listed_proven_and_put_back() {
+    let (relay, publisher, node, notes) = scene_with_notes().await;
+    node.install(&notes).await;
+    let made = done(&node, "backup.create", json!({"slug": "notes"})).await;
+    assert_eq!(made["state"], "succeeded", "{made}");
+    assert_eq!(made["kind"], "backup");
+    let list = node.rpc("backup.list", json!({})).await.unwrap();
+    let backup = &list["backups"][0];
+    assert_eq!(backup["app"], notes);
+    assert!(backup["proof"].is_null());
+    assert_eq!(list["passwordFile"], "/keys/backups.password");
+    let id = backup["id"].clone();
+
+    let proven = done(&node, "backup.verify", json!({"slug": "notes"})).await;
+    assert_eq!(proven["state"], "succeeded", "{proven}");
+    *node.machine.mood.lock().unwrap() = Mood::NeverHealthy;
+    let not = done(&node, "backup.verify", json!({"backup": id})).await;
+    assert_eq!(not["problem"]["kind"], "notProven", "{not}");
+    let list = node
+        .rpc("backup.list", json!({"slug": "notes"}))
+        .await
+        .unwrap();
+    assert_eq!(list["backups"][0]["proof"]["failure"], "it never answered");
+    *node.machine.mood.lock().unwrap() = Mood::Well;
+
+    // Over a newer version, then after everything is gone.
+    publisher.publish(&relay, "notes", 2, &layer("two")).await;
+    node.page(&notes, |page| page["release"]["seq"] == 2).await;
+    done(&node, "package.update", json!({"slug": "notes"})).await;
+    let version = async || {
+        let status = node.rpc("package.status", json!({"slug": "notes"})).await;
+        status.unwrap()["version"].clone()
+    };
+    let newer = version().await;
+    let restored = done(&node, "backup.restore", json!({"backup": id})).await;
+    assert_eq!(restored["state"], "succeeded", "{restored}");
+    assert_ne!(version().await, newer);
+    done(
+        &node,
+        "package.uninstall",
+        json!({"slug": "notes", "purge": true}),
+    )
+    .await;
+    let restored = done(&node, "backup.restore", json!({"backup": id})).await;
+    assert_eq!(restored["state"], "succeeded", "{restored}");
+    assert_eq!(version().await, backup["version"]);
+
+    for (method, params, kind) in [
+        ("backup.create", json!({"slug": "other"}), "notInstalled"),
+        ("backup.restore", json!({"backup": "ffffffff"}), "notFound"),
+        ("backup.restore", json!({"backup": "../../etc"}), "invalid"),
+        ("backup.restore", json!({"backup": "latest"}), "invalid"),
+        ("backup.verify", json!({}), "invalid"),
+        ("backup.verify", json!({"slug": "other"}), "notFound"),
+    ] {
+        let refused = node.rpc(method, params).await.unwrap_err();
+        assert_eq!(refused["kind"], kind, "{method} {refused}");
+    }
+    node.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_never_heard_of_the_app_checks_the_release_in_the_backup() {
+    let (_relay, publisher, node, notes) = scene_with_notes().await;
+    node.install(&notes).await;
+    done(&node, "backup.create", json!({"slug": "notes"})).await;
+    let (_, papers) = node.machine.kept.papers.lock().unwrap()[0].clone();
+    let of: AppId = format!("{}/notes", publisher.did()).parse().unwrap();
+
+    let silence = crate::bed::Relay::start().await;
+    let other = Node::start(&silence, &[publisher.endpoint()]).await;
+    let good = other.machine.kept.put(of.clone(), "1", papers.clone());
+    let restored = done(&other, "backup.restore", json!({"backup": good.id})).await;
+    assert_eq!(restored["state"], "succeeded", "{restored}");
+
+    let mut forged: Value = serde_json::from_slice(&papers.release).unwrap();
+    forged["manifest"]["app"]["tagline"] = json!("another");
+    let forged = Papers {
+        release: serde_json::to_vec(&forged).unwrap(),
+        keys: None,
+    };
+    let forged = other.machine.kept.put(of, "1", forged);
+    let refused = done(&other, "backup.restore", json!({"backup": forged.id})).await;
+    assert_eq!(refused["state"], "failed", "{refused}");
+    assert_eq!(refused["problem"]["kind"], "signature", "{refused}");
+    let label = AppId {
+        publisher: publisher.did(),
+        slug: "page".parse().unwrap(),
+    };
+    let label = other.machine.kept.put(label, "1", papers);
+    let refused = done(&other, "backup.restore", json!({"backup": label.id})).await;
+    assert_eq!(refused["problem"]["kind"], "wrongApp", "{refused}");
+    node.daemon.stop().await;
+    other.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_is_made_one_after_another_and_failures_are_told() {
+    let (_relay, publisher, node, notes) = scene_with_notes().await;
+    node.install(&notes).await;
+    let of: AppId = format!("{}/notes", publisher.did()).parse().unwrap();
+    let schedule = |schedule: Value| {
+        let params = json!({"slug": "notes", "schedule": schedule});
+        node.rpc("backup.schedule", params)
+    };
+    let mut wrong = daily();
+    wrong["at"] = json!("25:00");
+    assert_eq!(schedule(wrong).await.unwrap_err()["kind"], "invalid");
+    let planned = schedule(daily()).await.unwrap();
+    assert_eq!(planned["plans"][0]["schedule"], daily());
+    assert!(planned["plans"][0]["next"].is_string(), "{planned}");
+
+    let now = Zoned::now();
+    let daemon = &node.daemon.node;
+    let ended = async || {
+        let jobs = node.rpc("job.list", json!({"limit": 1})).await.unwrap();
+        node.ended(jobs[0]["id"].as_str().unwrap()).await
+    };
+    *node.machine.mood.lock().unwrap() = Mood::LoadFails;
+    // The daemon's own look may have come first.
+    daemon.back_up_by_itself(&now).await;
+    assert_eq!(ended().await["problem"]["kind"], "diskFull");
+    let list = node.rpc("backup.list", json!({})).await.unwrap();
+    assert_eq!(list["plans"][0]["failure"], "There is no room");
+    assert_eq!(
+        daemon.back_up_by_itself(&now).await,
+        None,
+        "not before an hour has passed"
+    );
+
+    *node.machine.mood.lock().unwrap() = Mood::Well;
+    let later = now.checked_add(jiff::Span::new().hours(2)).unwrap();
+    let begun = daemon.back_up_by_itself(&later).await;
+    assert_eq!(begun, Some((JobKind::Backup, of.clone())));
+    assert_eq!(ended().await["state"], "succeeded");
+    assert_eq!(node.machine.kept.thinned.lock().unwrap().len(), 1);
+    let begun = daemon.back_up_by_itself(&now).await;
+    assert_eq!(begun, Some((JobKind::Verify, of)));
+    assert_eq!(ended().await["state"], "succeeded");
+    assert_eq!(daemon.back_up_by_itself(&now).await, None);
+
+    assert_eq!(schedule(Value::Null).await.unwrap()["plans"], json!([]));
+    node.daemon.stop().await;
+}
