@@ -96,9 +96,7 @@ impl Worker for Installer {
                 | JobKind::Rollback
                 | JobKind::Reinstall
                 | JobKind::Configure
-                | JobKind::Migrate
-                | JobKind::Unmigrate
-                | JobKind::Finish => self.change(&context).await,
+                | JobKind::Migrate => self.change(&context).await,
                 JobKind::Backup => self.back_up(&context).await,
                 JobKind::Restore => self.restore(&context).await,
                 JobKind::Verify => self.verify(&context).await,
@@ -107,6 +105,7 @@ impl Worker for Installer {
                 | JobKind::Start
                 | JobKind::Stop
                 | JobKind::Restart => self.operate(&context).await,
+                JobKind::Unmigrate | JobKind::Finish => self.settle(&context).await,
             };
             match result {
                 Ok(()) => Outcome::Done,
@@ -173,10 +172,10 @@ impl Installer {
         let entry = self.entry(app).await?;
         check_standing(&entry)?;
         // Before bytes are fetched for nothing, and again once the release's signatures can be counted.
-        self.check_policy(app, None).await?;
+        self.check_policy(app).await?;
         let release = self.release(context, &swarm, &entry).await?;
         *known = Some(release.clone());
-        self.check_policy(app, Some(&release)).await?;
+        let release = self.judge.allow(release).await?;
         machine.preflight(&release).await?;
         stop_if_asked(context)?;
         // Until podman has it, nothing of it goes to make room for something else.
@@ -250,16 +249,11 @@ impl Installer {
         })
     }
 
-    async fn check_policy(
-        &self,
-        app: &AppId,
-        release: Option<&Verified<Release>>,
-    ) -> Result<(), Problem> {
-        let reputation = self
-            .judge
-            .reputation(&app.publisher, Timestamp::now())
-            .await?;
-        self.judge.decide(Action::Install, &reputation, release)
+    /// Refuses what the policy refuses whatever the release, before it is fetched.
+    async fn check_policy(&self, app: &AppId) -> Result<(), Problem> {
+        let now = Timestamp::now();
+        let reputation = self.judge.reputation(&app.publisher, now).await?;
+        self.judge.decide(Action::Install, &reputation, None)
     }
 
     /// Gets the release that is wished for, if it may be installed.

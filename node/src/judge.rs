@@ -1,5 +1,6 @@
 //! Asks the registry how a publisher stands and the owner's policy what follows: the one way to every decision.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use archy_registry::release::Release;
@@ -19,7 +20,32 @@ pub struct Judge {
     pub policies: Arc<Policies>,
 }
 
+/// A release that the owner's policy lets run here. Whatever writes an app's units takes this, and [`Judge::allow`] alone
+/// makes it: no way of changing what runs passes by the policy.
+#[derive(Debug, Clone)]
+pub struct Allowed(Verified<Release>);
+
+impl Deref for Allowed {
+    type Target = Verified<Release>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
 impl Judge {
+    /// Lets a release run here, if the owner's policy as it is now says so.
+    ///
+    /// # Errors
+    ///
+    /// Why not; see [`policy::decide`].
+    pub async fn allow(&self, release: Verified<Release>) -> Result<Allowed, Problem> {
+        let publisher = release.app().publisher;
+        let reputation = self.reputation(&publisher, Timestamp::now()).await?;
+        self.decide(Action::Install, &reputation, Some(&release))?;
+        Ok(Allowed(release))
+    }
+
     /// Returns how a publisher stands now.
     ///
     /// # Errors

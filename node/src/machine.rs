@@ -21,6 +21,7 @@ use crate::api::types::{
     AdoptionInfo, ContainerInfo, InstanceState, InterfaceInfo, JobPhase, LogLine, MigrationPlan,
     Problem, Right, RightsDiff,
 };
+use crate::judge::Allowed;
 
 pub use host::{Host, HostError};
 pub(crate) use host::{container as foreign_container, interface_kind};
@@ -106,10 +107,6 @@ pub enum Change {
         /// What may be lost.
         accept: BTreeSet<String>,
     },
-    /// The containers from before the migration again.
-    Unmigrate,
-    /// The containers from before the migration go.
-    Finish,
 }
 
 /// What the machine runs, and how old that knowledge is.
@@ -149,7 +146,7 @@ pub trait Machine: Send + Sync + 'static {
     /// Writes units and starts them until the app is healthy. Leaves nothing behind when it does not succeed.
     fn install<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         progress: Progress<'a>,
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), MachineError>>;
@@ -164,7 +161,7 @@ pub trait Machine: Send + Sync + 'static {
     /// to be installed afterwards. May be dropped at any time: the next start of the node finishes it.
     fn change<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         change: &'a Change,
         progress: Progress<'a>,
         cancel: &'a CancellationToken,
@@ -176,9 +173,20 @@ pub trait Machine: Send + Sync + 'static {
     /// Makes containers that run here an app's, as they are.
     fn claim<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         chosen: &'a BTreeMap<Slug, String>,
     ) -> BoxFuture<'a, Result<(), MachineError>>;
+
+    /// Brings back the containers from before a migration, which the owner may whatever became of the publisher. May be
+    /// dropped at any time: the next start of the node finishes it.
+    fn unmigrate<'a>(
+        &'a self,
+        app: &'a Slug,
+        progress: Progress<'a>,
+    ) -> BoxFuture<'a, Result<(), MachineError>>;
+
+    /// Removes the containers from before a migration.
+    fn finish_adoption<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, Result<(), MachineError>>;
 
     /// Tells what migrating a claimed app would keep, change and lose.
     fn migration<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, Result<MigrationPlan, Problem>>;

@@ -332,7 +332,15 @@ impl Backend for Node {
     }
 
     async fn operate(&self, kind: JobKind, params: InstanceParams) -> Result<JobRef, Problem> {
-        let (_, installed) = self.installed(&params.slug)?;
+        let (slug, installed) = self.installed(&params.slug)?;
+        let is_of_adoption = matches!(kind, JobKind::Unmigrate | JobKind::Finish);
+        if is_of_adoption && installed.adoption.is_none() {
+            return Err(problem(
+                "notAdopted",
+                format!("{slug} has no containers from before archy"),
+                "`archy adopt list` shows what runs here without archy",
+            ));
+        }
         let name = self.display_name(&installed.app).await;
         self.submit(Wish {
             kind,

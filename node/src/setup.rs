@@ -1,6 +1,7 @@
 //! Makes archyd a service of its user, and tells what the machine lacks.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use archy_orchestrator::runtime::systemd::{JobResult, Systemd, SystemdError, Verb};
 use archy_orchestrator::{Check, MachineError, node_unit};
@@ -45,11 +46,17 @@ pub enum SetupError {
 /// [`SetupError`].
 pub async fn install(paths: &Paths, program: &Path, now: bool) -> Result<PathBuf, SetupError> {
     let config = host_config(paths);
-    let systemd = Systemd::new(&config.bus_socket);
+    let systemd = Arc::new(Systemd::new(&config.bus_socket));
     let host = Host::connect(config)?;
     host.setup().await?;
     let path = paths.user_unit_dir.join(UNIT);
-    let text = node_unit(program);
+    let is_confined = systemd.can_confine().await?;
+    if !is_confined {
+        tracing::warn!(
+            "this machine lets no service have a user namespace of its own, so archyd.service is confined less"
+        );
+    }
+    let text = node_unit(program, is_confined);
     if std::fs::read_to_string(&path).ok().as_deref() != Some(text.as_str()) {
         let write = |source| SetupError::Write {
             path: path.clone(),

@@ -186,7 +186,7 @@ async fn run() -> Result<(), Failure> {
             say(&serde_json::to_string_pretty(&done)?);
         }
         ["publisher"] => say(&key(&home)?.did().to_string()),
-        ["node-unit"] => say(&node_unit(Path::new("/usr/local/bin/archyd"))),
+        ["node-unit"] => say(&node_unit(Path::new("/usr/local/bin/archyd"), true)),
         ["render", directory, ref manifests @ ..] => render(Path::new(directory), manifests)?,
         ["inject"] => inject(orchestrator.config()).await?,
         [verb @ ("install" | "update"), manifest, ref layouts @ ..] => {

@@ -26,6 +26,7 @@ pub use schedule::{Every, Keep, Rehearse, Schedule};
 use crate::change::UpdateError;
 use crate::install::MachineError;
 use crate::orchestrator::Orchestrator;
+use crate::runtime::transient::Transient;
 use crate::snapshot::{SnapshotError, SnapshotStore};
 use engine::Engine;
 use ledger::Ledger;
@@ -194,12 +195,12 @@ pub(crate) struct Backups {
 }
 
 impl Backups {
-    pub(crate) fn new(config: &crate::Config) -> Self {
+    pub(crate) fn new(config: &crate::Config, transient: &Transient) -> Self {
         let work = config.data_dir.join("backup-work");
         Self {
-            engine: Engine::new(config),
+            engine: Engine::new(config, transient),
             ledger: Ledger::new(config.data_dir.join("backups.json")),
-            staging: SnapshotStore::at(work.join("staging"), config),
+            staging: SnapshotStore::at(work.join("staging"), config, transient),
             apart: work.join("apart"),
             stage: tokio::sync::Mutex::default(),
             turn: tokio::sync::Mutex::default(),

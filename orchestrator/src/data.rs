@@ -1,17 +1,16 @@
 //! Directories for apps' data, each with the owner that it needs from its first moment on.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use archy_registry::Slug;
 use archy_registry::manifest::Manifest;
-use tokio::process::Command;
 
 use crate::desired::Desired;
 use crate::disk;
 use crate::install::MachineError;
 use crate::orchestrator::Orchestrator;
 use crate::quadlet::volume_dir;
+use crate::runtime::transient::Order;
 
 /// How the name of a directory starts that has not got its owner yet.
 const UNFINISHED: &str = ".new-";
@@ -51,18 +50,13 @@ impl Orchestrator {
         let unfinished = parent.join(format!("{UNFINISHED}{name}"));
         disk::create_private_dir(&unfinished).map_err(MachineError::io(&unfinished))?;
         // Only in podman's user namespace are there other users to give it to.
-        let output = Command::new(&self.inner.config.podman)
-            .args(["unshare", "chown", &format!("{uid}:{uid}")])
-            .arg(&unfinished)
-            .stdin(Stdio::null())
-            .output()
-            .await
-            .map_err(MachineError::io(&self.inner.config.podman))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            let error = format!("cannot give it to user {uid} of the app's containers: {said}");
-            return Err(MachineError::io(directory)(std::io::Error::other(error)));
-        }
+        let chown = Order::new(Path::new("chown")).inside();
+        let chown = chown.arg(format!("{uid}:{uid}")).arg(&unfinished);
+        let given = self.inner.transient.perform(chown).await;
+        given.map_err(|error| {
+            let error = format!("cannot give it to user {uid} of the app's containers: {error}");
+            MachineError::io(directory)(std::io::Error::other(error))
+        })?;
         std::fs::rename(&unfinished, directory)
             .and_then(|()| disk::sync_dir(parent))
             .map_err(MachineError::io(directory))

@@ -15,10 +15,8 @@ use crate::install::MachineError;
 use crate::instance::Instance;
 use crate::names;
 use crate::orchestrator::Orchestrator;
-use crate::quadlet::{PAUSE_UNIT, app_dir};
+use crate::quadlet::app_dir;
 use crate::runtime::journal::{JournalError, LogStream, Query};
-use crate::runtime::systemd::Verb;
-use crate::runtime::unshare;
 use crate::start::StartError;
 
 /// A change of an installed app failed.
@@ -360,6 +358,12 @@ impl Orchestrator {
     pub async fn recover(&self) -> Result<Vec<Slug>, ChangeError> {
         let mut undone = Vec::new();
         let mut first_error = None;
+        if let Err(error) = self.inner.transient.sweep().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "work that a killed node had begun may go on"
+            );
+        }
         self.sweep();
         let found = self.inner.store.load_all().map_err(MachineError::from)?;
         for desired in found
@@ -420,14 +424,7 @@ impl Orchestrator {
         app: &Slug,
         directory: &std::path::Path,
     ) -> Result<(), ChangeError> {
-        let podman = &self.inner.config.podman;
-        let mut removed = unshare::remove(podman, directory).await;
-        if removed.is_err() {
-            // archyd may not make podman's user namespace, only join it; the pause unit makes it again if it is gone.
-            let pause = self.inner.systemd.job(Verb::Restart, PAUSE_UNIT).await;
-            pause.map_err(MachineError::from)?;
-            removed = unshare::remove(podman, directory).await;
-        }
+        let removed = self.inner.transient.remove(directory).await;
         removed.map_err(|error| ChangeError::Purge {
             app: app.clone(),
             path: directory.to_owned(),

@@ -18,6 +18,7 @@ use crate::probe;
 use crate::quadlet::{Facts, Limits, PodmanVersion};
 use crate::runtime::podman::{Podman, PodmanError, is_exactly};
 use crate::runtime::systemd::Systemd;
+use crate::runtime::transient::Transient;
 use crate::sight::Sight;
 use crate::snapshot::SnapshotStore;
 
@@ -42,6 +43,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) facts: Facts,
     pub(crate) systemd: Arc<Systemd>,
+    pub(crate) transient: Transient,
     pub(crate) podman: Podman,
     pub(crate) store: DesiredStore,
     pub(crate) snapshots: SnapshotStore,
@@ -114,7 +116,8 @@ impl Orchestrator {
         };
         let systemd = Arc::new(Systemd::new(&config.bus_socket));
         let podman = Podman::new(&config.podman_socket);
-        Ok(Self::of(config, facts, systemd, podman))
+        let transient = Transient::new(&config.podman, Arc::clone(&systemd), &facts.root);
+        Ok(Self::of(config, facts, systemd, transient, podman))
     }
 
     fn make_ready(config: &Config) -> Result<(), ConnectError> {
@@ -126,7 +129,13 @@ impl Orchestrator {
         probe::ensure(&config.data_dir).map_err(failed)
     }
 
-    fn of(config: Config, facts: Facts, systemd: Arc<Systemd>, podman: Podman) -> Self {
+    fn of(
+        config: Config,
+        facts: Facts,
+        systemd: Arc<Systemd>,
+        transient: Transient,
+        podman: Podman,
+    ) -> Self {
         let observed = Observed {
             at: None,
             instances: Vec::new(),
@@ -137,7 +146,7 @@ impl Orchestrator {
             systemd,
             podman,
             store: DesiredStore::new(config.apps_dir()),
-            snapshots: SnapshotStore::new(&config),
+            snapshots: SnapshotStore::new(&config, &transient),
             loading: Loading::new(&config.data_dir),
             removals: Removals::default(),
             observed: watch::Sender::new(observed),
@@ -145,7 +154,8 @@ impl Orchestrator {
             sight: Mutex::default(),
             nudge: tokio::sync::Notify::new(),
             locks: Mutex::default(),
-            backups: Backups::new(&config),
+            backups: Backups::new(&config, &transient),
+            transient,
             facts,
             config,
         };
@@ -173,8 +183,8 @@ impl Orchestrator {
             ..self.inner.facts.clone()
         };
         let systemd = Arc::clone(&self.inner.systemd);
-        let podman = self.inner.podman.clone();
-        Ok(Self::of(config, facts, systemd, podman))
+        let (transient, podman) = (self.inner.transient.clone(), self.inner.podman.clone());
+        Ok(Self::of(config, facts, systemd, transient, podman))
     }
 
     /// Returns the configuration.

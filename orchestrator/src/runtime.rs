@@ -4,4 +4,4 @@ pub mod journal;
 pub mod network;
 pub mod podman;
 pub mod systemd;
-pub(crate) mod unshare;
+pub(crate) mod transient;

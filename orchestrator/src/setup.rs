@@ -57,12 +57,8 @@ pub fn netns_unit(podman: &Path) -> String {
     )
 }
 
-/// What `archyd.service` takes away from the daemon. Apps are services of their own, which it does not touch.
-///
-/// It is all that the user's systemd can take away without a user namespace of its own: every `Protect…=`, `Private…=`
-/// and `CapabilityBoundingSet=` needs one there, and from one podman's could not be joined, in which the daemon copies and
-/// removes apps' data. For the same reason there is no `RestrictNamespaces=`, and no `RestrictSUIDSGID=` because copied
-/// data keeps its rights.
+/// What `archyd.service` takes away from the daemon on any machine. Apps are services of their own, which it does not touch,
+/// and so is what the daemon has done where it may not go itself (`runtime::transient`).
 const HARDENING: &str = "\
 NoNewPrivileges=yes
 KeyringMode=private
@@ -70,17 +66,36 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 RestrictRealtime=yes
+RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 SystemCallErrorNumber=EPERM
-SystemCallFilter=@system-service @mount
+SystemCallFilter=@system-service
 UMask=0077
+";
+
+/// What it takes away besides, where the user's systemd may give a service a user namespace of its own. Devices are left,
+/// because the daemon looks whether those are there that apps ask for.
+const CONFINEMENT: &str = "\
+PrivateUsers=yes
+CapabilityBoundingSet=
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectSystem=full
+RestrictNamespaces=yes
 ";
 
 /// Returns the text of `archyd.service`, which runs the node at `program`. Stopping it stops no app. When archyd ends with
 /// status 2, its configuration is wrong: starting it again would not help, so systemd does not.
-pub fn node_unit(program: &Path) -> String {
+///
+/// `is_confined` takes more away, and needs a systemd that [can do that](crate::runtime::systemd::Systemd::can_confine).
+pub fn node_unit(program: &Path, is_confined: bool) -> String {
+    let confinement = if is_confined { CONFINEMENT } else { "" };
     format!(
-        "[Unit]\nDescription=archy node\nWants={PAUSE_UNIT} podman.socket\nAfter={PAUSE_UNIT} podman.socket\n\n[Service]\nType=notify\nExecStart={}\nRestart=on-failure\nRestartPreventExitStatus=2\nRestartSec=2s\nTimeoutStopSec=30s\n{HARDENING}\n[Install]\nWantedBy=default.target\n",
+        "[Unit]\nDescription=archy node\nWants={PAUSE_UNIT} podman.socket\nAfter={PAUSE_UNIT} podman.socket\n\n[Service]\nType=notify\nExecStart={}\nRestart=on-failure\nRestartPreventExitStatus=2\nRestartSec=2s\nTimeoutStopSec=30s\n{HARDENING}{confinement}\n[Install]\nWantedBy=default.target\n",
         program.display()
     )
 }
@@ -294,7 +309,7 @@ mod tests {
 
     #[test]
     fn the_node_is_restarted_unless_its_configuration_is_wrong() {
-        let unit = node_unit(Path::new("/opt/archyd"));
+        let unit = node_unit(Path::new("/opt/archyd"), true);
         let (_, service) = unit.split_once("[Service]\n").unwrap();
         let (service, _) = service.split_once("\n\n").unwrap();
         let lines: Vec<&str> = service.lines().collect();
@@ -305,6 +320,6 @@ mod tests {
     #[test]
     fn every_unit_names_its_program() {
         assert!(pause_unit(Path::new("/opt/podman")).contains("ExecStart=/opt/podman unshare"));
-        assert!(node_unit(Path::new("/opt/archyd")).contains("ExecStart=/opt/archyd\n"));
+        assert!(node_unit(Path::new("/opt/archyd"), false).contains("ExecStart=/opt/archyd\n"));
     }
 }

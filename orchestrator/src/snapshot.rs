@@ -15,6 +15,7 @@ pub mod tree;
 pub mod worker;
 
 use crate::disk;
+use crate::runtime::transient::Transient;
 use worker::{CopyError, Measured, Worker};
 
 const FILE: &str = "snapshot.json";
@@ -147,7 +148,7 @@ fn io_at(path: &Path) -> impl FnOnce(io::Error) -> SnapshotError + '_ {
 #[derive(Debug, Clone)]
 pub(crate) struct SnapshotStore {
     directory: PathBuf,
-    podman: PathBuf,
+    transient: Transient,
     worker: PathBuf,
 }
 
@@ -161,15 +162,15 @@ pub(crate) struct Taking {
 }
 
 impl SnapshotStore {
-    pub(crate) fn new(config: &crate::Config) -> Self {
-        Self::at(config.data_dir.join("snapshots"), config)
+    pub(crate) fn new(config: &crate::Config, transient: &Transient) -> Self {
+        Self::at(config.data_dir.join("snapshots"), config, transient)
     }
 
     /// A store in a directory of its own.
-    pub(crate) fn at(directory: PathBuf, config: &crate::Config) -> Self {
+    pub(crate) fn at(directory: PathBuf, config: &crate::Config, transient: &Transient) -> Self {
         Self {
             directory,
-            podman: config.podman.clone(),
+            transient: transient.clone(),
             worker: config.worker.clone(),
         }
     }
@@ -247,7 +248,7 @@ impl SnapshotStore {
         let partial = self.partial(app, &snapshot.id);
         let to = partial.join(DATA);
         disk::create_private_dir(&to).map_err(io_at(&to))?;
-        let (worker, measured) = Worker::begin(&self.podman, &self.worker, from, &to).await?;
+        let (worker, measured) = Worker::begin(&self.transient, &self.worker, from, &to).await?;
         snapshot.bytes = Some(measured.extent.bytes);
         let free = rustix::fs::statvfs(&directory).map_err(|e| io_at(&directory)(e.into()))?;
         let free = free.f_bavail.saturating_mul(free.f_frsize);
@@ -410,7 +411,7 @@ impl SnapshotStore {
     }
 
     async fn delete(&self, path: &Path) -> Result<(), SnapshotError> {
-        let removed = crate::runtime::unshare::remove(&self.podman, path).await;
+        let removed = self.transient.remove(path).await;
         removed.map_err(io_at(path))
     }
 }
@@ -484,7 +485,7 @@ mod tests {
     fn store(root: &Path) -> SnapshotStore {
         SnapshotStore {
             directory: root.join("snapshots"),
-            podman: PathBuf::from("/nonexistent"),
+            transient: Transient::of_children(Path::new("/nonexistent")),
             worker: PathBuf::from("/nonexistent"),
         }
     }

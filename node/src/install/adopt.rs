@@ -19,9 +19,9 @@ impl Installer {
         let swarm = wait(context, self.swarm.ready()).await?;
         let entry = self.entry(app).await?;
         check_standing(&entry)?;
-        self.check_policy(app, None).await?;
+        self.check_policy(app).await?;
         let release = self.release(context, &swarm, &entry).await?;
-        self.check_policy(app, Some(&release)).await?;
+        let release = self.judge.allow(release).await?;
         self.hold_statement(&swarm, &release).await?;
         stop_if_asked(context)?;
         context

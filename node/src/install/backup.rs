@@ -90,7 +90,7 @@ impl Installer {
         }
         let swarm = wait(context, self.swarm.ready()).await?;
         let release = self.release_of(keeper, &backup).await?;
-        self.check_policy(&backup.app, Some(&release)).await?;
+        let release = self.judge.allow(release).await?;
         match found {
             Some(_) => machine.preflight_change(&release).await?,
             None => machine.preflight(&release).await?,
@@ -155,7 +155,7 @@ impl Installer {
     ) -> Result<(), Stop> {
         let swarm = wait(context, self.swarm.ready()).await?;
         let release = self.release_of(keeper, backup).await?;
-        self.check_policy(&backup.app, Some(&release)).await?;
+        let release = self.judge.allow(release).await?;
         stop_if_asked(context)?;
         let _using = swarm.use_tag(&app_tag(&release));
         self.bring(context, &swarm, machine, &release).await?;

@@ -12,6 +12,7 @@ use super::{Installer, Stop, app_tag, check_standing, enter_all, reporter, stop_
 use crate::api::types::{JobKind, JobPhase, Problem};
 use crate::api::{not_found, problem};
 use crate::jobs::{Context, Ending};
+use crate::judge::Allowed;
 use crate::machine::{Change, Installed, Machine, MachineError};
 use crate::problem as explain;
 use crate::storage;
@@ -29,7 +30,7 @@ impl Installer {
             JobKind::Update => {
                 let entry = self.entry(&wish.app).await?;
                 check_standing(&entry)?;
-                self.check_policy(&wish.app, None).await?;
+                self.check_policy(&wish.app).await?;
                 let copy = match wish.manner.without_copy {
                     true => Copy::None,
                     false => Copy::First,
@@ -55,21 +56,10 @@ impl Installer {
                 let release = self.kept_release(&installed.release).await?;
                 (release, Change::Migrate { accept })
             }
-            JobKind::Unmigrate | JobKind::Finish => {
-                // Giving back and tidying up needs nobody's leave, and nothing of the app's.
-                let release = self.store.release_as_admitted(&installed.release).await;
-                let release = release.map_err(|error| explain::of_store(&error))?;
-                let release = release.ok_or_else(no_release)?;
-                let is_finish = wish.kind == JobKind::Finish;
-                let change = if is_finish {
-                    Change::Finish
-                } else {
-                    Change::Unmigrate
-                };
-                return perform(context, &*machine, &release, &change).await;
-            }
             JobKind::Configure
             | JobKind::Adopt
+            | JobKind::Unmigrate
+            | JobKind::Finish
             | JobKind::Reinstall
             | JobKind::Install
             | JobKind::Uninstall
@@ -85,7 +75,7 @@ impl Installer {
                 (release, change.unwrap_or(Change::Reinstall))
             }
         };
-        self.check_policy(&wish.app, Some(&release)).await?;
+        let release = self.judge.allow(release).await?;
         if wish.kind != JobKind::Migrate {
             // A migration has the claimed containers' names to itself, and checks that.
             machine.preflight_change(&release).await?;
@@ -182,7 +172,7 @@ pub(super) fn installed(machine: &dyn Machine, context: &Context) -> Result<Inst
 async fn perform(
     context: &Context,
     machine: &dyn Machine,
-    release: &Verified<Release>,
+    release: &Allowed,
     change: &Change,
 ) -> Result<(), Stop> {
     let cancelled_by_owner = CancellationToken::new();

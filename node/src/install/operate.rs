@@ -1,5 +1,9 @@
-//! Starts, stops, restarts and removes installed apps.
+//! What an owner may do with an installed app whatever became of its publisher: start, stop, restart and remove it, and give
+//! back what was adopted.
 
+use tokio_util::sync::CancellationToken;
+
+use super::change::until_ended;
 use super::{Installer, Stop, enter_all, reporter};
 use crate::api::types::{JobKind, JobPhase};
 use crate::jobs::Context;
@@ -63,5 +67,29 @@ impl Installer {
             self.stop_seeding(&wish.app).await;
         }
         Ok(())
+    }
+
+    /// Gives back what was there before a migration, or removes it. When the daemon ends, it is left where it is: the next
+    /// start goes on with it.
+    pub(super) async fn settle(&self, context: &Context) -> Result<(), Stop> {
+        let wish = context.wish();
+        let is_finish = wish.kind == JobKind::Finish;
+        let words = match is_finish {
+            true => "Removing what was there before",
+            false => "Bringing back what was there before",
+        };
+        context.enter(JobPhase::Preparing, words).await;
+        let machine = self.machine(context).await?;
+        let (report, reported) = reporter();
+        let slug = &wish.app.slug;
+        let settling = async {
+            let settled = match is_finish {
+                true => machine.finish_adoption(slug).await,
+                false => machine.unmigrate(slug, &report).await,
+            };
+            drop(report);
+            settled
+        };
+        until_ended(context, reported, &CancellationToken::new(), settling).await
     }
 }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Change, Keeper, Machine, MachineError, Observed, Progress};
 use crate::api::problem;
 use crate::api::types::{JobPhase, LogLine, MigrationPlan, Problem, Right, RightsDiff};
+use crate::judge::Allowed;
 use crate::problem as explain;
 pub(crate) use adopt::container;
 use failed::{of_change, of_install, of_update};
@@ -109,29 +110,6 @@ impl Host {
         self.orchestrator.setup().await
     }
 
-    async fn change_adoption(
-        &self,
-        release: &Verified<Release>,
-        change: &Change,
-        report: orchestrator::ProgressSink<'_>,
-        cancel: &CancellationToken,
-    ) -> Result<(), MachineError> {
-        let slug = &release.manifest.app.id;
-        let done = match change {
-            Change::Migrate { accept } => {
-                let migrated = self.orchestrator.migrate(release, accept, report, cancel);
-                migrated.await
-            }
-            Change::Unmigrate => self.orchestrator.unmigrate(slug, report).await,
-            Change::Finish => self.orchestrator.finish_adoption(slug).await,
-            Change::Update { .. }
-            | Change::Rollback { .. }
-            | Change::Configure(_)
-            | Change::Reinstall => return Ok(()),
-        };
-        done.map(drop).map_err(adopt::of_adopt)
-    }
-
     async fn changed<T>(
         &self,
         change: impl Future<Output = Result<T, ChangeError>>,
@@ -174,7 +152,7 @@ impl Machine for Host {
 
     fn install<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         progress: Progress<'a>,
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), MachineError>> {
@@ -221,17 +199,13 @@ impl Machine for Host {
 
     fn change<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         change: &'a Change,
         progress: Progress<'a>,
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), MachineError>> {
         Box::pin(async move {
-            let report = |phase| {
-                if let Some((phase, words)) = words_of_change(phase) {
-                    progress(phase, words);
-                }
-            };
+            let report = |phase| tell(progress, words_of_change(phase));
             let orchestrator = &self.orchestrator;
             let changed = match change {
                 Change::Update { copy } => {
@@ -246,10 +220,10 @@ impl Machine for Host {
                     orchestrator.configure(release, edit, &report, cancel).await
                 }
                 Change::Reinstall => orchestrator.reinstall(release, &report, cancel).await,
-                Change::Migrate { .. } | Change::Unmigrate | Change::Finish => {
-                    let done = self.change_adoption(release, change, &report, cancel).await;
+                Change::Migrate { accept } => {
+                    let migrated = orchestrator.migrate(release, accept, &report, cancel).await;
                     orchestrator.nudge();
-                    return done;
+                    return migrated.map(drop).map_err(adopt::of_adopt);
                 }
             };
             self.orchestrator.nudge();
@@ -266,12 +240,33 @@ impl Machine for Host {
 
     fn claim<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         chosen: &'a BTreeMap<Slug, String>,
     ) -> BoxFuture<'a, Result<(), MachineError>> {
         Box::pin(async move {
             let claimed = self.orchestrator.claim(release, chosen).await;
             claimed.map(drop).map_err(adopt::of_adopt)
+        })
+    }
+
+    fn unmigrate<'a>(
+        &'a self,
+        app: &'a Slug,
+        progress: Progress<'a>,
+    ) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(async move {
+            let report = |phase| tell(progress, words_of_change(phase));
+            let done = self.orchestrator.unmigrate(app, &report).await;
+            self.orchestrator.nudge();
+            done.map(drop).map_err(adopt::of_adopt)
+        })
+    }
+
+    fn finish_adoption<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(async move {
+            let done = self.orchestrator.finish_adoption(app).await;
+            self.orchestrator.nudge();
+            done.map(drop).map_err(adopt::of_adopt)
         })
     }
 
@@ -399,6 +394,12 @@ impl Machine for Host {
     fn disk_free_bytes(&self) -> Option<u64> {
         let free = rustix::fs::statvfs(&self.orchestrator.config().data_dir).ok()?;
         Some(free.f_bavail.saturating_mul(free.f_frsize))
+    }
+}
+
+fn tell(progress: Progress<'_>, words: Option<(JobPhase, String)>) {
+    if let Some((phase, words)) = words {
+        progress(phase, words);
     }
 }
 

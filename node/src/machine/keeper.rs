@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use archy_orchestrator::{Backup, BackupId, Keep, Papers, Proof, Schedule, Shelf};
-use archy_registry::release::Release;
-use archy_registry::{AppId, Slug, Verified};
+use archy_registry::{AppId, Slug};
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::{MachineError, Progress};
 use crate::api::types::Problem;
+use crate::judge::Allowed;
 
 /// Keeps backups.
 pub trait Keeper: Send + Sync {
@@ -39,7 +39,7 @@ pub trait Keeper: Send + Sync {
     /// next start of the node finishes it, or takes it back.
     fn restore<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         backup: &'a Backup,
         progress: Progress<'a>,
         cancel: &'a CancellationToken,
@@ -48,7 +48,7 @@ pub trait Keeper: Send + Sync {
     /// Checks that the repository is whole and that the backup comes up, beside the app; the answer is kept.
     fn verify<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         backup: &'a Backup,
         progress: Progress<'a>,
         cancel: &'a CancellationToken,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::bed::{Node, scene_with_notes};
 
-fn foreign(name: &str) -> Foreign {
+pub(crate) fn foreign(name: &str) -> Foreign {
     Foreign {
         id: format!("id-of-{name}"),
         name: name.to_owned(),
@@ -20,12 +20,6 @@ fn foreign(name: &str) -> Foreign {
         ports: Vec::new(),
         mounts: Vec::new(),
     }
-}
-
-async fn run(node: &Node, method: &str, params: Value) -> Value {
-    node.daemon.node.jobs.ready().await;
-    let job = node.rpc(method, params).await.unwrap();
-    node.ended(job["job"].as_str().unwrap()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +39,7 @@ async fn a_container_is_listed_claimed_migrated_and_given_back() {
     assert_eq!(list["candidates"][0]["app"], notes);
     assert_eq!(list["candidates"][0]["hindrance"], Value::Null);
 
-    let claimed = run(&node, "package.adopt", json!({"app": notes})).await;
+    let claimed = node.done("package.adopt", json!({"app": notes})).await;
     assert_eq!(claimed["state"], "succeeded", "{claimed}");
     let status = async || {
         let instance = node.rpc("package.status", json!({"slug": "notes"})).await;
@@ -59,24 +53,21 @@ async fn a_container_is_listed_claimed_migrated_and_given_back() {
     let slug = json!({"slug": "notes"});
     let plan = node.rpc("package.migration", slug.clone()).await.unwrap();
     assert_eq!(plan["slug"], "notes");
-    let migrated = run(
-        &node,
-        "package.migrate",
-        json!({"slug": "notes", "accept": ["x"]}),
-    )
-    .await;
+    let migrated = node
+        .done("package.migrate", json!({"slug": "notes", "accept": ["x"]}))
+        .await;
     assert_eq!(migrated["state"], "succeeded", "{migrated}");
     assert_eq!(status().await, true);
     assert!(
         !node.machine.loaded.lock().unwrap().is_empty(),
         "a migration brings the signed image"
     );
-    let undone = run(&node, "package.unmigrate", slug.clone()).await;
+    let undone = node.done("package.unmigrate", slug.clone()).await;
     assert_eq!(undone["state"], "succeeded", "{undone}");
     assert_eq!(status().await, false);
-    let migrated = run(&node, "package.migrate", slug.clone()).await;
+    let migrated = node.done("package.migrate", slug.clone()).await;
     assert_eq!(migrated["state"], "succeeded", "{migrated}");
-    let finished = run(&node, "package.finish", slug).await;
+    let finished = node.done("package.finish", slug).await;
     assert_eq!(finished["state"], "succeeded", "{finished}");
     assert_eq!(status().await, Value::Null);
     node.daemon.stop().await;
@@ -90,17 +81,17 @@ async fn who_may_not_install_may_not_claim() {
     let block = json!({"publisher": publisher, "blocked": true});
     node.rpc("trust.block", block).await.unwrap();
     let install = node.install(&notes).await["problem"].clone();
-    let claim = run(&node, "package.adopt", json!({"app": notes})).await["problem"].clone();
+    let claim = node.done("package.adopt", json!({"app": notes})).await["problem"].clone();
     assert!(install.is_object());
     assert_eq!(claim, install, "the same check, with the same words");
     let unblock = json!({"publisher": publisher, "blocked": false});
     node.rpc("trust.block", unblock).await.unwrap();
-    let claimed = run(&node, "package.adopt", json!({"app": notes})).await;
+    let claimed = node.done("package.adopt", json!({"app": notes})).await;
     assert_eq!(claimed["state"], "succeeded", "{claimed}");
     // What was claimed while it was allowed is not migrated once it is not.
     let block = json!({"publisher": publisher, "blocked": true});
     node.rpc("trust.block", block).await.unwrap();
-    let migrated = run(&node, "package.migrate", json!({"slug": "notes"})).await;
+    let migrated = node.done("package.migrate", json!({"slug": "notes"})).await;
     assert_eq!(migrated["state"], "failed", "{migrated}");
     node.daemon.stop().await;
 }

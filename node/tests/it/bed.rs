@@ -540,6 +540,13 @@ impl Node {
         }
     }
 
+    /// Submits a job and waits for its end.
+    pub(crate) async fn done(&self, method: &str, params: Value) -> Value {
+        self.daemon.node.jobs.ready().await;
+        let job = self.rpc(method, params).await.unwrap();
+        self.ended(job["job"].as_str().unwrap()).await
+    }
+
     pub(crate) async fn install(&self, app: &Value) -> Value {
         let job = self.begin(json!({"app": app})).await;
         self.ended(&job).await

@@ -14,6 +14,7 @@ use archyd::api::problem;
 use archyd::api::types::{
     AdoptionInfo, InstanceState, JobPhase, LogLine, MigrationPlan, Problem, Right, RightsDiff,
 };
+use archyd::judge::Allowed;
 use archyd::machine::{Change, Installed, Keeper, Machine, MachineError, Observed, Progress};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -80,6 +81,11 @@ impl Fake {
     pub(crate) fn answers(&self, why_not: Option<&str>) {
         self.observed
             .send_modify(|observed| observed.stale = why_not.map(str::to_owned));
+    }
+
+    /// Returns what it runs.
+    pub(crate) fn known(&self) -> Vec<Installed> {
+        self.observed.borrow().apps.clone()
     }
 
     /// Changes what is known of an app.
@@ -180,7 +186,7 @@ impl Machine for Fake {
 
     fn install<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         progress: Progress<'a>,
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), MachineError>> {
@@ -224,7 +230,7 @@ impl Machine for Fake {
 
     fn change<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         change: &'a Change,
         progress: Progress<'a>,
         cancel: &'a CancellationToken,
@@ -246,15 +252,6 @@ impl Machine for Fake {
                     return Err(MachineError::Stopped);
                 }
             }
-            let migrated = match change {
-                Change::Migrate { .. } => Some(true),
-                Change::Unmigrate => Some(false),
-                Change::Update { .. }
-                | Change::Rollback { .. }
-                | Change::Configure(_)
-                | Change::Reinstall
-                | Change::Finish => None,
-            };
             self.observed.send_modify(|observed| {
                 let slug = &release.manifest.app.id;
                 for app in observed.apps.iter_mut().filter(|app| app.app.slug == *slug) {
@@ -265,11 +262,8 @@ impl Machine for Fake {
                     });
                     app.version = release.manifest.app.version.clone();
                     app.release = release.hash();
-                    if *change == Change::Finish {
-                        app.adoption = None;
-                    }
-                    if let (Some(adoption), Some(migrated)) = (&mut app.adoption, migrated) {
-                        adoption.migrated = migrated;
+                    if let (Some(adoption), Change::Migrate { .. }) = (&mut app.adoption, change) {
+                        adoption.migrated = true;
                     }
                 }
             });
@@ -283,7 +277,7 @@ impl Machine for Fake {
 
     fn claim<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         chosen: &'a BTreeMap<Slug, String>,
     ) -> BoxFuture<'a, Result<(), MachineError>> {
         Box::pin(async move {
@@ -303,6 +297,28 @@ impl Machine for Fake {
                     ..installed(release)
                 });
             });
+            Ok(())
+        })
+    }
+
+    fn unmigrate<'a>(
+        &'a self,
+        app: &'a Slug,
+        _: Progress<'a>,
+    ) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(async move {
+            self.change_apps(app, |app| {
+                if let Some(adoption) = &mut app.adoption {
+                    adoption.migrated = false;
+                }
+            });
+            Ok(())
+        })
+    }
+
+    fn finish_adoption<'a>(&'a self, app: &'a Slug) -> BoxFuture<'a, Result<(), MachineError>> {
+        Box::pin(async move {
+            self.change_apps(app, |app| app.adoption = None);
             Ok(())
         })
     }

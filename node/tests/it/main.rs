@@ -16,6 +16,7 @@ mod guard;
 mod http;
 mod journey;
 mod machine;
+mod parity;
 mod refusals;
 mod registries;
 mod rpc;

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use archy_orchestrator::{Backup, BackupId, Keep, Papers, Plan, Proof, Schedule, Shelf};
-use archy_registry::release::Release;
-use archy_registry::{AppId, Blake3Hash, Slug, Verified};
+use archy_registry::{AppId, Blake3Hash, Slug};
 use archyd::api::problem;
 use archyd::api::types::{InstanceState, JobPhase, Problem};
+use archyd::judge::Allowed;
 use archyd::machine::{Installed, Keeper, Machine, MachineError, Progress};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -93,7 +93,7 @@ impl Keeper for Fake {
 
     fn restore<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         backup: &'a Backup,
         progress: Progress<'a>,
         cancel: &'a CancellationToken,
@@ -114,7 +114,7 @@ impl Keeper for Fake {
 
     fn verify<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         backup: &'a Backup,
         _: Progress<'a>,
         _: &'a CancellationToken,

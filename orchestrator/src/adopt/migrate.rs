@@ -24,7 +24,6 @@ use crate::orchestrator::Orchestrator;
 use crate::preflight::{Purpose, Refusal};
 use crate::quadlet::{self, app_dir, data_dir};
 use crate::runtime::podman::{Inspection, RestartPolicy};
-use crate::runtime::unshare;
 use crate::settings::Settings;
 use crate::snapshot::worker::Worker;
 use crate::snapshot::{Reason, Snapshot, SnapshotError};
@@ -366,7 +365,7 @@ impl Orchestrator {
             return None;
         }
         let file = PathBuf::from(format!("/proc/{}/environ", found.state.pid));
-        let bytes = match unshare::read(&self.inner.config.podman, &file).await {
+        let bytes = match self.inner.transient.read(&file).await {
             Ok(bytes) => bytes,
             Err(error) => {
                 tracing::debug!(container = found.name, %error, "its environment cannot be read");
@@ -485,14 +484,14 @@ impl Orchestrator {
     ) -> Result<Vec<Worker>, ComeUpError> {
         let incoming = self.incoming(app);
         let config = &self.inner.config;
-        let cleared = unshare::remove(&config.podman, &incoming).await;
+        let cleared = self.inner.transient.remove(&incoming).await;
         cleared.map_err(MachineError::io(&incoming))?;
         let mut workers = Vec::new();
         let mut total_bytes = 0_u64;
         for (volume, source) in &migration.volumes {
             let to = incoming.join(volume.as_str());
             disk::create_private_dir(&to).map_err(MachineError::io(&to))?;
-            let begun = Worker::begin(&config.podman, &config.worker, source, &to).await;
+            let begun = Worker::begin(&self.inner.transient, &config.worker, source, &to).await;
             let (worker, measured) = begun.map_err(SnapshotError::from)?;
             let bytes = measured.extent.bytes;
             if !measured.shares_blocks {
@@ -583,7 +582,7 @@ impl Orchestrator {
         };
         self.tear_down(&desired).await?;
         let incoming = self.incoming(&app);
-        let cleared = unshare::remove(&self.inner.config.podman, &incoming).await;
+        let cleared = self.inner.transient.remove(&incoming).await;
         cleared.map_err(MachineError::io(&incoming))?;
         let live = data_dir(&self.inner.facts.apps_dir, &app);
         let aside = self

@@ -7,18 +7,18 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use archy_registry::{AppId, Blake3Hash};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 use tokio_util::codec::{FramedRead, LinesCodec};
 
 use super::{Backup, BackupId, Keep};
 use crate::disk;
+use crate::runtime::transient::{Order, Transient, Work};
 
 /// What marks a backup that is whole, among whatever else the repository may hold.
 const WHOLE: &str = "archy";
@@ -28,8 +28,6 @@ const UNFINISHED: &str = "archy-unfinished";
 const HOST: &str = "archy";
 /// Bytes of one line of the engine's output; a list of many thousand backups is one.
 const LINE_BYTES_MAX: usize = 64 << 20;
-/// Bytes of its error output that are kept.
-const SAID_BYTES_MAX: usize = 8 << 10;
 /// Characters of its words that are shown.
 const SHOWN_MAX: usize = 400;
 /// Characters of a version on a label.
@@ -115,7 +113,7 @@ pub(super) struct Label<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     program: PathBuf,
-    podman: PathBuf,
+    transient: Transient,
     repository: PathBuf,
     password: PathBuf,
 }
@@ -147,10 +145,10 @@ impl<'a> Run<'a> {
 }
 
 impl Engine {
-    pub(super) fn new(config: &crate::Config) -> Self {
+    pub(super) fn new(config: &crate::Config, transient: &Transient) -> Self {
         Self {
             program: config.restic.clone(),
-            podman: config.podman.clone(),
+            transient: transient.clone(),
             repository: config.backup_dir.join("restic"),
             password: config.data_dir.join("keys/backups.password"),
         }
@@ -339,14 +337,13 @@ impl Engine {
     ) -> Result<Vec<u8>, EngineError> {
         let doing = "read a file of the backup";
         let run = Run::new(doing, &["dump", "--no-lock", &id.0, &format!("/{name}")]);
-        let mut child = self.command(&run)?;
-        let stdout = child.stdout()?;
+        let (mut work, output) = self.begin(&run).await?;
         let reading = async move {
             let mut bytes = Vec::new();
-            let mut limited = stdout.take(bytes_max + 1);
+            let mut limited = output.take(bytes_max + 1);
             limited.read_to_end(&mut bytes).await.map(|_| bytes)
         };
-        let (read, said) = tokio::join!(reading, child.stderr());
+        let (read, said) = tokio::join!(reading, work.said());
         let bytes = read.map_err(io_at(&self.program))?;
         if bytes.len() as u64 > bytes_max {
             return Err(EngineError::Failed {
@@ -354,7 +351,7 @@ impl Engine {
                 said: format!("{name} is larger than any that archy writes"),
             });
         }
-        child.end(self, doing, &said).await?;
+        self.end(work, doing, &said).await?;
         Ok(bytes)
     }
 
@@ -414,11 +411,10 @@ impl Engine {
 
     /// Runs the program to its end; `hear` gets each line of its output.
     async fn lines(&self, run: Run<'_>, mut hear: impl FnMut(&str)) -> Result<(), EngineError> {
-        let mut child = self.command(&run)?;
-        let stdout = child.stdout()?;
+        let (mut work, output) = self.begin(&run).await?;
         let hearing = async {
             let codec = LinesCodec::new_with_max_length(LINE_BYTES_MAX);
-            let mut lines = FramedRead::new(stdout, codec);
+            let mut lines = FramedRead::new(output, codec);
             while let Some(line) = lines.next().await {
                 match line {
                     Ok(line) => hear(&line),
@@ -427,24 +423,17 @@ impl Engine {
             }
             Ok(())
         };
-        let (heard, said) = tokio::join!(hearing, child.stderr());
-        child.end(self, run.doing, &said).await?;
+        let (heard, said) = tokio::join!(hearing, work.said());
+        self.end(work, run.doing, &said).await?;
         heard.map_err(|said| EngineError::Failed {
             doing: run.doing,
             said,
         })
     }
 
-    fn command(&self, run: &Run<'_>) -> Result<Child, EngineError> {
-        let mut command = match run.inside {
-            true => {
-                let mut command = Command::new(&self.podman);
-                command.arg("unshare").arg(&self.program);
-                command
-            }
-            false => Command::new(&self.program),
-        };
-        command
+    /// Begins the program; given up, it is asked to end, and gives the repository back then.
+    async fn begin(&self, run: &Run<'_>) -> Result<(Work, pipe::Receiver), EngineError> {
+        let order = Order::new(&self.program)
             .arg("--repo")
             .arg(&self.repository)
             .arg("--password-file")
@@ -452,60 +441,28 @@ impl Engine {
             .arg("--no-cache")
             .args(&run.arguments)
             .env("RESTIC_PROGRESS_FPS", "4")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        for name in FOREIGN {
-            command.env_remove(name);
-        }
-        command.current_dir(run.directory.unwrap_or(Path::new("/")));
-        let child = command.spawn().map_err(io_at(&self.program))?;
-        Ok(Child {
-            group: child.id(),
-            child,
-        })
-    }
-}
-
-/// The program at work. Dropped, it and all that it began are asked to end: it gives the repository back then.
-struct Child {
-    child: tokio::process::Child,
-    group: Option<u32>,
-}
-
-impl Child {
-    fn stdout(&mut self) -> Result<tokio::process::ChildStdout, EngineError> {
-        let stdout = self.child.stdout.take();
-        stdout.ok_or_else(|| io_at(Path::new("-"))(io::ErrorKind::BrokenPipe.into()))
+            .env_remove(&FOREIGN)
+            .current_dir(run.directory.unwrap_or(Path::new("/")));
+        let order = match run.inside {
+            true => order.inside(),
+            false => order,
+        };
+        let begun = self.transient.begin(order).await;
+        let mut work = begun.map_err(io_at(&self.program))?;
+        work.input = None;
+        let output = work.output.take();
+        let output = output.ok_or_else(|| io_at(Path::new("-"))(io::ErrorKind::BrokenPipe.into()));
+        output.map(|output| (work, output))
     }
 
-    /// Hears its error output to the end, and returns the last of it.
-    fn stderr(&mut self) -> impl Future<Output = String> + use<> {
-        let stderr = self.child.stderr.take();
-        async move {
-            match stderr {
-                Some(stderr) => tail(stderr).await,
-                None => String::new(),
-            }
-        }
-    }
-
-    async fn end(
-        mut self,
-        engine: &Engine,
-        doing: &'static str,
-        said: &str,
-    ) -> Result<(), EngineError> {
-        let status = self.child.wait().await.map_err(io_at(&engine.program))?;
-        self.group = None;
+    async fn end(&self, work: Work, doing: &'static str, said: &str) -> Result<(), EngineError> {
+        let status = work.end().await.map_err(io_at(&self.program))?;
         if status.success() {
             return Ok(());
         }
         let said = words(said);
         if status.code() == Some(12) || said.contains("wrong password") {
-            return Err(engine.locked());
+            return Err(self.locked());
         }
         let said = match said.is_empty() {
             true => status.to_string(),
@@ -513,25 +470,6 @@ impl Child {
         };
         Err(EngineError::Failed { doing, said })
     }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        let group = self.group.and_then(|group| i32::try_from(group).ok());
-        if let Some(group) = group.and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
-        }
-    }
-}
-
-async fn tail(mut from: impl AsyncRead + Unpin) -> String {
-    let (mut kept, mut piece) = (Vec::new(), [0; 4096]);
-    while let Ok(read @ 1..) = from.read(&mut piece).await {
-        kept.extend_from_slice(&piece[..read]);
-        let surplus = kept.len().saturating_sub(SAID_BYTES_MAX);
-        kept.drain(..surplus);
-    }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// What it says while it works; each version adds members.
@@ -633,7 +571,7 @@ mod tests {
         std::fs::set_permissions(&podman, std::fs::Permissions::from_mode(0o755)).unwrap();
         Engine {
             program: PathBuf::from("/usr/bin/restic"),
-            podman,
+            transient: Transient::of_children(&podman),
             repository: root.join("backups/restic"),
             password: root.join("keys/backups.password"),
         }

@@ -10,7 +10,6 @@ use crate::desired::Desired;
 use crate::install::{MachineError, Phase, ProgressSink};
 use crate::orchestrator::{ConnectError, Orchestrator};
 use crate::quadlet::{self, RenderError, app_dir};
-use crate::runtime::unshare;
 use crate::shadow;
 use crate::start::StartError;
 
@@ -215,7 +214,7 @@ impl Orchestrator {
             .join("fetched")
             .join(name.as_str());
         for directory in [place, fetched] {
-            let removed = unshare::remove(&self.inner.config.podman, &directory).await;
+            let removed = self.inner.transient.remove(&directory).await;
             removed.map_err(MachineError::io(&directory))?;
         }
         Ok(())
@@ -235,7 +234,7 @@ impl Orchestrator {
                 tracing::info!(app = %desired.app, "removing a rehearsal that was interrupted");
                 apart.take_apart(desired.slug()).await?;
             }
-            let removed = unshare::remove(&self.inner.config.podman, &directory).await;
+            let removed = self.inner.transient.remove(&directory).await;
             removed.map_err(MachineError::io(&directory))
         };
         if let Err(error) = recovered.await {

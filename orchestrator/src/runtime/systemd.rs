@@ -3,13 +3,16 @@
 //! Only this module and `network` name zbus. A lost connection is opened again by the next call.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use zbus::proxy::CacheProperties;
-use zbus::{Connection, MatchRule, MessageStream, OwnedVariant};
-use zbus_systemd::systemd1::ManagerProxy;
+use zbus::{Connection, Fd, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
+use zbus_systemd::systemd1::{JobRemovedStream, ManagerProxy};
 
 /// systemd could not be asked or said no.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +102,27 @@ pub struct ServiceState {
     pub source: String,
 }
 
+/// A program that systemd runs as a transient service.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// What a person reads in the list of units.
+    pub(crate) description: &'static str,
+    /// The program, by its whole path, and its arguments, itself the first.
+    pub(crate) argv: Vec<String>,
+    /// `NAME=value`, besides what systemd gives every service.
+    pub(crate) environment: Vec<String>,
+    /// Variables that it does not get.
+    pub(crate) without: Vec<&'static str>,
+    /// Where it works.
+    pub(crate) directory: String,
+    /// Its input, output and error output.
+    pub(crate) pipes: [OwnedFd; 3],
+    /// A unit that is started first.
+    pub(crate) after: Option<&'static str>,
+    /// Whether it gets a user namespace of its own.
+    pub(crate) is_confined: bool,
+}
+
 /// The user's systemd.
 #[derive(Debug)]
 pub struct Systemd {
@@ -169,7 +193,7 @@ impl Systemd {
         };
         let manager = self.manager().await?;
         let failed = |source| self.call_failed(&action, source);
-        let mut removed = manager.receive_job_removed().await.map_err(failed)?;
+        let removed = manager.receive_job_removed().await.map_err(failed)?;
         let (name, mode) = (unit.to_owned(), "replace".to_owned());
         let job = match verb {
             Verb::Start => manager.start_unit(name, mode).await,
@@ -183,9 +207,116 @@ impl Systemd {
             }
             Err(error) => return Err(failed(error)),
         };
+        self.ended(removed, &job, action).await
+    }
+
+    /// Begins a program as a transient service, whose start lasts until the program ends: the task that is returned waits
+    /// for that. A service that failed stays until it is [forgotten](Self::forget).
+    ///
+    /// # Errors
+    ///
+    /// [`SystemdError`] when systemd cannot be asked; a program that fails or cannot be run is a [`JobResult`].
+    pub(crate) async fn run(
+        self: &Arc<Self>,
+        unit: &str,
+        run: Run,
+    ) -> Result<JoinHandle<Result<JobResult, SystemdError>>, SystemdError> {
+        let action = format!("run {unit}");
+        let failed = |source| self.call_failed(&action, source);
+        let manager = self.manager().await?;
+        let removed = manager.receive_job_removed().await.map_err(failed)?;
+        // No word of it is another than what is given: systemd would put variables in place of `$NAME`.
+        let flags = vec!["no-env-expand"];
+        let program = run.argv.first().cloned().unwrap_or_default();
+        let command = vec![(program, run.argv, flags)];
+        let [input, output, errors] = run.pipes;
+        let mut properties: Vec<(&str, Variant<'_>)> = vec![
+            ("Description", run.description.into()),
+            // Of this type no signal is a clean end, and systemd closes the pipes with it.
+            ("Type", "oneshot".into()),
+            ("ExecStartEx", Variant::new(command)),
+            ("Environment", run.environment.into()),
+            ("UnsetEnvironment", run.without.into()),
+            ("WorkingDirectory", run.directory.into()),
+            ("StandardInputFileDescriptor", Fd::from(input).into()),
+            ("StandardOutputFileDescriptor", Fd::from(output).into()),
+            ("StandardErrorFileDescriptor", Fd::from(errors).into()),
+        ];
+        if let Some(unit) = run.after {
+            properties.push(("Wants", vec![unit].into()));
+            properties.push(("After", vec![unit].into()));
+        }
+        if run.is_confined {
+            properties.push(("PrivateUsers", true.into()));
+            properties.push(("ProtectKernelTunables", true.into()));
+            properties.push(("ProtectSystem", "full".into()));
+        }
+        let auxiliary: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
+        let connection = self.connection().await?;
+        let reply = connection
+            .call_method(
+                Some("org.freedesktop.systemd1"),
+                "/org/freedesktop/systemd1",
+                Some("org.freedesktop.systemd1.Manager"),
+                "StartTransientUnit",
+                &(unit, "fail", properties, auxiliary),
+            )
+            .await
+            .map_err(failed)?;
+        let job: OwnedObjectPath = reply.body().deserialize().map_err(failed)?;
+        let systemd = Arc::clone(self);
+        // Signals that nobody takes would hold up everybody on this connection.
+        let waiting = async move { systemd.ended(removed, &job, action).await };
+        Ok(tokio::spawn(waiting))
+    }
+
+    /// Tells whether systemd can give a service a user namespace of its own, which some machines forbid.
+    ///
+    /// # Errors
+    ///
+    /// [`SystemdError`] when systemd cannot be asked.
+    pub async fn can_confine(self: &Arc<Self>) -> Result<bool, SystemdError> {
+        let unit = format!("archy-probe-{}.service", std::process::id());
+        let nothing = || std::fs::File::open("/dev/null").map(OwnedFd::from);
+        let Ok(pipes) = nothing().and_then(|one| Ok([one, nothing()?, nothing()?])) else {
+            return Ok(false);
+        };
+        let run = Run {
+            description: "Looks whether archy can be confined",
+            argv: vec!["/bin/true".to_owned()],
+            environment: Vec::new(),
+            without: Vec::new(),
+            directory: "/".to_owned(),
+            pipes,
+            after: None,
+            is_confined: true,
+        };
+        let ended = self.run(&unit, run).await?.await;
+        self.forget(&unit).await?;
+        Ok(matches!(ended, Ok(Ok(JobResult::Done))))
+    }
+
+    /// Stops a transient service and has systemd forget it.
+    ///
+    /// # Errors
+    ///
+    /// [`SystemdError`].
+    pub(crate) async fn forget(&self, unit: &str) -> Result<(), SystemdError> {
+        self.job(Verb::Stop, unit).await?;
+        self.reset_failed(unit).await
+    }
+
+    /// Waits for a job's end.
+    async fn ended(
+        &self,
+        mut removed: JobRemovedStream,
+        job: &OwnedObjectPath,
+        action: String,
+    ) -> Result<JobResult, SystemdError> {
+        let failed = |source| self.call_failed(&action, source);
         while let Some(signal) = removed.next().await {
             let arguments = signal.args().map_err(failed)?;
-            if arguments.job == job {
+            if arguments.job == *job {
                 return Ok(match arguments.result.as_str() {
                     "done" => JobResult::Done,
                     "failed" => JobResult::Failed,

@@ -3,12 +3,14 @@
 
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::net::unix::pipe;
+
+use crate::runtime::transient::{Order, Transient, Work};
 
 use super::tree::{self, Copier, Extent, TreeError};
 
@@ -114,9 +116,9 @@ pub enum CopyError {
 
 /// A worker at its work. Dropped, it ends.
 pub(crate) struct Worker {
-    child: Child,
-    orders: ChildStdin,
-    said: Lines<BufReader<ChildStdout>>,
+    work: Work,
+    orders: pipe::Sender,
+    said: Lines<BufReader<pipe::Receiver>>,
 }
 
 /// What a copy takes.
@@ -130,34 +132,24 @@ pub(crate) struct Measured {
 impl Worker {
     /// Begins a worker in podman's user namespace; returns when it has measured.
     pub(crate) async fn begin(
-        podman: &Path,
+        transient: &Transient,
         program: &Path,
         from: &Path,
         to: &Path,
     ) -> Result<(Self, Measured), CopyError> {
-        let begun = Command::new(podman)
-            .arg("unshare")
-            .arg(program)
-            .arg(WORKER_ARGUMENT)
-            .args([from, to])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn();
-        let mut child = begun.map_err(|source| CopyError::Worker {
-            said: format!("cannot run {}", podman.display()),
+        let order = Order::new(program).inside();
+        let order = order.arg(WORKER_ARGUMENT).args([from, to]);
+        let broken = |source| CopyError::Worker {
+            said: "it cannot be begun".to_owned(),
             source,
-        })?;
-        let pipes = (child.stdin.take(), child.stdout.take());
+        };
+        let mut work = transient.begin(order).await.map_err(broken)?;
+        let pipes = (work.input.take(), work.output.take());
         let (Some(orders), Some(said)) = pipes else {
-            return Err(CopyError::Worker {
-                said: String::new(),
-                source: io::ErrorKind::BrokenPipe.into(),
-            });
+            return Err(broken(io::ErrorKind::BrokenPipe.into()));
         };
         let mut worker = Self {
-            child,
+            work,
             orders,
             said: BufReader::new(said).lines(),
         };
@@ -215,16 +207,8 @@ impl Worker {
     }
 
     async fn broken(&mut self, source: io::Error) -> CopyError {
-        let mut said = String::new();
-        if let Some(stderr) = self.child.stderr.take() {
-            use tokio::io::AsyncReadExt;
-            let _ = self.child.start_kill();
-            let _ = stderr.take(4096).read_to_string(&mut said).await;
-        }
-        CopyError::Worker {
-            said: said.trim().to_owned(),
-            source,
-        }
+        let said = self.work.said().await;
+        CopyError::Worker { said, source }
     }
 
     fn misunderstood(&self, said: &Said) -> CopyError {

@@ -6,16 +6,16 @@ use archy_orchestrator::{
     Backup, BackupError, BackupId, EngineError, Keep, Papers, Phase, Proof, RehearseError,
     RestoreError, Schedule, Shelf,
 };
-use archy_registry::release::Release;
-use archy_registry::{AppId, Slug, Verified};
+use archy_registry::{AppId, Slug};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::Host;
 use super::failed::{detailed, not_installed, of_install, of_machine, of_snapshot, of_update};
+use super::{Host, tell};
 use crate::api::problem;
 use crate::api::types::{JobPhase, Problem};
+use crate::judge::Allowed;
 use crate::machine::keeper::Keeper;
 use crate::machine::{MachineError, Progress};
 use crate::problem as explain;
@@ -66,7 +66,7 @@ impl Keeper for Host {
 
     fn restore<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         backup: &'a Backup,
         progress: Progress<'a>,
         cancel: &'a CancellationToken,
@@ -84,7 +84,7 @@ impl Keeper for Host {
 
     fn verify<'a>(
         &'a self,
-        release: &'a Verified<Release>,
+        release: &'a Allowed,
         backup: &'a Backup,
         progress: Progress<'a>,
         cancel: &'a CancellationToken,
@@ -141,12 +141,6 @@ impl Keeper for Host {
 
     fn password_file(&self) -> PathBuf {
         self.orchestrator.backup_password_file().to_owned()
-    }
-}
-
-fn tell(progress: Progress<'_>, words: Option<(JobPhase, String)>) {
-    if let Some((phase, words)) = words {
-        progress(phase, words);
     }
 }
 
