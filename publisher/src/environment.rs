@@ -80,9 +80,9 @@ impl Environment {
         self.absolute("XDG_RUNTIME_DIR").ok_or_else(|| {
             Failure::failed(
                 "noRuntimeDir",
-                "XDG_RUNTIME_DIR is not set, so the node's socket cannot be found",
+                "XDG_RUNTIME_DIR is not set, so neither the node nor podman can be found",
             )
-            .hint("Log in as the user that runs archyd, or name the socket with --node")
+            .hint("Log in as the user that runs archyd (`su` makes no session), or name its socket with --node")
         })
     }
 

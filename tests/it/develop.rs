@@ -102,7 +102,7 @@ async fn beside(b: &Archyd, real_page: &str) -> anyhow::Result<()> {
         "{data}"
     );
     // A file that the developer would miss.
-    shell(b, &format!("touch {data}/data/mine")).await?;
+    shell(b, &format!("podman unshare touch {data}/data/mine")).await?;
     ensure!(
         b.instance("hello-dev").await?.is_none(),
         "the node lists it"
@@ -121,7 +121,7 @@ async fn rebuilt(b: &Archyd) -> anyhow::Result<()> {
     ensure!(changed.contains("hello-web:latest: built\n"), "{changed}");
     ensure!(reads(b, &page(b).await?).await? == "second");
     let kept = ".local/share/archy/dev/apps/hello-dev/data/data/mine";
-    shell(b, &format!("test -e {kept}")).await?;
+    shell(b, &format!("podman unshare test -e {kept}")).await?;
     Ok(())
 }
 
@@ -226,6 +226,15 @@ async fn tried(b: &Archyd) -> anyhow::Result<()> {
         "{interrupted:?}"
     );
     left_of(b, "hello-test").await?;
+    // Units of somebody else are not replaced.
+    let theirs = ".config/containers/systemd/archy/hello-test";
+    shell(b, &format!("mkdir {theirs} && touch {theirs}/theirs")).await?;
+    let refused = b.node.exec(&["archy", "app", "test", "hello"]).await?;
+    ensure!(
+        refused.status.code() == Some(3) && refused.stderr.contains(theirs),
+        "{refused:?}"
+    );
+    shell(b, &format!("rm {theirs}/theirs && rmdir {theirs}")).await?;
     // An app that fails is told of, and leaves nothing either.
     let broken = "printf 'FROM localhost/shipped:1\\nENTRYPOINT [\"/bin/busybox\", \"sh\", \"-c\", \"echo no cheese >&2; exit 7\"]\\n' >hello/web/Containerfile";
     shell(b, broken).await?;
@@ -248,7 +257,7 @@ async fn removed(b: &Archyd) -> anyhow::Result<()> {
     shell(b, "archy app uninstall --dev hello").await?;
     shell(
         b,
-        "test -e .local/share/archy/dev/apps/hello-dev/data/data/mine",
+        "podman unshare test -e .local/share/archy/dev/apps/hello-dev/data/data/mine",
     )
     .await?;
     shell(b, "archy app uninstall --dev hello --purge").await?;

@@ -14,6 +14,14 @@ pub struct DevFlag {
     pub dev: bool,
 }
 
+/// What an app that runs from its folder may have of this machine.
+#[derive(Debug, Args)]
+pub struct MachineArgs {
+    /// A directory whose files the app's hooks may copy into its containers, as `copy_from_host` in archyd.toml
+    #[arg(long, value_name = "FOLDER")]
+    pub copy_from_host: Vec<PathBuf>,
+}
+
 /// An app by its folder or its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FolderOrId {
@@ -42,6 +50,9 @@ pub struct DevInstallArgs {
     /// The folder with manifest.yml
     #[arg(default_value = ".")]
     pub dir: PathBuf,
+    /// What it may have
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 /// `archy app uninstall`
@@ -89,6 +100,9 @@ pub struct TestArgs {
     /// Leave it where it is in the end, to be looked at
     #[arg(long)]
     pub keep: bool,
+    /// What it may have
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
 #[cfg(test)]

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use archy_orchestrator::{Instance, InstanceState, Orchestrator};
+use archy_orchestrator::{Config, Instance, InstanceState, Orchestrator};
 use archy_registry::Slug;
 use archy_registry::manifest::InterfaceKind;
 use serde_json::json;
 
 use super::Context;
 use crate::app::App;
-use crate::cli::develop::{DevInstallArgs, DevLogsArgs, DevUninstallArgs, FolderOrId, TestArgs};
+use crate::cli::develop::{
+    DevInstallArgs, DevLogsArgs, DevUninstallArgs, FolderOrId, MachineArgs, TestArgs,
+};
 use crate::develop::cast::Purpose;
 use crate::develop::root::{self, Root};
 use crate::develop::{trial, until_interrupted};
@@ -21,7 +23,7 @@ pub(super) async fn install(
     arguments: &DevInstallArgs,
 ) -> Result<(), Failure> {
     let work = work_dir(context)?;
-    let config = context.environment.development()?;
+    let config = config(context, &arguments.machine)?;
     let instance = until_interrupted(async |cancel| {
         let root = Root::open(config, work.path().to_owned(), context.output).await?;
         let prepared = root.prepare(&arguments.dir, Purpose::Dev, cancel).await?;
@@ -90,7 +92,7 @@ pub(super) async fn logs(context: &Context<'_>, arguments: &DevLogsArgs) -> Resu
 
 pub(super) async fn test(context: &Context<'_>, arguments: &TestArgs) -> Result<(), Failure> {
     let work = work_dir(context)?;
-    let config = context.environment.development()?;
+    let config = config(context, &arguments.machine)?;
     let (name, passed) = until_interrupted(async |cancel| {
         let root = Root::open(config, work.path().to_owned(), context.output).await?;
         let prepared = root.prepare(&arguments.dir, Purpose::Test, cancel).await?;
@@ -106,6 +108,12 @@ pub(super) async fn test(context: &Context<'_>, arguments: &TestArgs) -> Result<
     let result = json!({ "name": name, "kept": arguments.keep, "states": passed });
     context.output.result(&result, words);
     Ok(())
+}
+
+fn config(context: &Context<'_>, machine: &MachineArgs) -> Result<Config, Failure> {
+    let mut config = context.environment.development()?;
+    config.host_directories.clone_from(&machine.copy_from_host);
+    Ok(config)
 }
 
 fn watch(context: &Context<'_>) -> Result<Orchestrator, Failure> {
