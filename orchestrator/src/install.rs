@@ -215,6 +215,7 @@ impl Orchestrator {
         if let Some((_, error)) = damaged {
             return Err(MachineError::from(error).into());
         }
+        self.check_units(release, &found.desired)?;
         let seen = self.podman_now().await.map_err(MachineError::from)?;
         let foreign: Vec<(String, String)> = seen
             .containers
@@ -241,6 +242,29 @@ impl Orchestrator {
         preflight::check(release, &self.inner.facts, &around, purpose)?;
         devices::check(&release.manifest)?;
         Ok(())
+    }
+
+    /// Refuses an app whose units would take the place of those that another data directory's app has.
+    fn check_units(
+        &self,
+        release: &Verified<Release>,
+        desired: &[Desired],
+    ) -> Result<(), InstallError> {
+        let slug = &release.manifest.app.id;
+        let path = self.inner.config.unit_dir.join(slug.as_str());
+        let is_known = desired
+            .iter()
+            .any(|known| known.slug() == slug && known.wish != Wish::Removed);
+        if is_known || !path.is_dir() {
+            return Ok(());
+        }
+        let live = self.live_units();
+        let live = live.map_err(MachineError::io(&self.inner.config.unit_dir))?;
+        if live.contains_key(slug) {
+            return Ok(());
+        }
+        let slug = slug.clone();
+        Err(Refusal::UnitsTaken { slug, path }.into())
     }
 
     /// Installs a release whose images are in podman, starts it and waits until it is healthy.

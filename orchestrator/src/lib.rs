@@ -30,6 +30,7 @@ pub mod preflight;
 mod probe;
 pub mod quadlet;
 mod reconcile;
+mod remains;
 pub mod rights;
 pub mod runtime;
 mod secrets;
@@ -66,6 +67,7 @@ pub use runtime::journal::{LogLine, LogSource, LogStream};
 pub use secrets::SecretError;
 pub use settings::{ContainerEdit, EditError, PortBinding, Settings, SettingsEdit};
 pub use setup::{Check, netns_unit, node_unit, pause_unit};
+pub use shadow::name as shadow_name;
 pub use snapshot::{Snapshot, SnapshotError, SnapshotId};
 pub use start::StartError;
 

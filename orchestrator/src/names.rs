@@ -21,6 +21,17 @@ pub fn container_unit(app: &Slug, container: &Slug) -> String {
     format!("{PREFIX}{app}.{container}.service")
 }
 
+/// Pattern of the services that run an app's containers and make its volumes and the networks that it uses.
+pub fn container_units(app: &Slug) -> String {
+    format!("{PREFIX}{app}.*.service")
+}
+
+/// Tells whether a network, volume or secret of podman is an app's by its name.
+pub fn is_of(app: &Slug, name: &str) -> bool {
+    let rest = name.strip_prefix(&network(app));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// Name of the app's network unit file.
 pub fn network_file(app: &Slug) -> String {
     format!("{PREFIX}{app}.network")
@@ -128,6 +139,27 @@ mod tests {
 
     fn slug(text: &str) -> Slug {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_of_an_app_is_told_by_its_name() {
+        let app = slug("notes");
+        let other = slug("other");
+        for name in [
+            network(&app),
+            edge(&app, &other),
+            volume(&app, &other),
+            secret(&app, &other),
+        ] {
+            assert!(is_of(&app, &name), "{name}");
+        }
+        for name in [
+            network(&slug("notes-dev")),
+            edge(&other, &app),
+            "notes".to_owned(),
+        ] {
+            assert!(!is_of(&app, &name), "{name}");
+        }
     }
 
     #[test]

@@ -222,9 +222,7 @@ impl Orchestrator {
         let tag = names::image_tag(&image.manifest.digest);
         let name = names::image_name(app, &image.container, &image.manifest.digest);
         for name in [reference, &name] {
-            if let Err(error) = self.inner.loading.note(app, name) {
-                tracing::warn!(app = %app, error = &error as &dyn std::error::Error, "a killed node would leave an image behind");
-            }
+            self.note_loading(app, name);
         }
         let id = self.pull(reference, progress).await.map_err(failed)?;
         let pulled = podman.image(&id).await.map_err(failed)?;
@@ -245,6 +243,31 @@ impl Orchestrator {
             Ok(())
         } else {
             Err(differs("another image".to_owned()))
+        }
+    }
+
+    /// Gives an image that podman has, under whatever name, the name that keeps it for an app. Tells whether podman has it.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`] when podman cannot be asked.
+    pub async fn name_image(&self, app: &Slug, image: &Image) -> Result<bool, PodmanError> {
+        let podman = &self.inner.podman;
+        let id = image.config.digest.to_hex();
+        if podman.image(&id).await?.is_none() {
+            return Ok(false);
+        }
+        let name = names::image_name(app, &image.container, &image.manifest.digest);
+        self.note_loading(app, &name);
+        let repository = names::image_repository(app, &image.container);
+        let tag = names::image_tag(&image.manifest.digest);
+        podman.tag(&id, &repository, &tag).await?;
+        self.has_image(app, image).await
+    }
+
+    fn note_loading(&self, app: &Slug, name: &str) {
+        if let Err(error) = self.inner.loading.note(app, name) {
+            tracing::warn!(app = %app, error = &error as &dyn std::error::Error, "a killed node would leave an image behind");
         }
     }
 

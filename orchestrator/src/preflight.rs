@@ -55,6 +55,16 @@ pub enum Refusal {
         /// To what it belongs.
         owner: String,
     },
+    /// Units of that name are in place that belong to apps of another data directory.
+    #[error(
+        "units of another app named {slug} are in {path}, which a node with another data directory or `archy app install --dev` put there; uninstall that first"
+    )]
+    UnitsTaken {
+        /// The slug.
+        slug: Slug,
+        /// The directory of the units.
+        path: std::path::PathBuf,
+    },
     /// A setting.
     #[error(transparent)]
     Setting(#[from] EditError),

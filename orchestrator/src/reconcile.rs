@@ -74,6 +74,17 @@ impl Orchestrator {
         Ok(plan)
     }
 
+    /// Looks at the machine once, changes nothing, and returns what was seen.
+    ///
+    /// # Errors
+    ///
+    /// [`MachineError`] when the machine cannot be seen.
+    pub async fn look(&self) -> Result<Observed, MachineError> {
+        let (found, machine) = self.see().await?;
+        self.publish(&found, &machine, Timestamp::now());
+        Ok(self.inner.observed.borrow().clone())
+    }
+
     /// Reconciles until cancelled: at once, at every interval, and when systemd or podman report a change.
     pub async fn run(&self, cancel: CancellationToken) {
         let looks = async {

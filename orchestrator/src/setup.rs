@@ -134,16 +134,26 @@ impl Orchestrator {
         Ok(())
     }
 
+    /// Tells of the parts without which nothing can be installed at all.
+    pub async fn essentials(&self) -> Vec<Check> {
+        let config = &self.inner.config;
+        vec![
+            runtime_dir(config),
+            user_systemd(self).await,
+            podman_version(self).await,
+            generator(config),
+        ]
+    }
+
+    /// Tells whether the units that hold podman's namespaces are there; [`setup`](Self::setup) makes them.
+    pub fn is_set_up(&self) -> bool {
+        missing_units(&self.inner.config).is_empty()
+    }
+
     /// Tells what this machine has and lacks for running apps.
     pub async fn doctor(&self) -> Vec<Check> {
         let config = &self.inner.config;
-        let mut checks = vec![podman_version(self).await];
-        checks.push(Check::new(
-            "Quadlet generator",
-            config.generator.exists(),
-            config.generator.display().to_string(),
-            "install podman 4.4 or newer from your distribution",
-        ));
+        let mut checks = vec![podman_version(self).await, generator(config)];
         let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
         checks.push(Check::new(
             "control groups",
@@ -172,32 +182,16 @@ impl Orchestrator {
             "the system does not delegate these controllers to users, so apps' limits have no effect: set Delegate=yes for user@.service",
         ));
         checks.extend(["/etc/subuid", "/etc/subgid"].map(sub_ids));
-        let user = rustix::process::getuid().as_raw();
-        let runtime = config.runtime_dir.is_dir();
-        checks.push(Check::new(
-            "runtime directory",
-            runtime,
-            config.runtime_dir.display().to_string(),
-            "log in over a real session or enable lingering; `su` makes no runtime directory",
-        ));
-        checks.push(lingering(user));
-        checks.push(Check::new(
-            "the user's systemd",
-            self.inner.systemd.list("podman.socket").await.is_ok(),
-            config.bus_socket.display().to_string(),
-            "install dbus-user-session, log in again",
-        ));
+        checks.push(runtime_dir(config));
+        checks.push(lingering(rustix::process::getuid().as_raw()));
+        checks.push(user_systemd(self).await);
         checks.push(Check::new(
             "restic, for backups",
             config.restic.exists(),
             config.restic.display().to_string(),
             "backups cannot be made or restored; as root: apt install restic",
         ));
-        let missing: Vec<&str> = units(config)
-            .into_iter()
-            .map(|(unit, _)| unit)
-            .filter(|unit| !config.user_unit_dir.join(unit).exists())
-            .collect();
+        let missing = missing_units(config);
         checks.push(Check::new(
             "units that hold podman's namespaces",
             missing.is_empty(),
@@ -218,6 +212,45 @@ fn units(config: &Config) -> [(&'static str, String); 2] {
         (PAUSE_UNIT, pause_unit(&config.podman)),
         (NETNS_UNIT, netns_unit(&config.podman)),
     ]
+}
+
+fn missing_units(config: &Config) -> Vec<&'static str> {
+    let names = units(config).into_iter().map(|(unit, _)| unit);
+    names
+        .filter(|unit| !config.user_unit_dir.join(unit).exists())
+        .collect()
+}
+
+fn generator(config: &Config) -> Check {
+    Check::new(
+        "Quadlet generator",
+        config.generator.exists(),
+        config.generator.display().to_string(),
+        "install podman 4.4 or newer from your distribution",
+    )
+}
+
+fn runtime_dir(config: &Config) -> Check {
+    Check::new(
+        "runtime directory",
+        config.runtime_dir.is_dir(),
+        config.runtime_dir.display().to_string(),
+        "log in over a real session or enable lingering; `su` makes no runtime directory",
+    )
+}
+
+async fn user_systemd(orchestrator: &Orchestrator) -> Check {
+    Check::new(
+        "the user's systemd",
+        orchestrator
+            .inner
+            .systemd
+            .list("podman.socket")
+            .await
+            .is_ok(),
+        orchestrator.inner.config.bus_socket.display().to_string(),
+        "install dbus-user-session, log in again",
+    )
 }
 
 async fn podman_version(orchestrator: &Orchestrator) -> Check {

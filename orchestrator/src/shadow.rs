@@ -24,7 +24,7 @@ pub struct Shadow {
 }
 
 /// Names a shadow: the app's name and what it is for, made another as long as that `is_taken`.
-pub(crate) fn name(app: &Slug, purpose: &str, is_taken: impl Fn(&Slug) -> bool) -> Option<Slug> {
+pub fn name(app: &Slug, purpose: &str, is_taken: impl Fn(&Slug) -> bool) -> Option<Slug> {
     let mut numbers = std::iter::once(String::new()).chain((2..100).map(|n| format!("-{n}")));
     numbers.find_map(|number| {
         let end = format!("-{purpose}{number}");

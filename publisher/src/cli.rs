@@ -14,12 +14,14 @@ use crate::publish::source::ImageArgument;
 
 pub mod adopt;
 pub mod backup;
+pub mod develop;
 pub mod registry;
 pub mod seeding;
 pub mod settings;
 
 use adopt::AdoptCommand;
 use backup::BackupCommand;
+use develop::{DevInstallArgs, DevListArgs, DevLogsArgs, DevUninstallArgs, TestArgs};
 use registry::{CatalogCommand, RegistryCommand};
 use seeding::SeedingCommand;
 use settings::SettingsArgs;
@@ -83,7 +85,7 @@ pub enum Command {
     /// Make, show, replace or end the keys you publish with
     #[command(subcommand)]
     Identity(IdentityCommand),
-    /// Start, check or render an app's manifest
+    /// Start an app, check it, and run it from its folder
     #[command(subcommand)]
     App(AppCommand),
     /// Sign an app, serve it from your node and announce it
@@ -435,6 +437,16 @@ pub enum AppCommand {
         #[arg(long, value_name = "FOLDER")]
         out: Option<PathBuf>,
     },
+    /// Run an app from its folder beside what is installed here, or run it as it is now
+    Install(DevInstallArgs),
+    /// Remove an app that runs from its folder; its data stays unless --purge
+    Uninstall(DevUninstallArgs),
+    /// List what runs from folders
+    List(DevListArgs),
+    /// Show what such an app's containers wrote
+    Logs(DevLogsArgs),
+    /// Take an app from its folder through its states, once, and remove it again
+    Test(TestArgs),
 }
 
 /// `archy publish`
@@ -444,9 +456,13 @@ pub struct PublishArgs {
     #[arg(default_value = ".")]
     pub dir: PathBuf,
     /// A container's image: containers-storage:NAME (local podman), oci:DIR, oci-archive:FILE or docker://REF;
-    /// without CONTAINER= for an app of one container [default: local podman, by the manifest's image or tag]
+    /// without CONTAINER= for an app of one container [default: local podman, by the manifest's image or tag, built
+    /// there if its context changed]
     #[arg(long = "image", value_name = "[CONTAINER=]SOURCE")]
     pub images: Vec<ImageArgument>,
+    /// Build nothing: take the images that podman has
+    #[arg(long)]
+    pub no_build: bool,
     /// Publish for this platform only, e.g. linux/arm64 [default: every platform that all images have]
     #[arg(long = "platform", value_name = "OS/ARCH", value_parser = parse_platform)]
     pub platforms: Vec<Platform>,

@@ -17,6 +17,7 @@ mod app;
 mod backup;
 mod catalog;
 mod cosign;
+mod develop;
 mod identity;
 mod instance;
 mod job;
@@ -56,6 +57,17 @@ impl Context<'_> {
     }
 }
 
+/// Makes a directory for images on their way, which goes with what is returned.
+fn work_dir(context: &Context<'_>, prefix: &str) -> Result<tempfile::TempDir, Failure> {
+    let work_dir = context.environment.work_dir();
+    let made = tempfile::Builder::new()
+        .prefix(prefix)
+        .tempdir_in(&work_dir);
+    made.map_err(|error| {
+        Failure::file("write to", &work_dir, &error).hint("TMPDIR names another place")
+    })
+}
+
 /// Reads the address of a remote signer.
 fn bunker(arguments: &SignerArgs) -> Result<Option<BunkerUrl>, Failure> {
     let address = arguments.nostr_signer.as_deref();
@@ -80,7 +92,7 @@ pub(crate) async fn run(
     };
     match cli.command {
         Command::Identity(command) => identity::run(&context, &command).await,
-        Command::App(command) => app::run(&context, &command),
+        Command::App(command) => app::run(&context, &command).await,
         Command::Publish(arguments) => publish::run(&context, &arguments).await,
         Command::Cosign { file, key } => cosign::run(&context, &file, &key),
         Command::Announce(arguments) => announce::run(&context, &arguments).await,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use archy_orchestrator::Config;
+
 use crate::failure::Failure;
 
 /// The environment variables that matter, taken once.
@@ -50,13 +52,37 @@ impl Environment {
             .unwrap_or_else(|| PathBuf::from("/var/tmp"))
     }
 
+    /// Returns where apps run from their folders: `dev` in the data directory that a node of this user has
+    /// (`ARCHY_DATA_DIR`, else `$XDG_DATA_HOME/archy`), with the same systemd and podman.
+    ///
+    /// # Errors
+    ///
+    /// When `HOME` or `XDG_RUNTIME_DIR` is not set.
+    pub fn development(&self) -> Result<Config, Failure> {
+        let no_home = || Failure::failed("noHome", "HOME is not set to an absolute path");
+        let home = self.absolute("HOME").ok_or_else(no_home)?;
+        let data = match self.absolute("ARCHY_DATA_DIR") {
+            Some(directory) => directory,
+            None => self
+                .home_dir("XDG_DATA_HOME", ".local/share")?
+                .join("archy"),
+        };
+        let config = self.home_dir("XDG_CONFIG_HOME", ".config")?;
+        Ok(Config {
+            unit_dir: config.join("containers/systemd/archy"),
+            staging_dir: config.join("containers/archy-staging"),
+            user_unit_dir: config.join("systemd/user"),
+            ..Config::usual(home, self.runtime_dir()?, data.join("dev"))
+        })
+    }
+
     fn runtime_dir(&self) -> Result<PathBuf, Failure> {
         self.absolute("XDG_RUNTIME_DIR").ok_or_else(|| {
             Failure::failed(
                 "noRuntimeDir",
-                "XDG_RUNTIME_DIR is not set, so the node's socket cannot be found",
+                "XDG_RUNTIME_DIR is not set, so neither the node nor podman can be found",
             )
-            .hint("Log in as the user that runs archyd, or name the socket with --node")
+            .hint("Log in as the user that runs archyd (`su` makes no session), or name its socket with --node")
         })
     }
 

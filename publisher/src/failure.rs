@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 mod from;
+mod machine;
 
 /// What sort of failure it is; each has an exit code of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

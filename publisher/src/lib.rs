@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod cli;
 mod commands;
 pub mod cosign;
+pub mod develop;
 pub mod environment;
 pub mod failure;
 pub mod identity;

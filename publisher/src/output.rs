@@ -22,6 +22,17 @@ impl Output {
         Self { json }
     }
 
+    /// Keeps progress to itself.
+    #[cfg(test)]
+    pub(crate) const fn quiet() -> Self {
+        Self { json: true }
+    }
+
+    /// Tells whether anybody sees progress.
+    pub fn shows_progress(&self) -> bool {
+        !self.json
+    }
+
     /// Tells that a step begins or what it found.
     pub fn progress(&self, text: impl std::fmt::Display) {
         if !self.json {

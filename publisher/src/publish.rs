@@ -51,6 +51,8 @@ pub struct Request<'a> {
     pub dir: &'a Path,
     /// Where images come from.
     pub images: &'a [ImageArgument],
+    /// Builds images whose contexts changed, where nothing else says where they are.
+    pub build: bool,
     /// Platforms to publish for; empty means all that every container has.
     pub platforms: &'a [Platform],
     /// Relays instead of the node's.
@@ -151,7 +153,7 @@ pub async fn prepare(
     quadlet::preview(&app.manifest)?;
     let identity = Identity::load(request.identity_dir, request.passphrases, Timestamp::now())?;
     let slug = app.manifest.app.id.clone();
-    let sources = source::assign(&app.manifest, request.images)?;
+    let sources = pack::sources(request, &app.manifest, output).await?;
 
     let asked = AppRef {
         publisher: identity.did().to_string(),

@@ -129,6 +129,17 @@ impl Blake3Hash {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
+    /// Hashes all that `bytes` gives, without holding it in memory.
+    ///
+    /// # Errors
+    ///
+    /// When reading fails.
+    pub fn of_reader(bytes: impl std::io::Read) -> std::io::Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(bytes)?;
+        Ok(Self(*hasher.finalize().as_bytes()))
+    }
+
     /// Wraps an already computed hash.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)

@@ -15,6 +15,7 @@ mod attacks;
 #[path = "../../node/tests/it/bed.rs"]
 mod bed;
 mod browser;
+mod develop;
 #[expect(
     clippy::unwrap_used,
     dead_code,

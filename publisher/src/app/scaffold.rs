@@ -40,7 +40,7 @@ app:
 
 containers:
   - name: web
-    # `podman build -t localhost/@ID@-web web` makes the image that `archy publish` packs.
+    # `archy app install --dev` and `archy publish` build it again whenever something in the folder changed.
     source:
       type: build
       context: web

@@ -15,7 +15,7 @@ use crate::output::Output;
 use crate::publish::kept::Kept;
 use crate::publish::ledger::Ledger;
 use crate::publish::pack::PackedImage;
-use crate::publish::{self, pack, source};
+use crate::publish::{self, pack};
 
 /// Where an operator's releases and counter are, beside the keys.
 pub(super) fn dir(identity_dir: &Path) -> PathBuf {
@@ -71,7 +71,7 @@ pub async fn release(
     }
     archy_orchestrator::quadlet::preview(&app.manifest)?;
     let slug = &app.manifest.app.id;
-    let sources = source::assign(&app.manifest, request.images)?;
+    let sources = pack::sources(request, &app.manifest, output).await?;
     let images = pack::all(request, &sources, output).await?;
     let kept = Kept::new(&dir(request.identity_dir));
     if kept.slugs()?.contains(slug) {

@@ -1,4 +1,4 @@
-//! `archy app new|validate|render`.
+//! `archy app …`; what runs from folders is [`super::develop`]'s.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,12 +7,12 @@ use archy_orchestrator::quadlet;
 use archy_registry::Slug;
 use serde_json::json;
 
-use super::Context;
+use super::{Context, develop};
 use crate::app::{App, scaffold};
 use crate::cli::AppCommand;
 use crate::failure::Failure;
 
-pub(super) fn run(context: &Context<'_>, command: &AppCommand) -> Result<(), Failure> {
+pub(super) async fn run(context: &Context<'_>, command: &AppCommand) -> Result<(), Failure> {
     match command {
         AppCommand::New { id, dir } => {
             let named = Path::new(id.as_str());
@@ -20,6 +20,11 @@ pub(super) fn run(context: &Context<'_>, command: &AppCommand) -> Result<(), Fai
         }
         AppCommand::Validate { dir } => validate(context, dir),
         AppCommand::Render { dir, out } => render(context, dir, out.as_deref()),
+        AppCommand::Install(arguments) => develop::install(context, arguments).await,
+        AppCommand::Uninstall(arguments) => develop::uninstall(context, arguments).await,
+        AppCommand::List(_) => develop::list(context).await,
+        AppCommand::Logs(arguments) => develop::logs(context, arguments).await,
+        AppCommand::Test(arguments) => develop::test(context, arguments).await,
     }
 }
 
@@ -34,10 +39,10 @@ fn new(context: &Context<'_>, id: &Slug, dir: &Path) -> Result<(), Failure> {
     }
     let written: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
     let words = format!(
-        "wrote {} to {}\nnext: podman build -t localhost/{id}-web {}, then archy publish {}",
+        "wrote {} to {}\nnext: archy app install --dev {}, then archy publish {}",
         written.join(", "),
         dir.display(),
-        dir.join("web").display(),
+        dir.display(),
         dir.display()
     );
     context.output.result(

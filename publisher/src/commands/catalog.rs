@@ -92,18 +92,13 @@ async fn own_releases(
         return Ok(Vec::new());
     }
     let identity = Identity::load(identity_dir, &context.passphrases, now)?;
-    let work_dir = context.environment.work_dir();
-    let work = tempfile::Builder::new()
-        .prefix("archy-catalog-")
-        .tempdir_in(&work_dir)
-        .map_err(|error| {
-            Failure::file("write to", &work_dir, &error).hint("TMPDIR names another place")
-        })?;
+    let work = super::work_dir(context, "archy-catalog-")?;
     let mut releases = Vec::new();
     for folder in &folders {
         let request = publish::Request {
             dir: folder,
             images: &arguments.images,
+            build: true,
             platforms: &arguments.platforms,
             relays: &[],
             origin_addresses: &[],

@@ -10,16 +10,11 @@ pub(super) async fn run(context: &Context<'_>, arguments: &PublishArgs) -> Resul
     let nostr_signer = super::bunker(&arguments.signer)?;
     let node = context.node()?;
     let identity_dir = context.identity_dir()?;
-    let work_dir = context.environment.work_dir();
-    let work = tempfile::Builder::new()
-        .prefix("archy-publish-")
-        .tempdir_in(&work_dir)
-        .map_err(|error| {
-            Failure::file("write to", &work_dir, &error).hint("TMPDIR names another place")
-        })?;
+    let work = super::work_dir(context, "archy-publish-")?;
     let request = Request {
         dir: &arguments.dir,
         images: &arguments.images,
+        build: !arguments.no_build,
         platforms: &arguments.platforms,
         relays: &arguments.relays,
         origin_addresses: &arguments.origin_addresses,

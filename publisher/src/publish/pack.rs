@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use archy_registry::Slug;
+use archy_registry::manifest::{Container, Manifest, Source};
 use archy_registry::release::{Image, Platform};
 use archy_swarm::image::{self, ImageSource, Packed};
 
 use super::Request;
-use super::source::Place;
+use super::source::{self, Place};
+use crate::develop::images::Podman;
 use crate::failure::{Class, Failure};
 use crate::output::Output;
 use crate::text::{count, size};
@@ -37,6 +39,28 @@ impl PackedImage {
 /// Writes a platform as people do.
 pub fn platform_text(platform: &Platform) -> String {
     format!("{}/{}", platform.os, platform.architecture)
+}
+
+/// Finds the places of every container's images, and builds what nothing else names and whose context changed.
+///
+/// # Errors
+///
+/// When an argument names no container, or an image cannot be built.
+pub(crate) async fn sources(
+    request: &Request<'_>,
+    manifest: &Manifest,
+    output: &Output,
+) -> Result<Vec<(Slug, Vec<Place>)>, Failure> {
+    let places = source::assign(manifest, request.images)?;
+    if request.build {
+        let is_built = |container: &Container| {
+            matches!(container.source, Source::Build { .. })
+                && !request.images.iter().any(|image| image.is_of(container))
+        };
+        let podman = Podman::new(output);
+        podman.make(request.dir, manifest, is_built).await?;
+    }
+    Ok(places)
 }
 
 /// Packs every image.

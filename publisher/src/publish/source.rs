@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use archy_registry::Slug;
-use archy_registry::manifest::{Container, Manifest, Source};
+use archy_registry::manifest::{Container, Manifest};
 use archy_swarm::image::ImageSource;
 
-use crate::failure::{Class, Failure};
+use crate::develop::images;
+use crate::failure::Failure;
 
 /// A value of `--image`: `[CONTAINER=]SOURCE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,15 @@ pub enum Place {
     Archive(PathBuf, Option<String>),
     /// A registry.
     Registry(String),
+}
+
+impl ImageArgument {
+    /// Tells whether it says where a container's image is.
+    pub fn is_of(&self, container: &Container) -> bool {
+        self.container
+            .as_ref()
+            .is_none_or(|name| *name == container.name)
+    }
 }
 
 impl FromStr for ImageArgument {
@@ -103,11 +113,12 @@ fn is_loopback(reference: &str) -> bool {
 }
 
 /// Finds the places of every container's images, in the manifest's order. A container has several where
-/// each holds the image for another platform.
+/// each holds the image for another platform. Where no argument says it, the local podman has it under the name that the
+/// manifest gives it.
 ///
 /// # Errors
 ///
-/// When an argument names no container of the manifest, or nothing says where an image is.
+/// When an argument names no container of the manifest.
 pub fn assign(
     manifest: &Manifest,
     arguments: &[ImageArgument],
@@ -147,43 +158,19 @@ pub fn assign(
         .containers
         .iter()
         .map(|container| {
-            let given = |argument: &&ImageArgument| {
-                argument
-                    .container
-                    .as_ref()
-                    .is_none_or(|name| *name == container.name)
-            };
             let places: Vec<Place> = arguments
                 .iter()
-                .filter(given)
+                .filter(|argument| argument.is_of(container))
                 .map(|argument| argument.place.clone())
                 .collect();
             let places = if places.is_empty() {
-                vec![implied(container)?]
+                vec![Place::Podman(images::name(&manifest.app.id, container))]
             } else {
                 places
             };
             Ok((container.name.clone(), places))
         })
         .collect()
-}
-
-/// The manifest's own word: the local podman has the image under the name that it gives.
-fn implied(container: &Container) -> Result<Place, Failure> {
-    let name = match &container.source {
-        Source::Pull { image, .. } => Some(image),
-        Source::Build { tag, .. } => tag.as_ref(),
-    };
-    name.cloned().map(Place::Podman).ok_or_else(|| {
-        let text = format!(
-            "nothing says where the image of container {} is",
-            container.name
-        );
-        Failure::new(Class::NotFound, "image", text).hint(format!(
-            "Name it with --image {}=SOURCE, or give its source a tag in manifest.yml",
-            container.name
-        ))
-    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ async fn help_lists_the_commands_and_exit_codes() {
         "help_publish",
         Person::new().terminal(&["publish", "--help"]).await
     );
+    insta::assert_snapshot!("help_app", Person::new().terminal(&["app", "--help"]).await);
 }
 
 #[tokio::test]

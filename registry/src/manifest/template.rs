@@ -138,6 +138,19 @@ impl FromStr for Template {
     }
 }
 
+/// Writes what reads as the same template again.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => f.write_str(&text.replace("${", "$${"))?,
+                Part::Name(name) => write!(f, "${{{name}}}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl FromStr for Name {
     type Err = TemplateError;
 
@@ -222,6 +235,7 @@ mod tests {
             ("${app.host.db}", vec!["<app.host.db>"]),
         ] {
             assert_eq!(parts(text), expected, "{text}");
+            assert_eq!(text.parse::<Template>().unwrap().to_string(), text);
         }
     }
 

@@ -248,6 +248,10 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
         ),
         Refusal::Installed { .. } => ("installed", "To change to the announced version, update it"),
         Refusal::ContainerTaken { .. } => ("nameTaken", "Remove or rename that container first"),
+        Refusal::UnitsTaken { .. } => (
+            "nameTaken",
+            "Uninstall what has that name; `archy app list --dev` lists what developers run",
+        ),
         Refusal::Setting(_) => ("invalid", "Look at what the app has with its settings"),
         Refusal::Ports(_) => ("portTaken", "Stop what uses the port, then try again"),
         Refusal::Disk { .. } => ("diskFull", "Make room on the disk, then try again"),
