@@ -3,7 +3,7 @@
 use archy_orchestrator::{Foreign, Origin};
 use serde_json::{Value, json};
 
-use crate::bed::{Node, scene_with_notes};
+use crate::bed::scene_with_notes;
 
 pub(crate) fn foreign(name: &str) -> Foreign {
     Foreign {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, Fd, MatchRule, MessageStream, OwnedObjectPath, OwnedVariant, Variant};
 use zbus_systemd::systemd1::{JobRemovedStream, ManagerProxy};
@@ -220,7 +220,7 @@ impl Systemd {
         self: &Arc<Self>,
         unit: &str,
         run: Run,
-    ) -> Result<JoinHandle<Result<JobResult, SystemdError>>, SystemdError> {
+    ) -> Result<JoinSet<Result<JobResult, SystemdError>>, SystemdError> {
         let action = format!("run {unit}");
         let failed = |source| self.call_failed(&action, source);
         let manager = self.manager().await?;
@@ -266,8 +266,9 @@ impl Systemd {
         let job: OwnedObjectPath = reply.body().deserialize().map_err(failed)?;
         let systemd = Arc::clone(self);
         // Signals that nobody takes would hold up everybody on this connection.
-        let waiting = async move { systemd.ended(removed, &job, action).await };
-        Ok(tokio::spawn(waiting))
+        let mut waiting = JoinSet::new();
+        waiting.spawn(async move { systemd.ended(removed, &job, action).await });
+        Ok(waiting)
     }
 
     /// Tells whether systemd can give a service a user namespace of its own, which some machines forbid.
@@ -291,9 +292,9 @@ impl Systemd {
             after: None,
             is_confined: true,
         };
-        let ended = self.run(&unit, run).await?.await;
+        let ended = self.run(&unit, run).await?.join_next().await;
         self.forget(&unit).await?;
-        Ok(matches!(ended, Ok(Ok(JobResult::Done))))
+        Ok(matches!(ended, Some(Ok(Ok(JobResult::Done)))))
     }
 
     /// Stops a transient service and has systemd forget it.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::systemd::{JobResult, Run, ServiceState, Systemd, SystemdError};
 use crate::quadlet::PAUSE_UNIT;
@@ -308,7 +308,7 @@ struct Service {
     systemd: Arc<Systemd>,
     unit: String,
     /// Waits for its end; taken by who hears of it.
-    ending: Option<JoinHandle<Result<JobResult, SystemdError>>>,
+    ending: Option<JoinSet<Result<JobResult, SystemdError>>>,
 }
 
 impl Service {
@@ -347,10 +347,12 @@ impl Service {
 
     async fn end(mut self) -> io::Result<ExitStatus> {
         use std::os::unix::process::ExitStatusExt;
-        let Some(ending) = &mut self.ending else {
-            return Err(io::ErrorKind::NotFound.into());
+        let ended = match &mut self.ending {
+            Some(ending) => ending.join_next().await,
+            None => None,
         };
-        let ended = ending.await.map_err(io::Error::other)?.map_err(plain);
+        let ended = ended.ok_or(io::ErrorKind::NotFound)?;
+        let ended = ended.map_err(io::Error::other)?.map_err(plain);
         // If systemd was lost, it is stopped when this is dropped.
         if ended? == JobResult::Done {
             self.ending = None;
@@ -367,8 +369,7 @@ impl Drop for Service {
     fn drop(&mut self) {
         let runtime = tokio::runtime::Handle::try_current();
         // A daemon that ends just now sweeps when it begins again.
-        if let (Some(ending), Ok(runtime)) = (self.ending.take(), runtime) {
-            ending.abort();
+        if let (Some(_), Ok(runtime)) = (self.ending.take(), runtime) {
             let (systemd, unit) = (Arc::clone(&self.systemd), std::mem::take(&mut self.unit));
             runtime.spawn(async move {
                 if let Err(error) = systemd.forget(&unit).await {
