@@ -10,13 +10,14 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use crate::backup::Backups;
 use crate::config::Config;
 use crate::desired::DesiredStore;
+use crate::disk;
 use crate::instance::Observed;
 use crate::loading::{Loading, Removals};
 use crate::memory::Memory;
 use crate::names;
 use crate::probe;
 use crate::quadlet::{Facts, Limits, PodmanVersion};
-use crate::runtime::podman::{Podman, PodmanError, is_exactly};
+use crate::runtime::podman::{self, Podman, PodmanError, is_exactly};
 use crate::runtime::systemd::Systemd;
 use crate::sight::Sight;
 use crate::snapshot::SnapshotStore;
@@ -93,6 +94,15 @@ pub enum LoadError {
         expected: String,
         /// ID of the image that podman has.
         found: String,
+    },
+    /// The disk did not take it.
+    #[error("the disk does not take the image of container {container}: see the kernel's log")]
+    Unwritten {
+        /// The container.
+        container: Slug,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
 }
 
@@ -228,6 +238,12 @@ impl Orchestrator {
             self.drop_name(reference).await;
             return Err(differs(format!("sha256:{}", pulled.id)));
         }
+        self.make_last(&pulled)
+            .await
+            .map_err(|source| LoadError::Unwritten {
+                container: image.container.clone(),
+                source,
+            })?;
         podman.tag(&id, &repository, &tag).await.map_err(failed)?;
         // The name that it was pulled by holds a secret path.
         self.drop_name(reference).await;
@@ -236,6 +252,15 @@ impl Orchestrator {
         } else {
             Err(differs("another image".to_owned()))
         }
+    }
+
+    /// Waits until the disk has an image: podman waits for its own records only, so that a power cut would leave an image
+    /// whose files are empty.
+    async fn make_last(&self, image: &podman::Image) -> std::io::Result<()> {
+        let place = image.last_layer().unwrap_or(&self.inner.config.data_dir);
+        let place = place.to_owned();
+        let synced = tokio::task::spawn_blocking(move || disk::sync_file_system(&place));
+        synced.await.map_err(std::io::Error::other)?
     }
 
     /// Tells whether podman has exactly the image that a release names, under its local name.

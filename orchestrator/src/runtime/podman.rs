@@ -21,8 +21,8 @@ pub use exec::{ExecSession, Executed};
 pub use foreign::{Inspection, RestartPolicy};
 use http_client::{Answer, HttpError, send};
 pub use model::{
-    Actor, Container, Event, HealthCheckRun, HealthLog, Image, ImageConfig, PublishedPort,
-    PullLine, Version, is_exactly,
+    Actor, Container, Event, GraphDriver, HealthCheckRun, HealthLog, Image, ImageConfig,
+    PublishedPort, PullLine, Version, is_exactly,
 };
 use model::{Inspected, InspectedSecret, ListedSecret, Named};
 pub use stream::Events;
