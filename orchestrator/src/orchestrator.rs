@@ -10,14 +10,14 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use crate::backup::Backups;
 use crate::config::Config;
 use crate::desired::DesiredStore;
-use crate::disk;
+use crate::install::MachineError;
 use crate::instance::Observed;
 use crate::loading::{Loading, Removals};
 use crate::memory::Memory;
 use crate::names;
 use crate::probe;
 use crate::quadlet::{Facts, Limits, PodmanVersion};
-use crate::runtime::podman::{self, Podman, PodmanError, is_exactly};
+use crate::runtime::podman::{Podman, PodmanError, is_exactly};
 use crate::runtime::systemd::Systemd;
 use crate::sight::Sight;
 use crate::snapshot::SnapshotStore;
@@ -44,6 +44,8 @@ pub(crate) struct Inner {
     pub(crate) facts: Facts,
     pub(crate) systemd: Arc<Systemd>,
     pub(crate) podman: Podman,
+    /// Where podman keeps what it has, once it was asked.
+    pub(crate) podman_root: tokio::sync::OnceCell<std::path::PathBuf>,
     pub(crate) store: DesiredStore,
     pub(crate) snapshots: SnapshotStore,
     pub(crate) backups: Backups,
@@ -102,7 +104,7 @@ pub enum LoadError {
         container: Slug,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: Box<MachineError>,
     },
 }
 
@@ -146,6 +148,7 @@ impl Orchestrator {
         let inner = Inner {
             systemd,
             podman,
+            podman_root: tokio::sync::OnceCell::new(),
             store: DesiredStore::new(config.apps_dir()),
             snapshots: SnapshotStore::new(&config),
             loading: Loading::new(&config.data_dir),
@@ -238,12 +241,11 @@ impl Orchestrator {
             self.drop_name(reference).await;
             return Err(differs(format!("sha256:{}", pulled.id)));
         }
-        self.make_last(&pulled)
-            .await
-            .map_err(|source| LoadError::Unwritten {
-                container: image.container.clone(),
-                source,
-            })?;
+        let lasting = self.make_podman_last().await;
+        lasting.map_err(|source| LoadError::Unwritten {
+            container: image.container.clone(),
+            source: Box::new(source),
+        })?;
         podman.tag(&id, &repository, &tag).await.map_err(failed)?;
         // The name that it was pulled by holds a secret path.
         self.drop_name(reference).await;
@@ -252,15 +254,6 @@ impl Orchestrator {
         } else {
             Err(differs("another image".to_owned()))
         }
-    }
-
-    /// Waits until the disk has an image: podman waits for its own records only, so that a power cut would leave an image
-    /// whose files are empty.
-    async fn make_last(&self, image: &podman::Image) -> std::io::Result<()> {
-        let place = image.last_layer().unwrap_or(&self.inner.config.data_dir);
-        let place = place.to_owned();
-        let synced = tokio::task::spawn_blocking(move || disk::sync_file_system(&place));
-        synced.await.map_err(std::io::Error::other)?
     }
 
     /// Tells whether podman has exactly the image that a release names, under its local name.

@@ -114,6 +114,8 @@ prepare() {
   claim "nothing is left to do" quiet
 }
 
+resume() { claim "the machine of the run before goes on by itself" settles; }
+
 # --- limits
 
 inside() { podman exec eater busybox cat "/sys/fs/cgroup/$1"; }
@@ -123,6 +125,7 @@ no_other_is_stopped() { local found; found=$(ends_of_memory | grep -v 'oom_memcg
 watched() { grep -qF "$1" watch.log; }
 limits() {
   local before told
+  [[ ! -e $APPS/eater ]] || "$DRIVE" purge eater >/dev/null
   release eater 1
   claim "limits: install" bring install eater 1
   claim "limits: memory" test "$(inside memory.max)" = $((64 << 20))
@@ -196,7 +199,7 @@ clock() {
 
 begin() { echo began; }
 # From the line on that has the words.
-begin_at() { while read -r line; do echo "$line"; [[ $line != *"$1"* ]] || begin; done; }
+begin_at() { while read -r line; do echo "$line"; [[ $line != *" $1" ]] || begin; done; }
 before_install() { # NUMBER: every other one finds the data of an earlier install
   release fresh "$1"
   if (($1 % 2)); then
@@ -294,9 +297,8 @@ before_secrets() { # NUMBER: new ones, and in every other one those that podman 
 }
 op_secrets() {
   if (($1 % 2)); then
-    set -o pipefail
     bring install keys 1 2>&1 | begin_at Preparing
-    set +o pipefail
+    return "${PIPESTATUS[0]}"
   else
     begin
     "$DRIVE" reconcile

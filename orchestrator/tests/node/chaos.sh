@@ -88,6 +88,13 @@ podman rm -f -t 0 notes
 mended "container removed"
 podman secret rm archy.notes.key && podman restart -t 1 notes >/dev/null 2>&1
 mended "podman's secret removed"
+PODMAN_SECRETS=$(podman info --format '{{.Store.GraphRoot}}')/secrets
+: >"$PODMAN_SECRETS/secrets.json"
+: >"$PODMAN_SECRETS/filedriver/secretsdata.json"
+mended "podman's lists of secrets emptied, as a power cut can"
+: >"$PODMAN_SECRETS/filedriver/secretsdata.json"
+mended "one of them emptied"
+claim "one of them emptied: podman lists each secret once" test "$(podman secret ls --format '{{.Name}}' | sort | uniq -d | wc -l)" = 0
 podman network rm -f archy.notes
 mended "network removed"
 podman volume rm -f "$(podman volume ls -q | grep '^archy.notes\.')"

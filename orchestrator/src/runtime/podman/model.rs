@@ -1,7 +1,7 @@
 //! What podman answers, as far as it is read.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::PathBuf;
 
 use archy_registry::OciDigest;
 use serde::Deserialize;
@@ -121,26 +121,6 @@ pub struct Image {
     /// How its containers run.
     #[serde(default)]
     pub config: Option<ImageConfig>,
-    /// Where its files are.
-    #[serde(default)]
-    pub graph_driver: Option<GraphDriver>,
-}
-
-impl Image {
-    /// The directory of its last layer's files; `None` where the driver tells of none.
-    pub fn last_layer(&self) -> Option<&Path> {
-        let data = self.graph_driver.as_ref()?.data.as_ref()?;
-        data.get("UpperDir").map(Path::new)
-    }
-}
-
-/// Where podman's storage driver keeps an image.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct GraphDriver {
-    /// What the driver tells, by its own names.
-    #[serde(default)]
-    pub data: Option<BTreeMap<String, String>>,
 }
 
 /// An image's configuration, as far as it is read (OCI image-spec, "Image Configuration").
@@ -153,6 +133,19 @@ pub struct ImageConfig {
     /// Variables that its containers are given, as `NAME=value`.
     #[serde(default)]
     pub env: Option<Vec<String>>,
+}
+
+/// What podman tells of itself.
+#[derive(Debug, Deserialize)]
+pub(super) struct Info {
+    pub(super) store: Store,
+}
+
+/// Where podman keeps what it has.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Store {
+    pub(super) graph_root: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
