@@ -69,7 +69,7 @@ fn remove_emptied(directory: &Path) -> io::Result<bool> {
         locks.push(lock);
     }
     let lost_values = is_emptied(&values);
-    if lost_values && !is_emptied(&list) && !lists_own_only(&list) {
+    if lost_values && !is_emptied(&list) && list.exists() && !lists_own_only(&list) {
         return Ok(false);
     }
     // A list of values that are gone would have podman look for them.
@@ -110,6 +110,7 @@ mod tests {
             (Some(own), Some(""), (None, None)),
             (Some(""), Some(values), (None, Some(values))),
             (Some(""), None, (None, None)),
+            (None, Some(""), (None, None)),
             (Some(own), Some(values), (Some(own), Some(values))),
             (Some(pass), Some(""), (Some(pass), Some(""))),
             (Some(own), None, (Some(own), None)),
