@@ -160,6 +160,7 @@ limits() {
 
 # --- clock
 
+set_at() { "$DRIVE" configure page '{"containers": {"web": {"environment": {"AT": "'"$1"'"}}}}'; }
 set_clock() { "$ROOT" date -s "$1" >/dev/null; }
 clock() {
   local shift_by what watch next=$(($(version notes) + 1))
@@ -181,11 +182,14 @@ clock() {
     kill $watch; wait $watch 2>/dev/null
     sed 's/^/      /' watch.log >&2
     claim "$what: the node converges" settles
-    claim "$what: a setting is taken" "$DRIVE" configure page '{"containers": {"web": {"environment": {"AT": "'"$next"'"}}}}'
+    # What was signed within this hour is of the future then, which no node takes for granted.
+    local ahead=()
+    [[ $shift_by == +* ]] || ahead=(says "ahead of this machine's clock")
+    claim "$what: a setting is taken${ahead:+, or the clock is told to be wrong}" "${ahead[@]}" set_at "$next"
     release notes "$next"
     claim "$what: an update" bring update notes "$next"
     claim "$what: a backup" "$DRIVE" backup notes
-    claim "$what: a way back" "$DRIVE" rollback notes
+    claim "$what: a way back${ahead:+, or the clock is told to be wrong}" "${ahead[@]}" "$DRIVE" rollback notes
     claim "$what: a start" "$DRIVE" restart page
     claim "$what: all answers" wait_long answers notes
     claim "$what: no secret is lost" secrets_kept notes
@@ -193,6 +197,9 @@ clock() {
     next=$((next + 1))
   done
   set_clock "$(date -d '+1 hour' +%FT%T)"
+  claim "clock right again: a setting is taken" set_at "$next"
+  claim "clock right again: a way back" "$DRIVE" rollback notes
+  claim "clock right again: the node converges" settles
 }
 
 # --- operations to be cut off, each with what must be so before, and what must be so after
