@@ -81,17 +81,17 @@ secrets_kept() { # APP: as first recorded, the same in podman
 }
 
 # The counter in notes' data: a line a number, on the disk before it is told.
-count() {
+count() { # the newest counter is the only one
   podman exec notes sh -c '
-    cd /var/lib/db; n=$(tail -n 1 count 2>/dev/null); : "${n:=0}"
-    while :; do n=$((n + 1)); echo $n >>count && fsync count && echo $n || exit 1; sleep 0.2; done'
+    cd /var/lib/db; echo $$ >counter; sleep 1; n=$(tail -n 1 count 2>/dev/null); : "${n:=0}"
+    while [ "$(cat counter)" = $$ ]; do n=$((n + 1)); echo $n >>count && sync -d count && echo $n || exit 1; sleep 0.2; done'
 }
 counted() { # TOLD: all numbers are there, one after the other, up to at least this one
   local last
   last=$(podman unshare cat "$APPS/notes/data/data/count" | awk '$0 != NR { print "line " NR " is " $0 > "/dev/stderr"; exit } END { print NR + 0 }')
   [[ $last -ge $1 ]] || { echo "$last lines, and $1 was told"; podman unshare ls -la "$APPS/notes/data/data"; return 1; }
 }
-fsynced_probe() { podman exec "$1" sh -c 'cd /var/lib/db && echo kept >probe && fsync probe && fsync .'; }
+fsynced_probe() { podman exec "$1" sh -c 'cd /var/lib/db && echo kept >probe && sync probe .'; }
 probe() { [[ $(podman unshare cat "$APPS/$1/data/data/probe") == kept ]] || { podman unshare ls -la "$APPS/$1/data/data"; return 1; }; }
 
 marks() { # APP…: what changes when an app is started again
