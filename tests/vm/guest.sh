@@ -106,8 +106,8 @@ same_marks() { diff <(echo "$1") <(marks "${@:2}"); }
 prepare() {
   claim "setup" "$DRIVE" setup
   for app in page notes; do
-    release $app 1
-    claim "install of $app" bring install $app 1
+    release "$app" 1
+    claim "install of $app" bring install "$app" 1
   done
   remember_secrets notes
   claim "page answers" page_is_up
@@ -151,7 +151,7 @@ limits() {
   claim "limits: and answer" page_is_up
   podman unshare rm "$APPS/eater/data/data/eat"
   claim "limits: when it is sated, it comes back by itself" wait_long answers eater index.html
-  kill $watch; wait $watch 2>/dev/null
+  kill "$watch"; wait "$watch" 2>/dev/null
   sed 's/^/      /' watch.log >&2
   claim "limits: settles" settles
   "$DRIVE" purge eater >/dev/null
@@ -179,7 +179,7 @@ clock() {
     claim "$what: it comes back all the same" wait_long page_is_up
     podman rm -f -t 0 page >/dev/null
     claim "$what: so does what goes afterwards" wait_long page_is_up
-    kill $watch; wait $watch 2>/dev/null
+    kill "$watch"; wait "$watch" 2>/dev/null
     sed 's/^/      /' watch.log >&2
     claim "$what: the node converges" settles
     # What was signed within this hour is of the future then, which no node takes for granted.
@@ -321,7 +321,7 @@ after_secrets() { # NUMBER DONE
     claim "$NAME: it can be done again" bring install keys 1
   fi
   [[ -e secrets-keys ]] || remember_secrets keys
-  claim "$NAME: every secret is whole" test "$(grep -cxE '\./key[-0-9]*:[0-9a-f]{64}' secrets-keys)" = $SECRETS
+  claim "$NAME: every secret is whole" test "$(grep -cxE '\./key[-0-9]*:[0-9a-f]{64}' secrets-keys)" = "$SECRETS"
   claim "$NAME: they are what they were, and podman has the same" secrets_kept keys
   claim "$NAME: the app answers" wait_long answers keys
   claim "$NAME: the app has its secret" test "./key:$(podman exec keys sh -c 'echo $KEY')" = "$(grep '^./key:' secrets-keys)"
