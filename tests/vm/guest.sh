@@ -62,7 +62,7 @@ bring() { # install|update APP VERSION
 state() { jq -r "$2" "$APPS/$1/desired.json" 2>/dev/null; } # APP FILTER
 is_installed() { [[ $(state "$1" '.wish + " " + .stage') == "running installed" ]]; }
 version() { state "$1" .release.manifest.app.version; }
-settles() { "$DRIVE" recover && "$DRIVE" reconcile && wait_long quiet; } # systemd may be at it
+settles() { wait_long "$DRIVE" recover && wait_long quiet; } # podman may be slow to answer, and systemd may be at it
 wait_long() { # COMMAND…: on an emulated processor
   local deadline=$((SECONDS + 240)) said
   until said=$("$@" 2>&1); do [[ $SECONDS -lt $deadline ]] || { echo "$said"; return 1; }; done
