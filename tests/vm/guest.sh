@@ -363,5 +363,6 @@ case $1 in
 esac
 status=$?
 [[ $1 != op ]] || echo "ended $status"
+[[ $1 == op || $1 == count ]] || echo "that is all"
 [[ $failures -eq 0 ]] || exit 1
 exit $status
