@@ -62,6 +62,13 @@ test: deps ## Everything, real nodes and a real browser included
 gate: deps apps build ## Every app through every state of its life (ITERATIONS=5 NODES=2 JOBS=2 APPS= PROVE=)
 	cargo run --quiet -p archy-tests --bin gate -- $(if $(DOCS),--docs)
 
+# CUTS, SEED and PARTS come from the command line or the environment. Hours, where nothing accelerates the emulation.
+.PHONY: vm
+vm: ## Limits, power cuts and the clock on a virtual machine (as root; CUTS=10 SEED= PARTS=)
+	@scripts/host-deps.sh vm
+	cargo build -p archy-orchestrator --example drive
+	@tests/vm/vm $(PARTS)
+
 .PHONY: demo
 demo: deps apps build ## Three nodes, three apps, one store to open in a browser
 	cargo run --quiet -p archy-tests --bin demo

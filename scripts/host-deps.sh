@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing archy needs on Debian or Ubuntu, with apt. Does nothing where all is there.
-# With the word bench also what the swarm is compared with.
+# With the word bench also what the swarm is compared with; with the word vm also what emulates a machine.
 set -euo pipefail
 
 # For the build: the C compiler is for SQLite and zstd, protoc for generated code.
@@ -14,7 +14,12 @@ tests=(busybox-static restic skopeo sqlite3 strace zstd tar curl ca-certificates
 
 # For `make bench-swarm`: what people use instead.
 rivals=(podman docker-registry aria2 mktorrent python3-pip)
-if [[ ${1-} == bench ]]; then tests+=("${rivals[@]}"); fi
+# For `make vm`: the emulator, its disks, the way in.
+machine=(qemu-system-x86 qemu-utils openssh-client binutils)
+case ${1-} in
+  bench) tests+=("${rivals[@]}") ;;
+  vm) tests+=("${machine[@]}") ;;
+esac
 
 say() { printf 'host-deps: %s\n' "$*"; }
 die() { say "$*" >&2; exit 1; }
@@ -55,9 +60,15 @@ main() {
     say "all is there"
     return
   fi
-  say "installing: ${packages[*]}"
   as_root apt-get update -q
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}"
+  # Twice at most: where a part of qemu is there from another release, apt removes it for the sake of the others.
+  local _try
+  for _try in 1 2; do
+    say "installing: ${packages[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}"
+    mapfile -t packages < <(missing)
+    [[ ${#packages[@]} -gt 0 ]] || break
+  done
   say "done"
 }
 

@@ -84,8 +84,14 @@ impl fmt::Display for Failure {
     }
 }
 
-/// systemd's code for a process that left by itself (`CLD_EXITED`).
+/// systemd's codes for how a process ended (`CLD_EXITED`, `CLD_KILLED`, `CLD_DUMPED`).
 const EXITED: i32 = 1;
+const KILLED: i32 = 2;
+const DUMPED: i32 = 3;
+/// systemd's words when the kernel stopped a process of a service for want of memory (since version 243).
+const OUT_OF_MEMORY: &str = "killed by the OOM killer";
+/// systemd's words between two runs of a service.
+const STARTED_AGAIN: &str = "Scheduled restart job";
 
 /// Decides on the reason.
 ///
@@ -99,7 +105,8 @@ pub(crate) fn explain(
     let says = |words: &str| lines.iter().any(|line| line.contains(words));
     let podman_failed =
         state.exec_main_code == EXITED && (125..=127).contains(&state.exec_main_status);
-    if state.result == "oom-kill" {
+    // A unit whose cgroup podman divides goes on after such an event, so that its result tells nothing of it.
+    if state.result == "oom-kill" || says(OUT_OF_MEMORY) {
         return Failure::OutOfMemory;
     }
     if says("address already in use") || says("Address already in use") {
@@ -148,6 +155,44 @@ pub(crate) fn explain(
             result: result.to_owned(),
         },
     }
+}
+
+/// Says why the last run ended of a service that systemd has started again since; `None` where its log does not tell.
+///
+/// `lines` are the journal's, oldest first, of this run and the ones before.
+pub(crate) fn explain_last_run(lines: &[String]) -> Option<Failure> {
+    let end = lines
+        .iter()
+        .rposition(|line| line.contains(STARTED_AGAIN))?;
+    let before = lines.get(..end)?;
+    let begin = before.iter().rposition(|line| line.contains(STARTED_AGAIN));
+    let run = before.get(begin.map_or(0, |begin| begin + 1)..)?;
+    let state = run.iter().rev().find_map(|line| ended(line))?;
+    // Whether a check had failed is not known any more.
+    Some(explain(&state, run, &[], false))
+}
+
+/// Reads `Main process exited, code=exited, status=137/n/a`.
+fn ended(line: &str) -> Option<ServiceState> {
+    let (_, said) = line.split_once("Main process exited, code=")?;
+    let (code, status) = said.split_once(", status=")?;
+    let exec_main_code = match code {
+        "exited" => EXITED,
+        "killed" => KILLED,
+        "dumped" => DUMPED,
+        _ => return None,
+    };
+    let result = match exec_main_code {
+        EXITED => "exit-code",
+        KILLED => "signal",
+        _ => "core-dump",
+    };
+    Some(ServiceState {
+        result: result.to_owned(),
+        exec_main_code,
+        exec_main_status: status.split('/').next()?.parse().ok()?,
+        ..ServiceState::default()
+    })
 }
 
 /// Finds the port in `rootlessport listen tcp 0.0.0.0:8080: bind: address already in use` or
@@ -216,6 +261,11 @@ mod tests {
             (state("oom-kill", 2, 9), "", Failure::OutOfMemory),
             (
                 state("exit-code", 1, 137),
+                "archy.a.web.service: A process of this unit has been killed by the OOM killer.",
+                Failure::OutOfMemory,
+            ),
+            (
+                state("exit-code", 1, 137),
                 "",
                 Failure::NeverHealthy {
                     checks: vec![check.clone()],
@@ -246,5 +296,36 @@ mod tests {
             explain(&state("exit-code", 1, 139), &[], &[], true),
             Failure::Killed { signal: 11 }
         );
+    }
+
+    #[test]
+    fn the_last_run_of_a_service_tells_why_it_ended() {
+        let lines = |text: &[&str]| {
+            text.iter()
+                .map(|line| (*line).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let again = "archy.a.web.service: Scheduled restart job, restart counter is at 2.";
+        let eaten =
+            "archy.a.web.service: A process of this unit has been killed by the OOM killer.";
+        let killed = "archy.a.web.service: Main process exited, code=exited, status=137/n/a";
+        let left = "archy.a.web.service: Main process exited, code=exited, status=7/NOTRUNNING";
+        let table = [
+            (vec![eaten, killed, again], Some(Failure::OutOfMemory)),
+            (
+                vec![killed, eaten, again, "hello"],
+                Some(Failure::OutOfMemory),
+            ),
+            (
+                vec![eaten, killed, again, "hello", left, again, "hello"],
+                Some(Failure::Exited { code: 7 }),
+            ),
+            (vec![killed, again], Some(Failure::Killed { signal: 9 })),
+            (vec![eaten, killed], None),
+            (vec!["hello", again], None),
+        ];
+        for (said, expected) in table {
+            assert_eq!(explain_last_run(&lines(&said)), expected, "{said:?}");
+        }
     }
 }

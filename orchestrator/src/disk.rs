@@ -64,6 +64,15 @@ pub(crate) fn sync_dir(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// Makes all last that the file system has which `path` is on. Where `path` may not be opened, the nearest directory above
+/// it that may be stands for it.
+pub(crate) fn sync_file_system(path: &Path) -> io::Result<()> {
+    let mut opened = path.ancestors().map(File::open);
+    let found = opened.find(|opened| opened.is_ok());
+    rustix::fs::syncfs(found.unwrap_or_else(|| File::open("/"))?)?;
+    Ok(())
+}
+
 /// Creates a directory and its parents, closed to other users.
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
@@ -118,6 +127,14 @@ mod tests {
             assert_eq!(names, [round]);
             assert!(!new.exists());
         }
+    }
+
+    #[test]
+    fn the_file_system_of_what_is_not_there_is_that_of_what_is_above_it() {
+        let root = tempfile::tempdir().unwrap();
+        sync_file_system(root.path()).unwrap();
+        sync_file_system(&root.path().join("missing/diff")).unwrap();
+        sync_file_system(Path::new("missing")).unwrap();
     }
 
     #[test]

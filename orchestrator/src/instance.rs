@@ -152,6 +152,22 @@ pub(crate) struct Remembered {
     pub(crate) last_failure: Option<String>,
     /// Restarts by systemd of late, by container.
     pub(crate) restarts: BTreeMap<Slug, u32>,
+    /// Why a container ended before systemd last started it again, in words.
+    pub(crate) endings: BTreeMap<Slug, String>,
+}
+
+impl Remembered {
+    /// Says which container keeps ending, and why where that is known; `None` when none does.
+    pub(crate) fn looping(&self) -> Option<String> {
+        let mut restarts = self.restarts.iter();
+        let (container, _) = restarts.find(|(_, times)| **times >= CRASH_LOOP_RESTARTS)?;
+        let why = self.endings.get(container);
+        let why = why.map_or_else(
+            || "see its log".to_owned(),
+            |why| format!("the last time, {why}"),
+        );
+        Some(format!("container {container} keeps ending; {why}"))
+    }
 }
 
 /// Restarts of late that make a crash loop.
@@ -176,14 +192,8 @@ pub(crate) fn instance(
             | InstanceState::Changing
     );
     let words = || {
-        if let Some(looping) = containers
-            .iter()
-            .find(|c| c.restarts >= CRASH_LOOP_RESTARTS)
-        {
-            return Some(format!(
-                "container {} keeps ending; see its log",
-                looping.name
-            ));
+        if let Some(looping) = remembered.looping() {
+            return Some(looping);
         }
         let worst = containers
             .iter()

@@ -17,6 +17,7 @@ mod disk;
 pub mod hooks;
 pub mod install;
 pub mod instance;
+mod lasting;
 pub mod lifecycle;
 mod live;
 mod loading;

@@ -365,6 +365,12 @@ impl Orchestrator {
             );
         }
         self.sweep();
+        if let Err(error) = self.mend_podman().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "podman's secrets could not be looked at"
+            );
+        }
         let found = self.inner.store.load_all().map_err(MachineError::from)?;
         for desired in found
             .desired

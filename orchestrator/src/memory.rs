@@ -35,6 +35,8 @@ struct Run {
     restarts: Option<u32>,
     /// When systemd started it again, and how often since the look before.
     recent: VecDeque<(Timestamp, u32)>,
+    /// Why it ended before it was last started again.
+    ending: Option<String>,
 }
 
 impl Memory {
@@ -88,7 +90,8 @@ impl Memory {
             .get(app)
             .is_some_and(|memory| memory.next_try.is_none());
         if undecided && self.is_looping(app) {
-            self.failed(app, "it keeps ending; see its log".to_owned(), now);
+            let message = self.remembered(app).looping();
+            self.failed(app, message.unwrap_or_default(), now);
         }
     }
 
@@ -102,10 +105,15 @@ impl Memory {
                 run.recent.iter().map(|(_, times)| times).sum(),
             )
         });
+        let endings = memory
+            .runs
+            .iter()
+            .filter_map(|(container, run)| Some((container.clone(), run.ending.clone()?)));
         Remembered {
             next_try: memory.next_try,
             last_failure: memory.last_failure.clone(),
             restarts: restarts.collect(),
+            endings: endings.collect(),
         }
     }
 
@@ -120,8 +128,15 @@ impl Memory {
         changed
     }
 
-    /// Notes systemd's own count of restarts, which starts anew with every start from outside.
-    pub(crate) fn counted(&mut self, app: &Slug, container: &Slug, restarts: u32, now: Timestamp) {
+    /// Notes systemd's own count of restarts, which starts anew with every start from outside; tells whether there were any
+    /// since the count before.
+    pub(crate) fn counted(
+        &mut self,
+        app: &Slug,
+        container: &Slug,
+        restarts: u32,
+        now: Timestamp,
+    ) -> bool {
         let memory = self.apps.entry(app.clone()).or_default();
         let run = memory.runs.entry(container.clone()).or_default();
         // Restarts before the first look are not news.
@@ -130,6 +145,13 @@ impl Memory {
         if new > 0 {
             run.recent.push_back((now, new));
         }
+        new > 0
+    }
+
+    /// Notes why a container's service ended before systemd started it again; `None` where that cannot be told.
+    pub(crate) fn ended(&mut self, app: &Slug, container: &Slug, why: Option<String>) {
+        let memory = self.apps.entry(app.clone()).or_default();
+        memory.runs.entry(container.clone()).or_default().ending = why;
     }
 }
 

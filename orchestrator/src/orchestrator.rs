@@ -10,6 +10,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use crate::backup::Backups;
 use crate::config::Config;
 use crate::desired::DesiredStore;
+use crate::install::MachineError;
 use crate::instance::Observed;
 use crate::loading::{Loading, Removals};
 use crate::memory::Memory;
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     pub(crate) systemd: Arc<Systemd>,
     pub(crate) transient: Transient,
     pub(crate) podman: Podman,
+    /// Where podman keeps what it has, once it was asked.
+    pub(crate) podman_root: tokio::sync::OnceCell<std::path::PathBuf>,
     pub(crate) store: DesiredStore,
     pub(crate) snapshots: SnapshotStore,
     pub(crate) backups: Backups,
@@ -96,6 +99,15 @@ pub enum LoadError {
         /// ID of the image that podman has.
         found: String,
     },
+    /// The disk did not take it.
+    #[error("the disk does not take the image of container {container}: see the kernel's log")]
+    Unwritten {
+        /// The container.
+        container: Slug,
+        /// Why.
+        #[source]
+        source: Box<MachineError>,
+    },
 }
 
 impl Orchestrator {
@@ -145,6 +157,7 @@ impl Orchestrator {
         let inner = Inner {
             systemd,
             podman,
+            podman_root: tokio::sync::OnceCell::new(),
             store: DesiredStore::new(config.apps_dir()),
             snapshots: SnapshotStore::new(&config, &transient),
             loading: Loading::new(&config.data_dir),
@@ -236,6 +249,11 @@ impl Orchestrator {
             self.drop_name(reference).await;
             return Err(differs(format!("sha256:{}", pulled.id)));
         }
+        let lasting = self.make_podman_last().await;
+        lasting.map_err(|source| LoadError::Unwritten {
+            container: image.container.clone(),
+            source: Box::new(source),
+        })?;
         podman.tag(&id, &repository, &tag).await.map_err(failed)?;
         // The name that it was pulled by holds a secret path.
         self.drop_name(reference).await;

@@ -426,8 +426,12 @@ impl Orchestrator {
         }
         let counts = others.into_iter().map(|(app, container)| async move {
             let unit = names::container_unit(app, container);
-            if let Ok(restarts) = self.inner.systemd.restarts(&unit).await {
-                self.memory(|memory| memory.counted(app, container, restarts, now));
+            let Ok(restarts) = self.inner.systemd.restarts(&unit).await else {
+                return;
+            };
+            if self.memory(|memory| memory.counted(app, container, restarts, now)) {
+                let why = self.why_ended(&unit).await;
+                self.memory(|memory| memory.ended(app, container, why));
             }
         });
         join_all(counts).await;

@@ -10,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 
 use crate::desired::{Desired, Wish};
-use crate::diagnose::{Failure, explain};
+use crate::diagnose::{Failure, explain, explain_last_run};
 use crate::names;
 use crate::orchestrator::Orchestrator;
 use crate::ports;
@@ -39,6 +39,8 @@ pub enum StartError {
 
 /// Lines of a log that go with a failure.
 const LOG_LINES: u32 = 40;
+/// Lines of a log in which the end of the last run is looked for.
+const LAST_RUN_LINES: u32 = 300;
 /// Longest wait for the journal to tell about a failure.
 const JOURNAL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -162,7 +164,7 @@ impl Orchestrator {
     ) -> (Failure, Vec<String>) {
         let unit = names::container_unit(desired.slug(), container);
         let state = self.inner.systemd.service(&unit).await.unwrap_or_default();
-        let reading = read_log(&unit, began);
+        let reading = read_log(&unit, Some(began), LOG_LINES);
         let log = tokio::time::timeout(JOURNAL_TIMEOUT, reading)
             .await
             .unwrap_or_default();
@@ -194,6 +196,14 @@ impl Orchestrator {
             }
         }
         (failure, log)
+    }
+
+    /// Says why a service ended that systemd started again; `None` where its log does not tell.
+    pub(crate) async fn why_ended(&self, unit: &str) -> Option<String> {
+        let reading = read_log(unit, None, LAST_RUN_LINES);
+        let log = tokio::time::timeout(JOURNAL_TIMEOUT, reading).await;
+        let failure = explain_last_run(&log.unwrap_or_default())?;
+        Some(failure.to_string())
     }
 
     /// Names who holds a port: another app, another container, or a program of this user.
@@ -230,11 +240,11 @@ impl Orchestrator {
     }
 }
 
-async fn read_log(unit: &str, since: Timestamp) -> Vec<String> {
+async fn read_log(unit: &str, since: Option<Timestamp>, lines_max: u32) -> Vec<String> {
     let query = Query {
         units: vec![unit.to_owned()],
-        since: Some(since),
-        lines: Some(LOG_LINES),
+        since,
+        lines: Some(lines_max),
         ..Query::default()
     };
     let mut lines = Vec::new();

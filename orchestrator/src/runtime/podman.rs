@@ -24,7 +24,7 @@ pub use model::{
     Actor, Container, Event, HealthCheckRun, HealthLog, Image, ImageConfig, PublishedPort,
     PullLine, Version, is_exactly,
 };
-use model::{Inspected, InspectedSecret, ListedSecret, Named};
+use model::{Info, Inspected, InspectedSecret, ListedSecret, Named};
 pub use stream::Events;
 use stream::JsonLines;
 
@@ -132,6 +132,16 @@ impl Podman {
     /// [`PodmanError`].
     pub async fn version(&self) -> Result<Version, PodmanError> {
         self.read("tell its version", "/version").await
+    }
+
+    /// Returns the directory that podman keeps images and secrets in.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub(crate) async fn graph_root(&self) -> Result<PathBuf, PodmanError> {
+        let info: Info = self.read("tell of itself", "/info").await?;
+        Ok(info.store.graph_root)
     }
 
     /// Lists all containers, running or not.

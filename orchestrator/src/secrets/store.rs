@@ -50,6 +50,7 @@ impl Orchestrator {
         };
         let values = self.secret_values(desired)?;
         let present = self.inner.podman.secrets().await?;
+        let mut any_put = false;
         for (name, value) in values {
             let Some(value) = value else {
                 if present.contains(&name) {
@@ -63,7 +64,11 @@ impl Orchestrator {
             };
             if found.is_none_or(|found| found != value.bytes()) {
                 self.inner.podman.put_secret(&name, value.bytes()).await?;
+                any_put = true;
             }
+        }
+        if any_put {
+            self.make_podman_last().await?;
         }
         Ok(())
     }

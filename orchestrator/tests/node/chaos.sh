@@ -88,6 +88,20 @@ podman rm -f -t 0 notes
 mended "container removed"
 podman secret rm archy.notes.key && podman restart -t 1 notes >/dev/null 2>&1
 mended "podman's secret removed"
+PODMAN_SECRETS=$(podman info --format '{{.Store.GraphRoot}}')/secrets
+empty() { # FILE…: as a power cut does; podman's service, which remembers them, is another after the boot
+  for file; do : >"$PODMAN_SECRETS/$file"; done
+  systemctl --user stop podman.service
+}
+empty secrets.json filedriver/secretsdata.json
+claim "podman's lists of secrets emptied, as by a power cut: the node goes on by itself" settles
+podman rm -f -t 0 notes # another container, since this one's secret is gone
+mended "podman's lists of secrets emptied"
+empty filedriver/secretsdata.json
+claim "one of them emptied: the node goes on by itself" settles
+podman rm -f -t 0 notes
+mended "one of them emptied"
+claim "one of them emptied: podman lists each secret once" test "$(podman secret ls --format '{{.Name}}' | sort | uniq -d | wc -l)" = 0
 podman network rm -f archy.notes
 mended "network removed"
 podman volume rm -f "$(podman volume ls -q | grep '^archy.notes\.')"

@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034
 set -u
 HERE=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
-WORK=$(mktemp -d)
+WORK=${WORK:-$(mktemp -d)}
 UNITS=$HOME/.config/containers/systemd/archy
 APPS=$HOME/.local/share/archy/apps
 failures=0

@@ -28,7 +28,7 @@ pub(super) fn of_load(error: &LoadError) -> Problem {
             "podman made another image of the bytes than the publisher signed",
             "Tell the publisher; nothing was installed",
         ),
-        LoadError::Podman { .. } => (
+        LoadError::Podman { .. } | LoadError::Unwritten { .. } => (
             "podman",
             "podman could not take the app's image in",
             "Run `archyd doctor`; check the space on the disk",

@@ -1,6 +1,7 @@
 //! What podman answers, as far as it is read.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
 use archy_registry::OciDigest;
 use serde::Deserialize;
@@ -132,6 +133,19 @@ pub struct ImageConfig {
     /// Variables that its containers are given, as `NAME=value`.
     #[serde(default)]
     pub env: Option<Vec<String>>,
+}
+
+/// What podman tells of itself.
+#[derive(Debug, Deserialize)]
+pub(super) struct Info {
+    pub(super) store: Store,
+}
+
+/// Where podman keeps what it has.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Store {
+    pub(super) graph_root: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
