@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use archy_orchestrator::runtime::systemd::{JobResult, Systemd, SystemdError, Verb};
-use archy_orchestrator::{Check, MachineError, node_unit};
+use archy_orchestrator::{Check, MachineError, can_confine, node_unit};
 
 use crate::config::Paths;
 use crate::daemon::host_config;
@@ -50,7 +50,7 @@ pub async fn install(paths: &Paths, program: &Path, now: bool) -> Result<PathBuf
     let host = Host::connect(config)?;
     host.setup().await?;
     let path = paths.user_unit_dir.join(UNIT);
-    let is_confined = systemd.can_confine().await?;
+    let is_confined = can_confine(&systemd).await;
     if !is_confined {
         tracing::warn!(
             "this machine lets no service have a user namespace of its own, so archyd.service is confined less"

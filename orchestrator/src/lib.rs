@@ -67,7 +67,7 @@ pub use rights::{Granted, Right, RightKind, RightsDiff, diff, rights};
 pub use runtime::journal::{LogLine, LogSource, LogStream};
 pub use secrets::SecretError;
 pub use settings::{ContainerEdit, EditError, PortBinding, Settings, SettingsEdit};
-pub use setup::{Check, netns_unit, node_unit, pause_unit};
+pub use setup::{Check, can_confine, netns_unit, node_unit, pause_unit};
 pub use shadow::name as shadow_name;
 pub use snapshot::{Snapshot, SnapshotError, SnapshotId};
 pub use start::StartError;

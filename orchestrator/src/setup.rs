@@ -1,6 +1,7 @@
 //! Prepares a user's account for running apps, and tells what the machine lacks. Needs no root and asks for none.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,7 @@ use crate::disk;
 use crate::install::MachineError;
 use crate::orchestrator::Orchestrator;
 use crate::quadlet::{NETNS_UNIT, PAUSE_UNIT};
-use crate::runtime::systemd::{JobResult, Verb};
+use crate::runtime::systemd::{JobResult, Systemd, Verb};
 
 /// Oldest podman that has Quadlet.
 const PODMAN_MIN: (u32, u32) = (4, 4);
@@ -73,17 +74,21 @@ SystemCallFilter=@system-service
 UMask=0077
 ";
 
-/// What it takes away besides, where the user's systemd may give a service a user namespace of its own. Devices are left,
-/// because the daemon looks whether those are there that apps ask for.
-const CONFINEMENT: &str = "\
-PrivateUsers=yes
+/// What it takes away besides, where the user's systemd [can](can_confine). Devices are left,
+/// because the daemon looks whether those are there that apps ask for; so is the kernel's log, which a container may not have
+/// and systemd then cannot hide.
+const CONFINEMENT: [&str; 7] = [
+    "PrivateUsers",
+    "ProtectClock",
+    "ProtectControlGroups",
+    "ProtectHostname",
+    "ProtectKernelModules",
+    "ProtectKernelTunables",
+    "PrivateMounts",
+];
+/// The same, of what no machine forbids once it has the others.
+const CONFINED: &str = "\
 CapabilityBoundingSet=
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
 ProtectSystem=full
 RestrictNamespaces=yes
 ";
@@ -91,13 +96,31 @@ RestrictNamespaces=yes
 /// Returns the text of `archyd.service`, which runs the node at `program`. Stopping it stops no app. When archyd ends with
 /// status 2, its configuration is wrong: starting it again would not help, so systemd does not.
 ///
-/// `is_confined` takes more away, and needs a systemd that [can do that](crate::runtime::systemd::Systemd::can_confine).
+/// `is_confined` takes more away, and needs a machine that [lets it](can_confine).
 pub fn node_unit(program: &Path, is_confined: bool) -> String {
-    let confinement = if is_confined { CONFINEMENT } else { "" };
+    let confinement = match is_confined {
+        true => CONFINEMENT.map(|one| format!("{one}=yes\n")).concat() + CONFINED,
+        false => String::new(),
+    };
     format!(
         "[Unit]\nDescription=archy node\nWants={PAUSE_UNIT} podman.socket\nAfter={PAUSE_UNIT} podman.socket\n\n[Service]\nType=notify\nExecStart={}\nRestart=on-failure\nRestartPreventExitStatus=2\nRestartSec=2s\nTimeoutStopSec=30s\n{HARDENING}{confinement}\n[Install]\nWantedBy=default.target\n",
         program.display()
     )
+}
+
+/// Tells whether the user's systemd can give a service a user namespace and mounts of its own, as a confined
+/// [`node_unit`] asks for. Some machines forbid it.
+pub async fn can_confine(systemd: &Arc<Systemd>) -> bool {
+    match systemd.can_protect(&CONFINEMENT).await {
+        Ok(can) => can,
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot see whether archyd can be confined"
+            );
+            false
+        }
+    }
 }
 
 impl Orchestrator {

@@ -119,8 +119,8 @@ pub(crate) struct Run {
     pub(crate) pipes: [OwnedFd; 3],
     /// A unit that is started first.
     pub(crate) after: Option<&'static str>,
-    /// Whether it gets a user namespace of its own.
-    pub(crate) is_confined: bool,
+    /// Settings of systemd.exec(5) that are switched on.
+    pub(crate) protections: &'static [&'static str],
 }
 
 /// The user's systemd.
@@ -246,10 +246,8 @@ impl Systemd {
             properties.push(("Wants", vec![unit].into()));
             properties.push(("After", vec![unit].into()));
         }
-        if run.is_confined {
-            properties.push(("PrivateUsers", true.into()));
-            properties.push(("ProtectKernelTunables", true.into()));
-            properties.push(("ProtectSystem", "full".into()));
+        for &protection in run.protections {
+            properties.push((protection, true.into()));
         }
         let auxiliary: Vec<(&str, Vec<(&str, Variant<'_>)>)> = Vec::new();
         let connection = self.connection().await?;
@@ -271,12 +269,15 @@ impl Systemd {
         Ok(waiting)
     }
 
-    /// Tells whether systemd can give a service a user namespace of its own, which some machines forbid.
+    /// Tells whether a service begins with settings of systemd.exec(5) switched on.
     ///
     /// # Errors
     ///
     /// [`SystemdError`] when systemd cannot be asked.
-    pub async fn can_confine(self: &Arc<Self>) -> Result<bool, SystemdError> {
+    pub(crate) async fn can_protect(
+        self: &Arc<Self>,
+        protections: &'static [&'static str],
+    ) -> Result<bool, SystemdError> {
         let unit = format!("archy-probe-{}.service", std::process::id());
         let nothing = || std::fs::File::open("/dev/null").map(OwnedFd::from);
         let Ok(pipes) = nothing().and_then(|one| Ok([one, nothing()?, nothing()?])) else {
@@ -290,7 +291,7 @@ impl Systemd {
             directory: "/".to_owned(),
             pipes,
             after: None,
-            is_confined: true,
+            protections,
         };
         let ended = self.run(&unit, run).await?.join_next().await;
         self.forget(&unit).await?;

@@ -335,7 +335,7 @@ impl Service {
             pipes,
             // Otherwise podman's pause process could be begun here, and end with this.
             after: Some(PAUSE_UNIT),
-            is_confined: false,
+            protections: &[],
         };
         let ending = systemd.run(&unit, run).await.map_err(plain)?;
         Ok(Self {
