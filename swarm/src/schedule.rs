@@ -21,7 +21,7 @@ mod suggest;
 mod tests;
 
 use pieces::Pieces;
-use provider::{Line, Provider};
+use provider::{Advice, Line, Provider};
 use requests::{InFlight, Requests};
 
 pub use provider::ProviderKind;
@@ -384,14 +384,22 @@ impl Scheduler {
         wakes
     }
 
-    /// The origin proposes which bytes to ask it for: those that it has sent to the fewest.
-    pub fn suggests(&mut self, provider: ProviderId, blob: usize, bytes: &Range<u64>) {
+    /// The origin proposes which bytes to ask it for: those that it has sent to the fewest. Tells whether any of
+    /// them is wanted and no peer's; of what was sent to others who are gone since, it never proposes any.
+    pub fn suggests(&mut self, provider: ProviderId, blob: usize, bytes: &Range<u64>) -> bool {
         let pieces = self.blobs[blob].whole_pieces(bytes);
+        let mut rare = self.wanted.common(&self.unheld, pieces.clone());
+        let is_of_use = rare.next().is_some();
         let origin = &mut self.providers[provider];
-        origin.suggested.retain(|piece| !self.here.contains(*piece));
-        origin.suggested.extend(pieces);
-        (origin.suggests, origin.waits_since) = (true, None);
-        self.awake.push(provider);
+        if is_of_use {
+            origin.suggested.retain(|piece| !self.here.contains(*piece));
+            origin.suggested.extend(pieces);
+            self.awake.push(provider);
+        }
+        if is_of_use || origin.advice == Advice::None {
+            origin.advice = Advice::Given { waits_since: None };
+        }
+        is_of_use
     }
 
     /// Returns the blob of which a provider should suggest more: the first one with pieces that no peer has, once
@@ -541,10 +549,13 @@ impl Scheduler {
         self.give_up_silent(actions, now);
         let mut next = Duration::MAX;
         for (id, provider) in self.providers.iter_mut().enumerate() {
-            if let Some(since) = provider.waits_since {
+            if let Advice::Given {
+                waits_since: Some(since),
+            } = provider.advice
+            {
                 let lapses = since + self.settings.stall;
                 if now >= lapses {
-                    (provider.suggests, provider.waits_since) = (false, None);
+                    provider.advice = Advice::Lapsed;
                     self.awake.push(id);
                 } else {
                     next = next.min(lapses);

@@ -16,6 +16,13 @@ const WISHES_MAX: usize = 1;
 /// First and longest time between two announcements; a crowd gathers fast.
 const ANNOUNCE: Range<Duration> = Duration::from_secs(1)..Duration::from_secs(30);
 
+/// What every suggestion of no use adds to the pause before the next wish, and how long that gets.
+const WISH_PAUSE: Duration = Duration::from_millis(1);
+const WISH_PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// A blob, by its position, of which something is to be suggested after a pause.
+type Wish = (usize, Duration);
+
 /// Others who fetch or have the blobs.
 #[derive(Debug)]
 pub(super) struct Company {
@@ -34,21 +41,24 @@ pub(super) enum Said {
 /// The fetch's end of a talk.
 #[derive(Debug)]
 pub(super) struct Talk {
-    wishes: mpsc::Sender<usize>,
+    wishes: mpsc::Sender<Wish>,
     open: usize,
     /// Whether the provider suggests anything.
     is_mute: bool,
+    /// Suggestions in a row that were of no use.
+    useless: u32,
     /// How many fetch the same now.
     pub(super) crowd: usize,
 }
 
 impl Talk {
-    pub(super) fn new() -> (Self, mpsc::Receiver<usize>) {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Wish>) {
         let (wishes, heard) = mpsc::channel(WISHES_MAX);
         let talk = Self {
             wishes,
             open: 0,
             is_mute: false,
+            useless: 0,
             crowd: 0,
         };
         (talk, heard)
@@ -60,14 +70,20 @@ impl Talk {
     }
 
     pub(super) fn wish(&mut self, blob: usize) {
-        if self.wishes.try_send(blob).is_ok() {
+        let pause = WISH_PAUSE.saturating_mul(self.useless).min(WISH_PAUSE_MAX);
+        if self.wishes.try_send((blob, pause)).is_ok() {
             self.open += 1;
         }
     }
 
-    pub(super) fn answered(&mut self, with_bytes: bool) {
+    /// Takes in whether what was suggested is of use; `None` when nothing was.
+    pub(super) fn answered(&mut self, is_of_use: Option<bool>) {
         self.open = self.open.saturating_sub(1);
-        self.is_mute |= !with_bytes;
+        match is_of_use {
+            Some(true) => self.useless = 0,
+            Some(false) => self.useless = self.useless.saturating_add(1),
+            None => self.is_mute = true,
+        }
     }
 }
 
@@ -84,7 +100,7 @@ pub(super) struct Talker {
 
 impl Talker {
     /// Announces now and then, and passes wishes on, until the provider hangs up or `tell` says that nobody listens.
-    pub(super) async fn talk(&self, wishes: mpsc::Receiver<usize>, tell: mpsc::Sender<Said>) {
+    pub(super) async fn talk(&self, wishes: mpsc::Receiver<Wish>, tell: mpsc::Sender<Said>) {
         if let Err(error) = self.converse(wishes, tell).await {
             tracing::debug!(endpoint = %self.with.id, %error, "a provider names no company");
         }
@@ -98,7 +114,7 @@ impl Talker {
 
     async fn converse(
         &self,
-        mut wishes: mpsc::Receiver<usize>,
+        mut wishes: mpsc::Receiver<Wish>,
         tell: mpsc::Sender<Said>,
     ) -> Result<(), CompanyError> {
         let mut conversation = self.transport.converse(&self.with, self.within).await?;
@@ -122,9 +138,10 @@ impl Talker {
                     wish = wishes.recv() => wish,
                     () = tokio::time::sleep_until(next) => break,
                 };
-                let Some(position) = wish else {
+                let Some((position, pause)) = wish else {
                     return Ok(());
                 };
+                tokio::time::sleep(pause).await;
                 let blob = self.blobs[position];
                 let answer = conversation.ask(&Question::Suggest { blob }).await?;
                 let Answer::Suggestion { bytes } = answer else {

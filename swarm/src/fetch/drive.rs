@@ -541,11 +541,9 @@ impl<'a> Driver<'a> {
                 }
             }
             Event::Said(provider, Said::Suggested(blob, bytes)) => {
+                let is_of_use = bytes.map(|bytes| self.scheduler.suggests(provider, blob, &bytes));
                 if let Some(talk) = self.talks.get_mut(&provider) {
-                    talk.answered(bytes.is_some());
-                }
-                if let Some(bytes) = bytes {
-                    self.scheduler.suggests(provider, blob, &bytes);
+                    talk.answered(is_of_use);
                 }
             }
             Event::Found(endpoints) => {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::provider::ProviderKind;
+use super::provider::{Advice, ProviderKind};
 use super::requests::InFlight;
 use super::{Action, ProviderId, Request, RequestId, Scheduler};
 
@@ -142,11 +142,14 @@ impl Scheduler {
     /// whatever else it sends is sent twice.
     fn waits_for_suggestion(&mut self, id: ProviderId, now: Duration) -> bool {
         let provider = &mut self.providers[id];
+        let Advice::Given { waits_since } = &mut provider.advice else {
+            return false;
+        };
         let rare = [&provider.has, &self.unheld];
-        if !provider.suggests || self.wanted.first_common(&rare).is_none() {
+        if self.wanted.first_common(&rare).is_none() {
             return false;
         }
-        let since = *provider.waits_since.get_or_insert(now);
+        let since = *waits_since.get_or_insert(now);
         self.look_at = self.look_at.min(since + self.settings.stall);
         true
     }

@@ -47,6 +47,17 @@ pub(super) enum Line {
     Up,
 }
 
+/// Whether an origin says what to take of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Advice {
+    /// It has not said anything yet.
+    None,
+    /// It has; with the time since which something of use is waited for.
+    Given { waits_since: Option<Duration> },
+    /// Nothing of use came for too long: it is asked for what is missing until something does.
+    Lapsed,
+}
+
 #[derive(Debug)]
 pub(super) struct Provider {
     pub(super) kind: ProviderKind,
@@ -69,10 +80,7 @@ pub(super) struct Provider {
     pub(super) lied: bool,
     pub(super) bytes: u64,
     pub(super) suggested: VecDeque<u32>,
-    /// Whether it suggests pieces at all.
-    pub(super) suggests: bool,
-    /// Since when a suggestion of it is waited for.
-    pub(super) waits_since: Option<Duration>,
+    pub(super) advice: Advice,
 }
 
 impl Provider {
@@ -93,8 +101,7 @@ impl Provider {
             lied: false,
             bytes: 0,
             suggested: VecDeque::new(),
-            suggests: false,
-            waits_since: None,
+            advice: Advice::None,
         }
     }
 

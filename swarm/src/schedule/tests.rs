@@ -372,6 +372,41 @@ fn in_a_crowd_the_origin_sends_what_it_suggests_and_is_not_waited_for_in_vain() 
     assert!(scheduler.next_look(lapsed).is_none_or(|look| look > lapsed));
 }
 
+/// Others fetched the first half, the origin sent it to them, and they left: it will always rather suggest the rest.
+#[test]
+fn what_the_crowd_took_with_it_comes_although_it_is_never_suggested() {
+    let size_bytes = 8 * MIB;
+    let mut scheduler = scheduler(&[size_bytes]);
+    let mut suggestions = Suggestions::new(size_bytes);
+    for _ in 0..3 {
+        suggestions.sends(&(0..size_bytes / 2));
+    }
+    let origin = up(&mut scheduler, ProviderKind::Origin);
+    let (mut now, mut wishes) = (Duration::ZERO, 0);
+    while !scheduler.is_done() {
+        let requests = loop {
+            if scheduler.wants_suggestions(origin, 4).is_some() {
+                wishes += 1;
+                scheduler.suggests(origin, 0, &suggestions.suggest());
+            }
+            let requests = asked(&scheduler.poll(now));
+            if !requests.is_empty() || !scheduler.requests.is_empty() {
+                break requests;
+            }
+            now += ms(100);
+            assert!(now < ms(30_000), "{:?} after {wishes}", scheduler.here(0));
+        };
+        for request in requests {
+            suggestions.sends(&request.bytes);
+            now += ms(10);
+            scheduler.received(request.id, request.bytes.end, now);
+        }
+    }
+    // It was waited for once.
+    let waited = Settings::default().stall;
+    assert!(now >= waited && now < waited * 2, "{now:?}");
+}
+
 #[test]
 fn an_origin_that_is_busy_while_a_suggestion_of_it_is_waited_for_is_not_looked_at_all_the_time() {
     let mut scheduler = scheduler(&[64 * MIB]);
