@@ -21,6 +21,7 @@ use archy_swarm::Swarm;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use self::backup::{Plans, failed_backup};
 use crate::api::types::{
     AdoptParams, AdoptableList, AppPage, AppRef, BackupCreateParams, BackupListParams, BackupPage,
     BackupRestoreParams, BackupScheduleParams, BackupVerifyParams, BlobProvided, BlobsMissing,
@@ -38,7 +39,7 @@ use crate::components::Components;
 use crate::follow::Follow;
 use crate::jobs::{Jobs, Manner, SubmitError, Wish};
 use crate::judge::Judge;
-use crate::machine::{Machine, Observed};
+use crate::machine::{Installed, Machine, Observed};
 use crate::problem as explain;
 use crate::registries::Registries;
 use crate::seeding::Seeding;
@@ -174,9 +175,10 @@ impl Node {
     /// Lists installed apps as the API shows them.
     pub async fn instance_list(&self) -> InstanceList {
         let observed = self.observed();
+        let plans = self.backup_plans();
         let mut instances = Vec::with_capacity(observed.apps.len());
         for installed in &observed.apps {
-            instances.push(self.instance_view(installed).await);
+            instances.push(self.instance_view(installed, &plans).await);
         }
         instances.sort_by_key(|instance| instance.name.to_lowercase());
         InstanceList {
@@ -186,7 +188,7 @@ impl Node {
         }
     }
 
-    async fn instance_view(&self, installed: &crate::machine::Installed) -> Instance {
+    async fn instance_view(&self, installed: &Installed, plans: &Plans) -> Instance {
         let entry = self.store.app(&installed.app, Timestamp::now()).await;
         let entry = entry.ok().flatten();
         let has_icon = match &entry {
@@ -199,6 +201,7 @@ impl Node {
             .and_then(|jobs| jobs.on(&installed.app.slug));
         let mut instance =
             view::instance(installed, entry.as_ref(), has_icon, job.map(|job| job.id));
+        instance.failed_backup = plans.get(&installed.app).and_then(failed_backup);
         if instance.problem.is_none() {
             // What runs goes on running; its owner should know whose key it rests on.
             let standing = self
@@ -413,7 +416,7 @@ impl Backend for Node {
 
     async fn instance(&self, params: InstanceParams) -> Result<Instance, Problem> {
         let (_, installed) = self.installed(&params.slug)?;
-        let mut instance = self.instance_view(&installed).await;
+        let mut instance = self.instance_view(&installed, &self.backup_plans()).await;
         instance.offer = self.offer(&installed).await?;
         Ok(instance)
     }

@@ -207,6 +207,7 @@ pub(crate) fn instance(
             reason: failed.reason.clone(),
             at: failed.at.to_string(),
         }),
+        failed_backup: None,
         adoption: installed.adoption.clone(),
     }
 }

@@ -1,5 +1,7 @@
 //! The API's words for backups.
 
+use std::collections::BTreeMap;
+
 use archy_orchestrator::{Backup, BackupId, Every, Keep, Plan, Proof, Rehearse, Schedule, Shelf};
 use archy_registry::{AppId, Slug};
 use jiff::Zoned;
@@ -9,14 +11,32 @@ use super::{Node, not_installed, parse_slug};
 use crate::api::problem;
 use crate::api::types::{
     AppRef, BackupEvery, BackupInfo, BackupKeep, BackupListParams, BackupPage, BackupPlan,
-    BackupProof, BackupRehearse, BackupSchedule, BackupScheduleParams, BackupVerifyParams, JobKind,
-    JobRef, Problem,
+    BackupProof, BackupRehearse, BackupSchedule, BackupScheduleParams, BackupVerifyParams,
+    FailedBackup, JobKind, JobRef, Problem,
 };
 use crate::install::{keeper, no_backup};
 use crate::jobs::{Manner, Wish};
 use crate::machine::Keeper;
 
+/// When apps are backed up by themselves, and what came of it.
+pub(super) type Plans = BTreeMap<AppId, Plan>;
+
+/// Says why an app's last scheduled backup failed, if it did.
+pub(super) fn failed_backup(plan: &Plan) -> Option<FailedBackup> {
+    Some(FailedBackup {
+        reason: plan.failure.clone()?,
+        at: plan.tried?.to_string(),
+    })
+}
+
 impl Node {
+    /// Returns the plans of this node's backups; none where it makes none.
+    pub(super) fn backup_plans(&self) -> Plans {
+        let machine = self.machine.now();
+        let keeper = machine.as_deref().and_then(|machine| machine.keeper());
+        keeper.map_or_else(Plans::new, |keeper| keeper.shelf().plans)
+    }
+
     pub(super) async fn backup_page(
         &self,
         params: &BackupListParams,

@@ -129,7 +129,7 @@ impl Node {
         let instance = match own {
             Some(installed) => Some(Instance {
                 offer: self.offer(installed).await?,
-                ..self.instance_view(installed).await
+                ..self.instance_view(installed, &self.backup_plans()).await
             }),
             None => None,
         };

@@ -88,6 +88,16 @@ impl Default for Keep {
 impl Schedule {
     /// The latest time until `now` at which a backup should have begun.
     fn slot(&self, now: &Zoned) -> Option<Timestamp> {
+        self.find(now, -1, |slot| slot <= now)
+    }
+
+    /// The first time after `now` at which a backup should begin.
+    fn next_slot(&self, now: &Zoned) -> Option<Timestamp> {
+        self.find(now, 1, |slot| slot > now)
+    }
+
+    /// The first of the times that fits, from today's on, `step` days further each.
+    fn find(&self, now: &Zoned, step: i32, fits: impl Fn(&Zoned) -> bool) -> Option<Timestamp> {
         let mut day = now.date();
         for _ in 0..=8 {
             let on = match self.every {
@@ -99,30 +109,10 @@ impl Schedule {
                 .to_datetime(self.at)
                 .to_zoned(now.time_zone().clone())
                 .ok()?;
-            if on && slot <= *now {
+            if on && fits(&slot) {
                 return Some(slot.timestamp());
             }
-            day = day.yesterday().ok()?;
-        }
-        None
-    }
-
-    /// The first time after `now` at which a backup should begin.
-    fn next_slot(&self, now: &Zoned) -> Option<Timestamp> {
-        let mut day = now.date();
-        for _ in 0..=8 {
-            let on = match self.every {
-                Every::Daily => true,
-                Every::Weekly => day.weekday() == DAY,
-            };
-            let slot = day
-                .to_datetime(self.at)
-                .to_zoned(now.time_zone().clone())
-                .ok()?;
-            if on && slot > *now {
-                return Some(slot.timestamp());
-            }
-            day = day.checked_add(1.day()).ok()?;
+            day = day.checked_add(step.days()).ok()?;
         }
         None
     }

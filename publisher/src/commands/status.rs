@@ -169,6 +169,12 @@ fn instance_words(instance: &Instance) -> String {
             plain(&failed.reason)
         ));
     }
+    if let Some(failed) = &instance.failed_backup {
+        text.push_str(&format!(
+            "\n\nits last scheduled backup failed: {}",
+            plain(&failed.reason)
+        ));
+    }
     if let Some(before) = &instance.before {
         let data = if before.has_data {
             "with its data of that time"

@@ -247,6 +247,9 @@ copies! {
         /// The last change, if it was taken back.
         #[serde(default)]
         pub failed_update: Option<FailedUpdate>,
+        /// The last scheduled backup, if it failed.
+        #[serde(default)]
+        pub failed_backup: Option<FailedBackup>,
     }
 
     /// A version that an app can go back to.
@@ -261,6 +264,12 @@ copies! {
     pub struct FailedUpdate {
         /// The version that did not come up.
         pub version: String,
+        /// Why, in a sentence.
+        pub reason: String,
+    }
+
+    /// A scheduled backup that failed.
+    pub struct FailedBackup {
         /// Why, in a sentence.
         pub reason: String,
     }

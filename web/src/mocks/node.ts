@@ -554,6 +554,7 @@ export class MockNode {
         ? { version: app.versionBefore, release: RELEASE_BEFORE, hasData: true }
         : null,
       adoption: null,
+      failedBackup: null,
       failedUpdate: app.updateFails
         ? { version: app.version, release: RELEASE, reason: app.updateFails.reason, at: this.ago(2) }
         : null,

@@ -1,6 +1,7 @@
 /** Containers that run here already: claimed from the page, migrated after the plan was read, given back or let go. */
 
 import { describe, expect, it } from 'vitest'
+import { inDialog, pass, status } from './act'
 import { expectAccessible, mockNetwork, mountPage, mountPart, settle, type World } from './mount'
 import type { Instance } from '@/api/types/Instance'
 import type { InstanceList } from '@/api/types/InstanceList'
@@ -10,27 +11,12 @@ import MigrateDialog from '@/components/MigrateDialog.vue'
 import MigrationEndDialog from '@/components/MigrationEndDialog.vue'
 
 const adoptable = (world: World) => world.node.call('package.adoptable', {}) as AdoptableList
-const status = (world: World, slug: string) => world.node.call('package.status', { slug }) as Instance
-
-function inDialog(text: string): HTMLButtonElement {
-  const found = [...document.querySelectorAll<HTMLButtonElement>('[role="dialog"] button')].find(
-    (one) => one.textContent?.trim() === text,
-  )
-  if (!found) throw new Error(`there is no button "${text}" in the dialog`)
-  return found
-}
-
-/** Lets the mock's jobs come to their end. */
-async function pass(world: World) {
-  for (let turn = 0; turn < 100; turn++) world.node.advance(200)
-  await settle()
-}
 
 async function claim(world: World): Promise<Instance> {
   const [candidate] = adoptable(world).candidates
   if (!candidate) throw new Error('the mock lacks what could be claimed')
   world.node.call('package.adopt', { app: candidate.app, containers: {} })
-  await pass(world)
+  await pass(world, 20_000)
   return status(world, candidate.app.slug)
 }
 
@@ -44,7 +30,7 @@ describe('what runs here already', () => {
     await claimIt?.trigger('click')
     await settle()
     expect(world.calls).toContain('package.adopt')
-    await pass(world)
+    await pass(world, 20_000)
     expect(status(world, candidate?.app.slug ?? '').adoption).toMatchObject({ migrated: false })
     await expectAccessible()
     wrapper.unmount()
@@ -72,7 +58,7 @@ describe('a migration', () => {
     expect(inDialog('Migrate').disabled).toBe(false)
     inDialog('Migrate').click()
     await settle()
-    await pass(world)
+    await pass(world, 20_000)
     expect(status(world, instance.app.slug).adoption).toMatchObject({ migrated: true })
     wrapper.unmount()
   })
@@ -84,11 +70,11 @@ describe('a migration', () => {
     const world = mockNetwork()
     const instance = await claim(world)
     world.node.call('package.migrate', { slug: instance.app.slug })
-    await pass(world)
+    await pass(world, 20_000)
     const wrapper = await mountPart(MigrationEndDialog, { instance, how, open: true }, {}, world)
     inDialog(label).click()
     await settle()
-    await pass(world)
+    await pass(world, 20_000)
     const ended = status(world, instance.app.slug).adoption
     if (adoption) expect(ended).toMatchObject(adoption)
     else expect(ended).toBeNull()

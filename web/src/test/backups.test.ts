@@ -1,39 +1,12 @@
 /** An app's backups: made, proven, put back, and made by themselves. */
 
-import type { VueWrapper } from '@vue/test-utils'
 import { describe, expect, it } from 'vitest'
-import { expectAccessible, mockNetwork, mountPage, settle, type World } from './mount'
-import { applyEvent } from '@/api/events'
+import { button, follow, page, pass, pressInDialog, status } from './act'
+import { expectAccessible, mockNetwork, mountPage, mountPart, settle, type World } from './mount'
 import type { BackupPage } from '@/api/types/BackupPage'
-import { PUBLISHERS } from '@/mocks/catalogue'
+import InstanceCard from '@/components/InstanceCard.vue'
 
-const page = (slug: string) => `/app/${encodeURIComponent(PUBLISHERS.workshop.did)}/${slug}`
 const shelf = (world: World, slug: string) => world.node.call('backup.list', { slug }) as BackupPage
-
-function follow(world: World) {
-  world.node.listen((event) => applyEvent(world.client, event))
-}
-
-/** Lets the mock's clock turn with its events reaching the cache. */
-async function pass(world: World, ms: number) {
-  for (let done = 0; done < ms; done += 200) world.node.advance(200)
-  await settle()
-}
-
-function button(wrapper: VueWrapper, text: string) {
-  const found = wrapper.findAll('button').find((one) => one.text() === text)
-  if (!found) throw new Error(`there is no button "${text}" in: ${wrapper.text()}`)
-  return found
-}
-
-async function pressInDialog(text: string) {
-  const found = [...document.querySelectorAll<HTMLElement>('[role="dialog"] button')].find(
-    (one) => one.textContent?.trim() === text,
-  )
-  if (!found) throw new Error(`there is no button "${text}" in the dialog`)
-  found.click()
-  await settle()
-}
 
 async function madeOne(world: World) {
   const wrapper = await mountPage(page('radicale'), world)
@@ -104,6 +77,16 @@ describe('backups', () => {
     await settle()
     expect(shelf(world, 'radicale').plans[0]?.schedule).toMatchObject({ every: 'daily', at: '04:15' })
     expect(wrapper.text()).toContain('The next one begins on')
+    wrapper.unmount()
+  })
+
+  it('that failed by themselves are told of among the installed apps', async () => {
+    const world = mockNetwork()
+    const failedBackup = { reason: 'there is no room on /mnt/backups', at: '2026-03-01T02:30:00Z' }
+    const instance = { ...status(world, 'radicale'), failedBackup }
+    const wrapper = await mountPart(InstanceCard, { instance, job: null }, {}, world)
+    expect(wrapper.text()).toContain('The last backup failed: There is no room on /mnt/backups.')
+    await expectAccessible()
     wrapper.unmount()
   })
 })

@@ -1,28 +1,11 @@
-import type { VueWrapper } from '@vue/test-utils'
 import { describe, expect, it, vi } from 'vitest'
-import { expectAccessible, mockNetwork, mountPage, settle, type World } from './mount'
+import { button, follow, pass } from './act'
+import { expectAccessible, mockNetwork, mountPage, settle } from './mount'
 import { putJob } from '@/api/queries/jobs'
-import { applyEvent } from '@/api/events'
 import { PUBLISHERS } from '@/mocks/catalogue'
 
 const app = (publisher: keyof typeof PUBLISHERS, slug: string) =>
   `/app/${encodeURIComponent(PUBLISHERS[publisher].did)}/${slug}`
-
-function button(wrapper: VueWrapper, text: string) {
-  const found = wrapper.findAll('button').find((one) => one.text() === text)
-  if (!found) throw new Error(`there is no button "${text}" in: ${wrapper.text()}`)
-  return found
-}
-
-/** Lets the mock's clock turn with its events reaching the cache. */
-async function pass(world: World, ms: number) {
-  for (let done = 0; done < ms; done += 200) world.node.advance(200)
-  await settle()
-}
-
-function follow(world: World) {
-  world.node.listen((event) => applyEvent(world.client, event))
-}
 
 describe('store', () => {
   it('shows rows, categories and all apps', async () => {

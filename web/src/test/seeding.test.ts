@@ -2,6 +2,7 @@
 
 import type { VueWrapper } from '@vue/test-utils'
 import { describe, expect, it } from 'vitest'
+import { button, press } from './act'
 import { expectAccessible, mockNetwork, mountPage, settle, type World } from './mount'
 import { putJob } from '@/api/queries/jobs'
 import type { Job } from '@/api/types/Job'
@@ -9,17 +10,6 @@ import type { SeedingPage } from '@/api/types/SeedingPage'
 import { amount, DAYS, hoursOf, policyOf, typedOf, wrongOf } from '@/lib/seeding'
 
 const shown = (world: World) => world.node.call('seeding.show', {}) as SeedingPage
-
-function button(wrapper: VueWrapper, text: string) {
-  const found = wrapper.findAll('button').find((one) => one.text() === text)
-  if (!found) throw new Error(`there is no button "${text}" in: ${wrapper.text()}`)
-  return found
-}
-
-async function press(wrapper: VueWrapper, text: string) {
-  await button(wrapper, text).trigger('click')
-  await settle()
-}
 
 function field(wrapper: VueWrapper, label: string) {
   const labels = wrapper.findAll('label').filter((one) => one.text() === label)

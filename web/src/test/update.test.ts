@@ -1,7 +1,7 @@
 /** Installed apps that change: to a newer version, back, or anew; and what was taken back. */
 
-import type { VueWrapper } from '@vue/test-utils'
 import { describe, expect, it } from 'vitest'
+import { button, follow, page, pass, pressInDialog, status } from './act'
 import { expectAccessible, mockNetwork, mountPage, mountPart, settle, type World } from './mount'
 import { applyEvent } from '@/api/events'
 import type { Instance } from '@/api/types/Instance'
@@ -16,34 +16,7 @@ import RollbackDialog from '@/components/RollbackDialog.vue'
 import UpdatePanel from '@/components/UpdatePanel.vue'
 import { PUBLISHERS } from '@/mocks/catalogue'
 
-const page = (slug: string) => `/app/${encodeURIComponent(PUBLISHERS.workshop.did)}/${slug}`
-const status = (world: World, slug: string) => world.node.call('package.status', { slug }) as Instance
 const newest = (world: World) => (world.node.call('job.list', {}) as Job[])[0]
-
-function follow(world: World) {
-  world.node.listen((event) => applyEvent(world.client, event))
-}
-
-/** Lets the mock's clock turn with its events reaching the cache. */
-async function pass(world: World, ms: number) {
-  for (let done = 0; done < ms; done += 200) world.node.advance(200)
-  await settle()
-}
-
-function button(wrapper: VueWrapper, text: string) {
-  const found = wrapper.findAll('button').find((one) => one.text() === text)
-  if (!found) throw new Error(`there is no button "${text}" in: ${wrapper.text()}`)
-  return found
-}
-
-async function pressInDialog(text: string) {
-  const found = [...document.querySelectorAll<HTMLElement>('[role="dialog"] button')].find(
-    (one) => one.textContent?.trim() === text || one.textContent?.trim().startsWith(text),
-  )
-  if (!found) throw new Error(`there is no button "${text}" in the dialog`)
-  found.click()
-  await settle()
-}
 
 const dialogText = () => document.querySelector('[role="dialog"]')?.textContent ?? ''
 

@@ -131,6 +131,14 @@ wire! {
         pub at: String,
     }
 
+    /// A scheduled backup that failed.
+    pub struct FailedBackup {
+        /// Why, in a sentence.
+        pub reason: String,
+        /// When it was tried.
+        pub at: String,
+    }
+
     /// Parameters of `package.start|stop|restart|reinstall|status|health|settings|migration|unmigrate|finish`.
     pub struct InstanceParams {
         /// Slug of the instance.
@@ -180,6 +188,9 @@ wire! {
         pub before: Option<EarlierVersion>,
         /// The last change, if it was taken back.
         pub failed_update: Option<FailedUpdate>,
+        /// The last scheduled backup, if it failed.
+        #[serde(default)]
+        pub failed_backup: Option<FailedBackup>,
         /// The containers that the node did not make and that are the app's.
         #[serde(default)]
         pub adoption: Option<AdoptionInfo>,

@@ -3,6 +3,7 @@ import type { AdoptionInfo } from "./AdoptionInfo";
 import type { AppRef } from "./AppRef";
 import type { ContainerInfo } from "./ContainerInfo";
 import type { EarlierVersion } from "./EarlierVersion";
+import type { FailedBackup } from "./FailedBackup";
 import type { FailedUpdate } from "./FailedUpdate";
 import type { InstanceState } from "./InstanceState";
 import type { InterfaceInfo } from "./InterfaceInfo";
@@ -74,6 +75,10 @@ before: EarlierVersion | null,
  * The last change, if it was taken back.
  */
 failedUpdate: FailedUpdate | null, 
+/**
+ * The last scheduled backup, if it failed.
+ */
+failedBackup: FailedBackup | null, 
 /**
  * The containers that the node did not make and that are the app's.
  */
