@@ -56,12 +56,14 @@ impl Trace {
     }
 }
 
-/// Tells whether a line of strace's is a call that made a process. One that came back in another line counts there; a
-/// clone that shares signal handlers and thread group is a thread.
+/// Tells whether a line of strace's is a call that made a process. One that comes back in another line counts here; a
+/// clone that shares signal handlers and thread group is a thread; archyd's unit refuses clone3, so clone is called next.
 fn starts_process(line: &str) -> bool {
     let call = line
         .split_once(' ')
         .map_or("", |(_, call)| call.trim_start());
     let forks = ["fork(", "vfork(", "clone(", "clone3("];
-    forks.iter().any(|fork| call.starts_with(fork)) && !call.contains("CLONE_THREAD")
+    forks.iter().any(|fork| call.starts_with(fork))
+        && !call.contains("CLONE_THREAD")
+        && !call.contains(" = -1 ")
 }
