@@ -1,5 +1,6 @@
 //! One type per section of a unit file; each knows its keys and their order and nothing of manifests.
 
+use super::field::OWN_IDS;
 use super::unit::{Argument, Entry, Plain, Section, TextError, Value, Word};
 use super::version::{self, PodmanVersion};
 
@@ -162,6 +163,8 @@ pub(crate) struct ContainerSection {
     pub(crate) name: Plain,
     pub(crate) user: Option<Plain>,
     pub(crate) group: Option<Plain>,
+    /// Whether none of its users is the account that runs podman.
+    pub(crate) own_users: bool,
     pub(crate) capabilities: Vec<Word>,
     pub(crate) read_only: bool,
     pub(crate) attachment: Attachment,
@@ -205,6 +208,13 @@ impl ContainerSection {
         }
         entries.each_plain("User", &self.user);
         entries.each_plain("Group", &self.group);
+        if self.own_users && podman >= version::MAPS {
+            entries.fixed("UIDMap", OWN_IDS);
+            entries.fixed("GIDMap", OWN_IDS);
+        } else if self.own_users {
+            options.push(format!("--uidmap={OWN_IDS}"))?;
+            options.push(format!("--gidmap={OWN_IDS}"))?;
+        }
         entries.fixed("DropCapability", "all");
         entries.each_word("AddCapability", &self.capabilities);
         entries.fixed("NoNewPrivileges", "true");

@@ -9,7 +9,7 @@ use archy_registry::manifest::{Hook, Hooks};
 use super::RightKind;
 use crate::names;
 use crate::quadlet::unit::{Line, ReadError, read, unexpand, words};
-use crate::quadlet::{KEEP_GROUPS, PROBE_PATH};
+use crate::quadlet::{KEEP_GROUPS, OWN_IDS, PROBE_PATH};
 
 /// Keys that say how a unit is named, started, checked and stopped, and so give no right.
 const HARMLESS: [(&str, &[&str]); 7] = [
@@ -134,6 +134,7 @@ pub(super) enum Loosening {
     WritableRoot,
     NewPrivileges,
     UsualCapabilities,
+    SharedUsers,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -244,6 +245,7 @@ impl Reader<'_> {
             Loosening::WritableRoot,
             Loosening::NewPrivileges,
             Loosening::UsualCapabilities,
+            Loosening::SharedUsers,
         ]);
         let mut limits = BTreeMap::from([
             (Resource::Memory, None),
@@ -271,6 +273,10 @@ impl Reader<'_> {
                     guards.remove(&Loosening::WritableRoot);
                 }
                 ("DropCapability" | "NoNewPrivileges" | "ReadOnly", _) => {}
+                ("UIDMap", OWN_IDS) => {
+                    guards.remove(&Loosening::SharedUsers);
+                }
+                ("GIDMap", OWN_IDS) => {}
                 ("AddCapability", raw) => {
                     let names = texts(raw)?.into_iter();
                     self.grants.extend(names.map(|name| Grant::Capability {
@@ -327,6 +333,10 @@ impl Reader<'_> {
                             Some((what, most)) => {
                                 limits.insert(what, Some(most));
                             }
+                            None if is_option(&argument, "--uidmap", OWN_IDS) => {
+                                guards.remove(&Loosening::SharedUsers);
+                            }
+                            None if is_option(&argument, "--gidmap", OWN_IDS) => {}
                             None if is_harmless_option(&argument) => {}
                             None => self.other(file, line),
                         }
@@ -420,6 +430,10 @@ fn other_app<'r>(raw: &'r str, app: &Slug) -> Option<&'r str> {
     let own = format!("{}{app}.uses.", names::PREFIX);
     let other = raw.strip_prefix(&own)?.strip_suffix(".network")?;
     other.parse::<Slug>().ok().map(|_| other)
+}
+
+fn is_option(argument: &str, name: &str, value: &str) -> bool {
+    argument.split_once('=') == Some((name, value))
 }
 
 /// Options that stand in for keys which an older podman lacks, and the group that a device needs.
@@ -582,7 +596,7 @@ impl Grant {
             Self::User { .. }
                 | Self::Limit { .. }
                 | Self::Loosened {
-                    what: Loosening::WritableRoot,
+                    what: Loosening::WritableRoot | Loosening::SharedUsers,
                     ..
                 }
         )
@@ -595,7 +609,11 @@ impl Grant {
             Self::Port { .. } => RightKind::Ports,
             Self::Folder { .. } | Self::HostFile { .. } => RightKind::Data,
             Self::Secret { .. } => RightKind::Secret,
-            Self::User { .. } => RightKind::User,
+            Self::User { .. }
+            | Self::Loosened {
+                what: Loosening::SharedUsers,
+                ..
+            } => RightKind::User,
             Self::Capability { .. }
             | Self::Loosened {
                 what: Loosening::UsualCapabilities | Loosening::NewPrivileges,
