@@ -35,13 +35,13 @@ impl Orchestrator {
         synced.map_err(MachineError::io(root))
     }
 
-    /// Waits for the disk with the copies of images that podman makes for containers with users of their own when they start.
+    /// Waits until the disk has the copies of images that podman made for containers with users of their own.
     pub(crate) async fn make_copies_last(&self, desired: &Desired) {
         let mut containers = desired.release.manifest.containers.iter();
         if containers.any(|one| one.user_namespace == UserNamespace::Own)
             && let Err(error) = self.make_podman_last().await
         {
-            tracing::warn!(app = %desired.app, error = &error as &dyn std::error::Error, "a power cut may spoil the app's image now");
+            tracing::warn!(app = %desired.app, error = &error as &dyn std::error::Error, "podman's copy of an image may not outlast a power cut");
         }
     }
 

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use archy_registry::manifest::{
-    Container, Manifest, NetworkPolicy, Protocol, Size, UserNamespace,
-};
+use archy_registry::manifest::{Container, Manifest, NetworkPolicy, Protocol, Size, UserNamespace};
 use archy_registry::{Blake3Hash, OciDigest, Slug};
 
 use super::field::{

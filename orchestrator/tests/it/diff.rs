@@ -103,7 +103,9 @@ fn every_kind_of_right_is_told_in_words() {
         (
             ", user_namespace: own",
             "",
-            vec!["Runs with the users of all apps, of which the administrator is the account that runs archy."],
+            vec![
+                "Runs with the users of all apps, of which the administrator is the account that runs archy.",
+            ],
             vec![],
         ),
     ] {
@@ -232,7 +234,11 @@ fn users_of_its_own_are_known_in_every_form_and_no_others() {
     };
     let option = |map: &str| format!("PodmanArgs=\"--uidmap={map}\" \"--gidmap={map}\"\n");
     assert_eq!(gained(&option("0:1:65535")), 0);
-    assert_eq!(gained(&option("0:0:65535")), 2, "one for all its options, one for the guard");
+    assert_eq!(
+        gained(&option("0:0:65535")),
+        2,
+        "one for all its options, one for the guard"
+    );
     assert_eq!(gained("UIDMap=0:0:1\nGIDMap=0:1:65535\n"), 2);
     assert_eq!(gained(""), 1);
 }

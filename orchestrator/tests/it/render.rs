@@ -179,7 +179,10 @@ fn no_unit_of_a_podman_before_5_5_has_a_key_that_drops_it() {
 fn users_of_its_own_are_the_next_ones_and_own_its_data() {
     let volumes = "    volumes: [{name: root, target: /a, data_uid: 0}, {name: www, target: /b, data_uid: 33}, {name: any, target: /c}]\n";
     let shared = SITE.replace("    stop_timeout", &format!("{volumes}    stop_timeout"));
-    let own = shared.replace("    stop_timeout", "    user_namespace: own\n    stop_timeout");
+    let own = shared.replace(
+        "    stop_timeout",
+        "    user_namespace: own\n    stop_timeout",
+    );
     let owners = |text: &str| -> Vec<String> {
         let lines = text.lines().filter(|line| line.starts_with("Options="));
         lines.map(str::to_owned).collect()

@@ -84,7 +84,8 @@ fn scalars_are_read_as_what_the_field_is() {
 
 #[test]
 fn users_of_its_own_are_written_down_and_others_are_not() {
-    let written = |yaml: &str| serde_json::to_value(manifest::parse(yaml).unwrap().manifest).unwrap();
+    let written =
+        |yaml: &str| serde_json::to_value(manifest::parse(yaml).unwrap().manifest).unwrap();
     let shared = SITE.replacen("    ports:", "    user_namespace: shared\n    ports:", 1);
     assert_eq!(written(&shared), written(SITE));
     let own = shared.replace("user_namespace: shared", "user_namespace: own");
@@ -122,10 +123,7 @@ fn faults_in_writing_say_where_and_what() {
             "unknown value",
             changed("category: publishing", "category: publishin"),
         ),
-        (
-            "unknown value of a container",
-            with("user_namespace: host"),
-        ),
+        ("unknown value of a container", with("user_namespace: host")),
         (
             "unknown value, nothing near",
             changed("category: publishing", "category: games"),
@@ -354,7 +352,10 @@ fn faults_against_the_contract_say_where_and_what() {
         ),
         (
             "users of its own and others in one volume",
-            said(&STACK.replace("image: localhost/blog-cron}", "image: localhost/blog-cron}\n    user_namespace: own")),
+            said(&STACK.replace(
+                "image: localhost/blog-cron}",
+                "image: localhost/blog-cron}\n    user_namespace: own",
+            )),
         ),
         (
             "backup",
