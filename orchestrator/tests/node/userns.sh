@@ -149,5 +149,16 @@ claim "with its owners" owned
 claim "and its users" refuted knows web uid
 claim "purge" "$DRIVE" purge pair
 claim "nothing is left" none_left pair
+
+podman build -q -t localhost/old:1 context >/dev/null
+podman run -d --name notes -v notes-data:/var/lib/db --user 999:999 localhost/old:1 httpd -f -p 8080 -h /var/lib/db >/dev/null
+sed -e 's/@VERSION@/1/' -e 's/^    user: .*/&\n    user_namespace: own/' "$HERE/notes.yml" >notes.yml
+here=$(container notes)
+claim "a container that another made can be claimed" "$DRIVE" claim notes.yml web=layout
+claim "its data would not be its users' own" says "Refuses web.data./var/lib/db" "$DRIVE" plan notes
+claim "so it is not migrated" says "migrate to a version without that" env DRIVE_ACCEPT=web.data./var/lib/db "$DRIVE" migrate notes web=layout
+claim "it is the same container" test "$here" = "$(container notes)"
+claim "let go" "$DRIVE" uninstall notes
+podman rm -f -t 0 notes >/dev/null && podman volume rm notes-data >/dev/null && podman rmi -f localhost/old:1 >/dev/null
 echo "$failures failed"
 [[ $failures -eq 0 ]]
