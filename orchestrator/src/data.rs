@@ -59,7 +59,7 @@ pub(crate) fn check_users(manifest: &Manifest, known: &Desired) -> Result<(), Re
 }
 
 /// Whose users own the data of each volume, those that images declare included.
-fn users(manifest: &Manifest, settings: &Settings) -> BTreeMap<Slug, UserNamespace> {
+pub(crate) fn users(manifest: &Manifest, settings: &Settings) -> BTreeMap<Slug, UserNamespace> {
     let mut users = BTreeMap::new();
     for container in &manifest.containers {
         let declared = settings.surroundings.image_volumes.get(&container.name);

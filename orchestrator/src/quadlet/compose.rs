@@ -13,7 +13,7 @@ use super::field::{
 use super::health::health;
 use super::section::{
     Attachment, ContainerSection, Marker, NetworkSection, ServiceSection, UnitSection,
-    VolumeSection, install_section, quadlet_section,
+    VolumeSection, held_section, install_section, quadlet_section,
 };
 use super::unit::{self, Plain, TextError, Unit, Word};
 use super::{
@@ -257,7 +257,12 @@ impl Context<'_> {
             labels: self.labels.clone(),
         };
         let description = format!("archy app {app}, volume {volume}");
-        self.oneshot(&description, section.section())
+        let mut unit = self.oneshot(&description, section.section())?;
+        let users = data::users(self.manifest, self.settings);
+        if users.get(volume) == Some(&UserNamespace::Own) {
+            unit.sections.push(held_section(&section.name));
+        }
+        Ok(unit)
     }
 
     fn oneshot(&self, description: &str, section: unit::Section) -> Result<Unit, RenderError> {

@@ -355,6 +355,22 @@ impl VolumeSection {
     }
 }
 
+/// `[Service]` of a volume for containers with users of their own: podman's count of who uses the volume never comes to
+/// nothing while it exists.
+///
+/// podman 5 keeps the monitor of such a container in a mount namespace of its own. When the container ends by itself, the
+/// volume is unmounted only there, and podman takes it for unmounted: whatever removes the volume then removes what is in
+/// the directory, which is the app's data. A volume that is still counted is unmounted before it is removed.
+pub(crate) fn held_section(volume: &Plain) -> Section {
+    let mut entries = Entries(Vec::new());
+    let command = Plain::new(format!("{HOLD} {}", volume.as_str()));
+    entries.plain("ExecStartPost", &command.expect("a plain name is plain"));
+    entries.section("Service")
+}
+
+/// Counts as a use of a volume; rootless podman mounts only in its own user namespace.
+pub(crate) const HOLD: &str = "podman unshare podman volume mount";
+
 /// `[Service]` of a container.
 #[derive(Debug, Clone)]
 pub(crate) struct ServiceSection {

@@ -9,7 +9,7 @@ use archy_registry::manifest::{Hook, Hooks};
 use super::RightKind;
 use crate::names;
 use crate::quadlet::unit::{Line, ReadError, read, unexpand, words};
-use crate::quadlet::{KEEP_GROUPS, OWN_IDS, PROBE_PATH};
+use crate::quadlet::{HOLD, KEEP_GROUPS, OWN_IDS, PROBE_PATH};
 
 /// Keys that say how a unit is named, started, checked and stopped, and so give no right.
 const HARMLESS: [(&str, &[&str]); 7] = [
@@ -221,6 +221,8 @@ impl Reader<'_> {
         let is_edge = edge.is_some_and(|rest| rest.ends_with(".network"));
         let is_network = file == names::network_file(self.app) || is_edge;
         let is_volume = inner.is_some_and(|rest| rest.ends_with(".volume"));
+        let mut names = lines.iter().filter(|line| line.key == "VolumeName");
+        let hold = names.next().map(|name| format!("{HOLD} {}", name.raw));
         for line in lines {
             match (line.section.as_str(), line.key.as_str(), line.raw.as_str()) {
                 ("Network", "Internal", "true") if is_network => {}
@@ -228,6 +230,7 @@ impl Reader<'_> {
                     self.grants.insert(Grant::Internet);
                 }
                 ("Volume", "VolumeName" | "Device" | "Label", _) if is_volume => {}
+                ("Service", "ExecStartPost", raw) if is_volume && hold.as_deref() == Some(raw) => {}
                 ("Volume", "Type", "none") | ("Volume", "Options", "bind") if is_volume => {}
                 _ if (is_network || is_volume) && is_harmless(line) => {}
                 _ => self.other(file, line),

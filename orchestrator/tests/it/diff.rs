@@ -102,6 +102,12 @@ fn every_kind_of_right_is_told_in_words() {
         ),
         (
             ", user_namespace: own",
+            ", user_namespace: own, volumes: [{name: data, target: /data}]",
+            vec!["Reads and writes a folder of its own, data."],
+            vec![],
+        ),
+        (
+            ", user_namespace: own",
             "",
             vec![
                 "Runs with the users of all apps, of which the administrator is the account that runs archy.",
@@ -179,6 +185,10 @@ fn a_setting_that_nobody_explained_is_a_right() {
         (
             "archy.site.extra.volume",
             "[Volume]\nDevice=/dev/sda\nType=ext4\n",
+        ),
+        (
+            "archy.site.extra.volume",
+            "[Volume]\nVolumeName=a\n[Service]\nExecStartPost=podman unshare podman volume mount b\n",
         ),
         ("archy.site.kube", "[Kube]\nYaml=/tmp/x\n"),
     ] {

@@ -189,6 +189,7 @@ fn users_of_its_own_are_the_next_ones_and_own_its_data() {
     };
     let text = rendered(parse(&shared));
     assert!(!text.to_lowercase().contains("uidmap"), "{text}");
+    assert!(!text.contains("ExecStartPost"), "{text}");
     let meant = ["Options=bind", "Options=bind", "Options=bind,uid=33,gid=33"];
     assert_eq!(owners(&text), meant);
     for (version, lines) in [
@@ -203,6 +204,12 @@ fn users_of_its_own_are_the_next_ones_and_own_its_data() {
     ] {
         let text = rendered_for(parse(&own), version).unwrap();
         assert!(text.contains(lines), "{text}");
+        for volume in ["any", "root", "www"] {
+            let held = format!(
+                "\n[Service]\nExecStartPost=podman unshare podman volume mount archy.site.{volume}\n"
+            );
+            assert!(text.contains(&held), "{text}");
+        }
         let meant = [
             "Options=bind",
             "Options=bind,uid=1,gid=1",

@@ -31,6 +31,9 @@ user() { awk '/^Uid:/ { print $2 }' "/proc/$(process "$1")/status"; }
 knows() { # CONTAINER uid|gid: succeeds when the owner of the node is one of the container's users or groups
   awk -v me="$(id "-${2:0:1}")" '$2 <= me && me < $2 + $3 { found = 1 } END { exit !found }' "/proc/$(process "$1")/$2_map"
 }
+mounts() { podman unshare grep -c "/volumes/archy.pair.web/_data " /proc/self/mountinfo; }
+ended() { [[ -z $(container pair-web) || $(container pair-web) != "$1" ]]; }
+rewind() { for volume in web zero; do podman unshare sh -c "printf '1\n1\n' >$DATA/$volume/log"; done; }
 log() { podman unshare cat "$DATA/$1/log" | tr '\n' ' '; }
 log_is() { # TEXT: what was written to each volume at each start
   local volume failed=0
@@ -65,6 +68,7 @@ claim "setup" "$DRIVE" setup
 claim "an image is made" make_image
 [[ -d layout ]] || exit 1
 for version in 1 2; do manifest $version; done
+manifest 5 -e 's|path: /log|path: /nope|'
 manifest 3 -e 's/user_namespace: own/user_namespace: shared/'
 manifest 4 -e 's/user_namespace: own/user_namespace: shared/' -e 's/name: \(web\|zero\|db\|seeded\), target/name: new-\1, target/'
 
@@ -91,11 +95,28 @@ claim "nothing is left to do" quiet
 
 claim "restart" "$DRIVE" restart pair
 claim "the data can be written" log_is "1 1 "
+for _ in 1 2; do
+  here=$(container pair-web)
+  podman kill pair-web >/dev/null
+  wait_for ended "$here" && wait_for answers
+done
+claim "a container that ended by itself leaves no mount behind" prints 1 mounts
+rewind
+systemctl --user stop archy.pair.web && podman volume rm archy.pair.web >/dev/null
+claim "a volume that is removed then" prints 0 mounts
+claim "takes no data along" log_is "1 1 "
+claim "and comes back" says "run archy.pair.volume.web-volume.service again" "$DRIVE" reconcile
+rewind
 claim "update" bring update 2
 claim "the data can be written" log_is "1 1 2 "
 claim "its owners are the same" owned
 claim "back to the version before" "$DRIVE" rollback pair
 claim "with its data, which can be written" log_is "1 1 1 "
+claim "its owners are the same" owned
+claim "nothing is left to do" quiet
+
+claim "an update that never gets well is taken back" says "is back" bring update 5
+claim "with its data, which can be written" log_is "1 1 1 1 "
 claim "its owners are the same" owned
 claim "nothing is left to do" quiet
 
@@ -106,7 +127,7 @@ inside seeded sh -c 'busybox rm /var/lib/db/index.html'
 claim "the data is spoilt" refuted owned
 claim "a rehearsal proves the backup" says "None" "$DRIVE" rehearse "$backup" "${LAYOUTS[@]}"
 claim "restore" "$DRIVE" restore "$backup" "${LAYOUTS[@]}"
-claim "the data of the backup can be written" log_is "1 1 1 1 "
+claim "the data of the backup can be written" log_is "1 1 1 1 1 "
 claim "its owners are the same" owned
 claim "nothing is left to do" quiet
 
