@@ -278,9 +278,16 @@ impl Desired {
 
     /// Every version whose images the node keeps.
     pub(crate) fn versions(&self) -> impl Iterator<Item = &Release> {
-        let change = self.change.iter().map(|change| &change.from.release);
-        let before = self.before.iter().map(|before| &before.version.release);
-        std::iter::once(&self.release).chain(change).chain(before)
+        self.decided().map(|(release, _)| release)
+    }
+
+    /// The same, each with what the node decided about it.
+    pub(crate) fn decided(&self) -> impl Iterator<Item = (&Release, &Settings)> {
+        let change = self.change.iter().map(|change| &change.from);
+        let before = self.before.iter().map(|before| &before.version);
+        let others = change.chain(before);
+        let others = others.map(|version| (&version.release, &version.settings));
+        std::iter::once((&self.release, &self.settings)).chain(others)
     }
 
     /// The snapshots that taking back a change, or going back, needs.

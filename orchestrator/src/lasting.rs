@@ -7,8 +7,10 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use archy_registry::manifest::UserNamespace;
 use rustix::fs::{FlockOperation, fcntl_lock};
 
+use crate::desired::Desired;
 use crate::disk;
 use crate::install::MachineError;
 use crate::orchestrator::Orchestrator;
@@ -31,6 +33,16 @@ impl Orchestrator {
         let synced = tokio::task::spawn_blocking(move || disk::sync_file_system(&place)).await;
         let synced = synced.map_err(io::Error::other).and_then(|done| done);
         synced.map_err(MachineError::io(root))
+    }
+
+    /// Waits until the disk has the copies of images that podman made for containers with users of their own.
+    pub(crate) async fn make_copies_last(&self, desired: &Desired) {
+        let mut containers = desired.release.manifest.containers.iter();
+        if containers.any(|one| one.user_namespace == UserNamespace::Own)
+            && let Err(error) = self.make_podman_last().await
+        {
+            tracing::warn!(app = %desired.app, error = &error as &dyn std::error::Error, "podman's copy of an image may not outlast a power cut");
+        }
     }
 
     /// Lets podman work again whose lists of secrets a power cut emptied: it refuses to do anything with secrets then, and

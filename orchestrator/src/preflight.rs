@@ -1,9 +1,10 @@
 //! Refuses what this node cannot or will not run, before anything is fetched or changed.
 
-use archy_registry::manifest::{Dependency, Manifest};
+use archy_registry::manifest::{Dependency, Manifest, UserNamespace};
 use archy_registry::release::Release;
 use archy_registry::{AppId, Slug, Verified};
 
+use crate::data;
 use crate::desired::{Desired, Wish};
 use crate::names;
 use crate::neighbours;
@@ -118,6 +119,20 @@ pub enum Refusal {
         /// What is amiss, and what to do.
         lack: String,
     },
+    /// Data that the app has here belongs to other users than its containers would have.
+    #[error(
+        "the data of volume {volume} of {app} belongs to containers with user_namespace {kept}, and this version mounts it with user_namespace {asked}, whose users could not use it; the publisher has to keep {kept}, or to give the data a new volume name"
+    )]
+    UserNamespace {
+        /// The app's slug.
+        app: Slug,
+        /// The volume.
+        volume: Slug,
+        /// What the data was made with.
+        kept: UserNamespace,
+        /// What the release says.
+        asked: UserNamespace,
+    },
     /// Ports.
     #[error(transparent)]
     Ports(#[from] AssignError),
@@ -188,6 +203,9 @@ pub(crate) fn check(
         }
         _ => {}
     }
+    if let Some(known) = same_slug {
+        data::check_users(manifest, known)?;
+    }
     let mut settings = Settings::assign(manifest, &Settings::default(), |_, _| true)?;
     settings.surroundings = surroundings::placeholders(manifest);
     quadlet::render(release, &settings, facts).map_err(Refusal::Render)?;
@@ -197,7 +215,9 @@ pub(crate) fn check(
             .blobs(&facts.platform)
             .map(|blob| blob.size_bytes)
             .sum();
-        let needed = packed.saturating_mul(UNPACK_FACTOR);
+        let needed = packed
+            .saturating_add(copied_bytes(release, facts))
+            .saturating_mul(UNPACK_FACTOR);
         if needed > free {
             return Err(Refusal::Disk {
                 needed_mib: needed >> 20,
@@ -206,6 +226,15 @@ pub(crate) fn check(
         }
     }
     Ok(())
+}
+
+/// What podman unpacks once more, with other owners: the images of containers with users of their own.
+fn copied_bytes(release: &Release, facts: &Facts) -> u64 {
+    let containers = release.manifest.containers.iter();
+    let own = containers.filter(|one| one.user_namespace == UserNamespace::Own);
+    let images = own.filter_map(|one| release.image(&one.name, &facts.platform));
+    let layers = images.flat_map(|image| &image.layers);
+    layers.map(|layer| layer.size_bytes).sum()
 }
 
 fn check_names(manifest: &Manifest, around: &Neighbourhood<'_>) -> Result<(), Refusal> {

@@ -20,8 +20,8 @@ pub mod validate;
 mod version;
 
 use compose::{Identity, render_manifest};
-pub(crate) use field::KEEP_GROUPS;
-pub(crate) use section::MARKER;
+pub(crate) use field::{KEEP_GROUPS, OWN_IDS, own_id};
+pub(crate) use section::{HOLD, MARKER};
 pub use section::{NETNS_UNIT, PAUSE_UNIT};
 use unit::{TextError, Unit};
 pub use version::PodmanVersion;

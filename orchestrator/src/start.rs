@@ -63,7 +63,10 @@ impl Orchestrator {
             () = self.listen_to_checks(desired, &checks) => None,
         };
         match failed {
-            None => Ok(()),
+            None => {
+                self.make_copies_last(desired).await;
+                Ok(())
+            }
             Some((container, result)) => {
                 let checks = checks.into_inner().unwrap_or_else(PoisonError::into_inner);
                 let name = names::container(&desired.release.manifest, &container);

@@ -18,7 +18,9 @@ pub mod template;
 
 pub use app::{App, Category, CategoryError};
 pub use check::{CAPABILITIES, Problem};
-pub use container::{Container, Port, Protocol, PullPolicy, Resources, Source, Tmpfs, Volume};
+pub use container::{
+    Container, Port, Protocol, PullPolicy, Resources, Source, Tmpfs, UserNamespace, Volume,
+};
 pub use health::{Condition, DependsOn, HealthCheck, HealthKind};
 pub use hook::{Hook, Hooks};
 pub use parse::{Fault, ManifestError, Parsed, SIZE_BYTES_MAX, Warning, parse};

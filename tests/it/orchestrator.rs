@@ -108,6 +108,11 @@ async fn systemd_finds_no_fault_with_any_unit() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn containers_have_users_of_their_own_and_keep_their_data() -> anyhow::Result<()> {
+    holds("userns").await
+}
+
+#[tokio::test]
 async fn backups_are_made_restored_and_proven() -> anyhow::Result<()> {
     holds("backup").await
 }

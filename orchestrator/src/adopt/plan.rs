@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use archy_registry::manifest::{Container, Manifest, NetworkPolicy, Protocol, SecretKind};
+use archy_registry::manifest::{
+    Container, Manifest, NetworkPolicy, Protocol, SecretKind, UserNamespace,
+};
 use archy_registry::{AppId, Slug};
 use serde::{Deserialize, Serialize};
 
@@ -314,6 +316,12 @@ impl Part<'_> {
                         "what is in {target} goes whenever the service stops, because it is in a volume without a name; the app would begin with none"
                     );
                     self.say(Topic::Data, target, Effect::Loses, words);
+                }
+                Some(_) if self.container.user_namespace == UserNamespace::Own => {
+                    let words = format!(
+                        "what is in {target} belongs to users that the app's container would not have, because its manifest says user_namespace: own; migrate to a version without that, or install the app afresh"
+                    );
+                    self.say(Topic::Data, target, Effect::Refuses, words);
                 }
                 Some(volume) => {
                     let source = PathBuf::from(&mount.source);

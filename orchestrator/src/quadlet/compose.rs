@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use archy_registry::manifest::{Container, Manifest, NetworkPolicy, Protocol, Size};
+use archy_registry::manifest::{Container, Manifest, NetworkPolicy, Protocol, Size, UserNamespace};
 use archy_registry::{Blake3Hash, OciDigest, Slug};
 
 use super::field::{
@@ -13,7 +13,7 @@ use super::field::{
 use super::health::health;
 use super::section::{
     Attachment, ContainerSection, Marker, NetworkSection, ServiceSection, UnitSection,
-    VolumeSection, install_section, quadlet_section,
+    VolumeSection, held_section, install_section, quadlet_section,
 };
 use super::unit::{self, Plain, TextError, Unit, Word};
 use super::{
@@ -31,6 +31,9 @@ const STOP_SLACK_SECONDS: u64 = 15;
 const STARTUP_INTERVAL_SECONDS: u64 = 1;
 /// What systemd waits beyond the health check's start period.
 const START_SLACK_SECONDS: u64 = 45;
+/// What systemd waits for podman's copy of the image with other owners, which the first start of a container with users of
+/// its own makes: 320 MB took three seconds.
+const COPY_SLACK_SECONDS: u64 = 600;
 
 pub(super) struct Identity {
     pub(super) app: String,
@@ -117,6 +120,8 @@ impl Context<'_> {
         let health = check
             .map(|check| health(check, &at("health_check")))
             .transpose()?;
+        let own_users = container.user_namespace == UserNamespace::Own;
+        let copy_seconds = if own_users { COPY_SLACK_SECONDS } else { 0 };
         let start_seconds = health.as_ref().map_or(START_SLACK_SECONDS, |health| {
             let each = health.startup_timeout_seconds + STARTUP_INTERVAL_SECONDS;
             health.startup_retries * each + START_SLACK_SECONDS
@@ -143,6 +148,7 @@ impl Context<'_> {
             )?,
             user,
             group,
+            own_users,
             capabilities: capabilities(container, &at("capabilities"))?,
             read_only: container.readonly_root,
             attachment: self.attachment(container, &at("network_aliases"))?,
@@ -170,7 +176,7 @@ impl Context<'_> {
             condition_path: Some(self.path(&wanted_file(&self.facts.apps_dir, app))?),
         };
         let service = ServiceSection {
-            start_seconds,
+            start_seconds: start_seconds + copy_seconds,
             stop_seconds: stop_seconds + STOP_SLACK_SECONDS,
         };
         let whole = |section: &ContainerSection| {
@@ -251,7 +257,12 @@ impl Context<'_> {
             labels: self.labels.clone(),
         };
         let description = format!("archy app {app}, volume {volume}");
-        self.oneshot(&description, section.section())
+        let mut unit = self.oneshot(&description, section.section())?;
+        let users = data::users(self.manifest, self.settings);
+        if users.get(volume) == Some(&UserNamespace::Own) {
+            unit.sections.push(held_section(&section.name));
+        }
+        Ok(unit)
     }
 
     fn oneshot(&self, description: &str, section: unit::Section) -> Result<Unit, RenderError> {

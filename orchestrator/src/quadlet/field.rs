@@ -139,6 +139,15 @@ pub(super) fn target<'a>(target: &'a str, field: &str) -> Result<&'a str, Render
 /// Keeps the groups of this user, which is what opens devices; only crun can.
 pub(crate) const KEEP_GROUPS: &str = "--group-add=keep-groups";
 
+/// How the ids of a container with users of its own are podman's: each is the next one, so that none is podman's first,
+/// which is the account that runs it (podman-create(1), `--uidmap`, where podman is rootless).
+pub(crate) const OWN_IDS: &str = "0:1:65535";
+
+/// An id of a container with users of its own, as podman counts.
+pub(crate) fn own_id(id: u32) -> u32 {
+    id.saturating_add(1)
+}
+
 pub(super) fn limits(container: &Container, possible: Limits) -> Result<Vec<Word>, RenderError> {
     let resources = &container.resources;
     let cpus = resources.cpus.filter(|_| possible.cpu);

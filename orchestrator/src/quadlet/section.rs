@@ -1,5 +1,6 @@
 //! One type per section of a unit file; each knows its keys and their order and nothing of manifests.
 
+use super::field::OWN_IDS;
 use super::unit::{Argument, Entry, Plain, Section, TextError, Value, Word};
 use super::version::{self, PodmanVersion};
 
@@ -162,6 +163,8 @@ pub(crate) struct ContainerSection {
     pub(crate) name: Plain,
     pub(crate) user: Option<Plain>,
     pub(crate) group: Option<Plain>,
+    /// Whether none of its users is the account that runs podman.
+    pub(crate) own_users: bool,
     pub(crate) capabilities: Vec<Word>,
     pub(crate) read_only: bool,
     pub(crate) attachment: Attachment,
@@ -205,6 +208,13 @@ impl ContainerSection {
         }
         entries.each_plain("User", &self.user);
         entries.each_plain("Group", &self.group);
+        if self.own_users && podman >= version::MAPS {
+            entries.fixed("UIDMap", OWN_IDS);
+            entries.fixed("GIDMap", OWN_IDS);
+        } else if self.own_users {
+            options.push(format!("--uidmap={OWN_IDS}"))?;
+            options.push(format!("--gidmap={OWN_IDS}"))?;
+        }
         entries.fixed("DropCapability", "all");
         entries.each_word("AddCapability", &self.capabilities);
         entries.fixed("NoNewPrivileges", "true");
@@ -344,6 +354,22 @@ impl VolumeSection {
         entries.section("Volume")
     }
 }
+
+/// `[Service]` of a volume for containers with users of their own: podman's count of who uses the volume never comes to
+/// nothing while it exists.
+///
+/// podman 5 keeps the monitor of such a container in a mount namespace of its own. When the container ends by itself, the
+/// volume is unmounted only there, and podman takes it for unmounted: whatever removes the volume then removes what is in
+/// the directory, which is the app's data. A volume that is still counted is unmounted before it is removed.
+pub(crate) fn held_section(volume: &Plain) -> Section {
+    let mut entries = Entries(Vec::new());
+    let command = Plain::new(format!("{HOLD} {}", volume.as_str()));
+    entries.plain("ExecStartPost", &command.expect("a plain name is plain"));
+    entries.section("Service")
+}
+
+/// Counts as a use of a volume; rootless podman mounts only in its own user namespace.
+pub(crate) const HOLD: &str = "podman unshare podman volume mount";
 
 /// `[Service]` of a container.
 #[derive(Debug, Clone)]

@@ -33,6 +33,8 @@ pub(super) const PULL: PodmanVersion = PodmanVersion::new(4, 6);
 pub(super) const NAMES: PodmanVersion = PodmanVersion::new(4, 7);
 /// `--sdnotify=healthy`: a unit is up once its container is healthy.
 pub(super) const HEALTHY: PodmanVersion = PodmanVersion::new(4, 7);
+/// `UIDMap=`, `GIDMap=`.
+pub(super) const MAPS: PodmanVersion = PodmanVersion::new(4, 8);
 /// `Notify=healthy`, `Entrypoint=`, `StopTimeout=`.
 pub(super) const NOTIFY: PodmanVersion = PodmanVersion::new(5, 0);
 /// `NetworkAlias=`.

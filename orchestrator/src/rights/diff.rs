@@ -111,6 +111,7 @@ fn right(grant: &Grant, more: &Granted, less: &Granted) -> Right {
         Grant::Loosened { what, .. } => match what {
             Loosening::WritableRoot => (false, format!("Can change its own program files while it runs{place}.")),
             Loosening::NewPrivileges => (true, format!("Its programs may take rights that they were not started with{place}.")),
+            Loosening::SharedUsers => (false, format!("Runs with the users of all apps, of which the administrator is the account that runs archy{place}.")),
             Loosening::UsualCapabilities => (true, format!("Keeps the special rights that podman gives by default{place}.")),
         },
         Grant::Limit {

@@ -9,7 +9,7 @@ use archy_registry::manifest::{Hook, Hooks};
 use super::RightKind;
 use crate::names;
 use crate::quadlet::unit::{Line, ReadError, read, unexpand, words};
-use crate::quadlet::{KEEP_GROUPS, PROBE_PATH};
+use crate::quadlet::{HOLD, KEEP_GROUPS, OWN_IDS, PROBE_PATH};
 
 /// Keys that say how a unit is named, started, checked and stopped, and so give no right.
 const HARMLESS: [(&str, &[&str]); 7] = [
@@ -134,6 +134,7 @@ pub(super) enum Loosening {
     WritableRoot,
     NewPrivileges,
     UsualCapabilities,
+    SharedUsers,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -220,6 +221,8 @@ impl Reader<'_> {
         let is_edge = edge.is_some_and(|rest| rest.ends_with(".network"));
         let is_network = file == names::network_file(self.app) || is_edge;
         let is_volume = inner.is_some_and(|rest| rest.ends_with(".volume"));
+        let mut names = lines.iter().filter(|line| line.key == "VolumeName");
+        let hold = names.next().map(|name| format!("{HOLD} {}", name.raw));
         for line in lines {
             match (line.section.as_str(), line.key.as_str(), line.raw.as_str()) {
                 ("Network", "Internal", "true") if is_network => {}
@@ -227,6 +230,7 @@ impl Reader<'_> {
                     self.grants.insert(Grant::Internet);
                 }
                 ("Volume", "VolumeName" | "Device" | "Label", _) if is_volume => {}
+                ("Service", "ExecStartPost", raw) if is_volume && hold.as_deref() == Some(raw) => {}
                 ("Volume", "Type", "none") | ("Volume", "Options", "bind") if is_volume => {}
                 _ if (is_network || is_volume) && is_harmless(line) => {}
                 _ => self.other(file, line),
@@ -244,6 +248,7 @@ impl Reader<'_> {
             Loosening::WritableRoot,
             Loosening::NewPrivileges,
             Loosening::UsualCapabilities,
+            Loosening::SharedUsers,
         ]);
         let mut limits = BTreeMap::from([
             (Resource::Memory, None),
@@ -271,6 +276,10 @@ impl Reader<'_> {
                     guards.remove(&Loosening::WritableRoot);
                 }
                 ("DropCapability" | "NoNewPrivileges" | "ReadOnly", _) => {}
+                ("UIDMap", OWN_IDS) => {
+                    guards.remove(&Loosening::SharedUsers);
+                }
+                ("GIDMap", OWN_IDS) => {}
                 ("AddCapability", raw) => {
                     let names = texts(raw)?.into_iter();
                     self.grants.extend(names.map(|name| Grant::Capability {
@@ -327,6 +336,10 @@ impl Reader<'_> {
                             Some((what, most)) => {
                                 limits.insert(what, Some(most));
                             }
+                            None if is_option(&argument, "--uidmap", OWN_IDS) => {
+                                guards.remove(&Loosening::SharedUsers);
+                            }
+                            None if is_option(&argument, "--gidmap", OWN_IDS) => {}
                             None if is_harmless_option(&argument) => {}
                             None => self.other(file, line),
                         }
@@ -420,6 +433,10 @@ fn other_app<'r>(raw: &'r str, app: &Slug) -> Option<&'r str> {
     let own = format!("{}{app}.uses.", names::PREFIX);
     let other = raw.strip_prefix(&own)?.strip_suffix(".network")?;
     other.parse::<Slug>().ok().map(|_| other)
+}
+
+fn is_option(argument: &str, name: &str, value: &str) -> bool {
+    argument.split_once('=') == Some((name, value))
 }
 
 /// Options that stand in for keys which an older podman lacks, and the group that a device needs.
@@ -582,7 +599,7 @@ impl Grant {
             Self::User { .. }
                 | Self::Limit { .. }
                 | Self::Loosened {
-                    what: Loosening::WritableRoot,
+                    what: Loosening::WritableRoot | Loosening::SharedUsers,
                     ..
                 }
         )
@@ -595,7 +612,11 @@ impl Grant {
             Self::Port { .. } => RightKind::Ports,
             Self::Folder { .. } | Self::HostFile { .. } => RightKind::Data,
             Self::Secret { .. } => RightKind::Secret,
-            Self::User { .. } => RightKind::User,
+            Self::User { .. }
+            | Self::Loosened {
+                what: Loosening::SharedUsers,
+                ..
+            } => RightKind::User,
             Self::Capability { .. }
             | Self::Loosened {
                 what: Loosening::UsualCapabilities | Loosening::NewPrivileges,

@@ -57,6 +57,7 @@ containers:
     health_check: {type: exec, command: ["/bin/check", "it"]}
   - name: cache
     source: {type: build, context: cache, dockerfile: Containerfile, tag: "localhost/full/cache:latest", build_args: {VERSION: "1"}}
+    user_namespace: own
     health_check: {type: tcp, port: 6379}
 generated_secrets:
   - {name: password, kind: hex32}

@@ -100,6 +100,20 @@ fn every_kind_of_right_is_told_in_words() {
             vec!["Can change its own program files while it runs."],
             vec![],
         ),
+        (
+            ", user_namespace: own",
+            ", user_namespace: own, volumes: [{name: data, target: /data}]",
+            vec!["Reads and writes a folder of its own, data."],
+            vec![],
+        ),
+        (
+            ", user_namespace: own",
+            "",
+            vec![
+                "Runs with the users of all apps, of which the administrator is the account that runs archy.",
+            ],
+            vec![],
+        ),
     ] {
         let found = diff(&granted(&parse(before)), &granted(&parse(after)));
         assert_eq!(texts(&found), (gained, lost), "{before} -> {after}");
@@ -172,6 +186,10 @@ fn a_setting_that_nobody_explained_is_a_right() {
             "archy.site.extra.volume",
             "[Volume]\nDevice=/dev/sda\nType=ext4\n",
         ),
+        (
+            "archy.site.extra.volume",
+            "[Volume]\nVolumeName=a\n[Service]\nExecStartPost=podman unshare podman volume mount b\n",
+        ),
         ("archy.site.kube", "[Kube]\nYaml=/tmp/x\n"),
     ] {
         let mut after = before.clone();
@@ -210,6 +228,29 @@ fn a_missing_guard_is_a_right() {
             "{found:?}"
         );
     }
+}
+
+#[test]
+fn users_of_its_own_are_known_in_every_form_and_no_others() {
+    let gained = |text: &str| {
+        let app = &"site".parse().unwrap();
+        let read = |line: &str| {
+            let unit = format!("[Container]\nImage=x\n{line}");
+            let files = BTreeMap::from([("archy.site.web.container".to_owned(), unit)]);
+            Granted::read(app, &files).unwrap()
+        };
+        let own = "UIDMap=0:1:65535\nGIDMap=0:1:65535\n";
+        diff(&read(own), &read(text)).gained.len()
+    };
+    let option = |map: &str| format!("PodmanArgs=\"--uidmap={map}\" \"--gidmap={map}\"\n");
+    assert_eq!(gained(&option("0:1:65535")), 0);
+    assert_eq!(
+        gained(&option("0:0:65535")),
+        2,
+        "one for all its options, one for the guard"
+    );
+    assert_eq!(gained("UIDMap=0:0:1\nGIDMap=0:1:65535\n"), 2);
+    assert_eq!(gained(""), 1);
 }
 
 /// A stack whose rights are drawn at random.

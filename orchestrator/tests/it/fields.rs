@@ -4,7 +4,8 @@
 
 use archy_registry::manifest::{
     App, Backup, Container, Dependency, DependsOn, Export, Extensions, GeneratedSecret,
-    HealthCheck, Hook, Hooks, Interface, Manifest, Port, Resources, Source, Tmpfs, Volume,
+    HealthCheck, Hook, Hooks, Interface, Manifest, Port, Resources, Source, Tmpfs, UserNamespace,
+    Volume,
 };
 
 use crate::injection_table::bases;
@@ -56,6 +57,7 @@ impl Seen {
             command,
             entrypoint,
             user,
+            user_namespace,
             environment,
             secret_env,
             ports,
@@ -73,6 +75,7 @@ impl Seen {
         self.field("command", !command.is_empty());
         self.field("entrypoint", !entrypoint.is_empty());
         self.field("user", user.is_some());
+        self.field("user_namespace", *user_namespace == UserNamespace::Own);
         self.field("environment", !environment.is_empty());
         self.field("secret_env", !secret_env.is_empty());
         self.field("network_aliases", !network_aliases.is_empty());

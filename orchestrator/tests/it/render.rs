@@ -176,6 +176,50 @@ fn no_unit_of_a_podman_before_5_5_has_a_key_that_drops_it() {
 }
 
 #[test]
+fn users_of_its_own_are_the_next_ones_and_own_its_data() {
+    let volumes = "    volumes: [{name: root, target: /a, data_uid: 0}, {name: www, target: /b, data_uid: 33}, {name: any, target: /c}]\n";
+    let shared = SITE.replace("    stop_timeout", &format!("{volumes}    stop_timeout"));
+    let own = shared.replace(
+        "    stop_timeout",
+        "    user_namespace: own\n    stop_timeout",
+    );
+    let owners = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.starts_with("Options="));
+        lines.map(str::to_owned).collect()
+    };
+    let text = rendered(parse(&shared));
+    assert!(!text.to_lowercase().contains("uidmap"), "{text}");
+    assert!(!text.contains("ExecStartPost"), "{text}");
+    let meant = ["Options=bind", "Options=bind", "Options=bind,uid=33,gid=33"];
+    assert_eq!(owners(&text), meant);
+    for (version, lines) in [
+        (
+            PodmanVersion::new(4, 7),
+            "\"--uidmap=0:1:65535\" \"--gidmap=0:1:65535\" ",
+        ),
+        (
+            PodmanVersion::new(4, 8),
+            "\nUIDMap=0:1:65535\nGIDMap=0:1:65535\n",
+        ),
+    ] {
+        let text = rendered_for(parse(&own), version).unwrap();
+        assert!(text.contains(lines), "{text}");
+        for volume in ["any", "root", "www"] {
+            let held = format!(
+                "\n[Service]\nExecStartPost=podman unshare podman volume mount archy.site.{volume}\n"
+            );
+            assert!(text.contains(&held), "{text}");
+        }
+        let meant = [
+            "Options=bind",
+            "Options=bind,uid=1,gid=1",
+            "Options=bind,uid=34,gid=34",
+        ];
+        assert_eq!(owners(&text), meant);
+    }
+}
+
+#[test]
 fn a_unit_s_mark_changes_with_the_unit() {
     let mark = |manifest: &Manifest| {
         let files = quadlet::preview(manifest).unwrap().files();

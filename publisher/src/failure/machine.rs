@@ -29,6 +29,9 @@ impl From<Refusal> for Failure {
             | Refusal::ExportMissing { .. } => failure
                 .hint("What an app needs here is installed from its folder too: archy app install --dev FOLDER"),
             Refusal::Ports(_) => failure.hint("Stop what uses the port, then try again"),
+            Refusal::UserNamespace { .. } => failure.hint(
+                "To begin without the data: archy app uninstall --dev APP --purge",
+            ),
             Refusal::Render(_)
             | Refusal::SlugTaken { .. }
             | Refusal::DataOfAnother { .. }

@@ -1,6 +1,7 @@
 //! Containers: image, process, ports, data and limits.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ pub struct Container {
     /// `uid[:gid]` or a user name of the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Whose users its users are on the node.
+    #[serde(default, skip_serializing_if = "UserNamespace::is_shared")]
+    pub user_namespace: UserNamespace,
     /// Environment variables; `${…}` in a value is filled in by the node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
@@ -105,6 +109,32 @@ pub enum PullPolicy {
     Missing,
     Always,
     Never,
+}
+
+/// Whose users a container's users are on the node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserNamespace {
+    /// Its administrator is the account that runs archy, as in every app.
+    #[default]
+    Shared,
+    /// None of them is that account.
+    Own,
+}
+
+impl UserNamespace {
+    fn is_shared(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for UserNamespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shared => "shared",
+            Self::Own => "own",
+        })
+    }
 }
 
 /// A published port.

@@ -82,6 +82,18 @@ fn scalars_are_read_as_what_the_field_is() {
     assert_eq!(container.resources.cpus.unwrap().millis(), 500);
 }
 
+#[test]
+fn users_of_its_own_are_written_down_and_others_are_not() {
+    let written =
+        |yaml: &str| serde_json::to_value(manifest::parse(yaml).unwrap().manifest).unwrap();
+    let shared = SITE.replacen("    ports:", "    user_namespace: shared\n    ports:", 1);
+    assert_eq!(written(&shared), written(SITE));
+    let own = shared.replace("user_namespace: shared", "user_namespace: own");
+    assert_eq!(written(&own)["containers"][0]["user_namespace"], "own");
+    let max = own.replace("    ports:", "    user: '65534:65534'\n    ports:");
+    assert!(manifest::parse(&max).is_ok());
+}
+
 /// Joins cases into one snapshot.
 fn table(cases: &[(&str, String)]) -> String {
     cases
@@ -111,6 +123,7 @@ fn faults_in_writing_say_where_and_what() {
             "unknown value",
             changed("category: publishing", "category: publishin"),
         ),
+        ("unknown value of a container", with("user_namespace: host")),
         (
             "unknown value, nothing near",
             changed("category: publishing", "category: games"),
@@ -331,6 +344,19 @@ fn faults_against_the_contract_say_where_and_what() {
             ),
         ),
         ("devices", with("devices: [nvidia.com/gpu, /dev/mem]")),
+        (
+            "users of its own",
+            with(
+                "user_namespace: own\nuser: '65535:65535'\nvolumes: [{name: a, target: /a, data_uid: 65535}]\ndevices: [/dev/dri]",
+            ),
+        ),
+        (
+            "users of its own and others in one volume",
+            said(&STACK.replace(
+                "image: localhost/blog-cron}",
+                "image: localhost/blog-cron}\n    user_namespace: own",
+            )),
+        ),
         (
             "backup",
             said(&format!("{SITE}backup: {{exclude: [../x, /etc, 'a b']}}\n")),

@@ -238,6 +238,10 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
             "Nothing was installed; try again once the device can be used",
         ),
         Refusal::Render(_) => ("cannotRun", "Tell the publisher; nothing was installed"),
+        Refusal::UserNamespace { .. } => (
+            "cannotRun",
+            "Tell the publisher; nothing has changed. To begin without the data, uninstall and purge the app first",
+        ),
         Refusal::SlugTaken { .. } => (
             "slugTaken",
             "Keep the app that you have, or uninstall and purge it first",

@@ -265,6 +265,25 @@ fn nothing_that_is_refused_can_be_accepted() {
 }
 
 #[test]
+fn data_of_others_is_not_given_to_users_of_its_own() {
+    let mut manifest = parsed();
+    manifest.containers[0].devices.clear();
+    manifest.containers[0].user_namespace = UserNamespace::Own;
+    let refused = |old: Old| {
+        let containers = BTreeMap::from([(slug("web"), old)]);
+        let planned = plan(&manifest, &BTreeMap::new(), &containers, false);
+        assert!(planned.volumes.is_empty());
+        let items = planned.items.into_iter();
+        items
+            .filter(|item| item.effect == Effect::Refuses)
+            .map(|item| item.id)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(refused(old(json!({}))), ["web.data./data"]);
+    assert!(refused(old(json!({"Mounts": []}))).is_empty());
+}
+
+#[test]
 fn one_address_of_all_ports_stays() {
     let bindings = |first: &str, second: &str| {
         json!({"HostConfig": {"PortBindings": {

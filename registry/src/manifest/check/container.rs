@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Report, grammar, health};
 use crate::id::Slug;
-use crate::manifest::{Container, Manifest, NetworkPolicy, Protocol, Resources, Source, Volume};
+use crate::manifest::{
+    Container, Manifest, NetworkPolicy, Protocol, Resources, Source, UserNamespace, Volume,
+};
 use crate::text;
 
 const CONTAINERS_MAX: usize = 16;
@@ -20,6 +22,7 @@ struct Taken<'m> {
     dns_names: BTreeSet<&'m Slug>,
     host_ports: BTreeSet<(u16, Protocol)>,
     owners: BTreeMap<&'m Slug, Option<u32>>,
+    user_namespaces: BTreeMap<&'m Slug, UserNamespace>,
     port_names: BTreeSet<Slug>,
 }
 
@@ -86,7 +89,8 @@ fn process(container: &Container, manifest: &Manifest, report: &mut Report) {
         report.member("entrypoint[0]", Err("must not be empty".to_owned()));
     }
     if let Some(user) = &container.user {
-        report.member("user", grammar::user(user));
+        let id_max = grammar::id_max(container.user_namespace);
+        report.member("user", grammar::user(user, id_max));
     }
     variables("environment", &container.environment, report);
     for (name, secret) in &container.secret_env {
@@ -166,15 +170,27 @@ fn ports(container: &Container, policy: NetworkPolicy, taken: &mut Taken<'_>, re
 fn volumes<'m>(container: &'m Container, taken: &mut Taken<'m>, report: &mut Report) {
     let volumes: &'m [Volume] = &container.volumes;
     let mut targets = BTreeSet::new();
+    let user_namespace = container.user_namespace;
+    let id_max = grammar::id_max(user_namespace);
     report.each("volumes", volumes, 32, |report, index, volume| {
         report.member("target", grammar::container_path(&volume.target));
         if !targets.insert(&volumes[index].target) {
             report.member("target", Err(format!("{} is mounted twice", volume.target)));
         }
-        if volume.data_uid.is_some_and(|uid| uid > grammar::ID_MAX) {
+        if volume.data_uid.is_some_and(|uid| uid > id_max) {
+            report.member("data_uid", Err(format!("must be at most {id_max}")));
+        }
+        let namespaces = &mut taken.user_namespaces;
+        let first = *namespaces
+            .entry(&volumes[index].name)
+            .or_insert(user_namespace);
+        if first != user_namespace {
             report.member(
-                "data_uid",
-                Err(format!("must be at most {}", grammar::ID_MAX)),
+                "name",
+                Err(format!(
+                    "{} was mounted before by a container with user_namespace {first}; all that mount it must have the same one",
+                    volume.name
+                )),
             );
         }
         let owner = taken
@@ -234,6 +250,15 @@ fn aliases<'m>(
 }
 
 fn rights(container: &Container, report: &mut Report) {
+    if container.user_namespace == UserNamespace::Own && !container.devices.is_empty() {
+        report.member(
+            "user_namespace",
+            Err(
+                "must be shared in a container with devices, which are opened by the rights of the node's owner; leave it out, or give the devices to another container"
+                    .to_owned(),
+            ),
+        );
+    }
     let mut seen = BTreeSet::new();
     report.each(
         "capabilities",

@@ -1,5 +1,6 @@
 //! The grammars of single texts in a manifest.
 
+use crate::manifest::UserNamespace;
 use crate::text::{self, Complaint};
 
 /// Capabilities that an app may ask for: those that do nothing outside the app's own user namespace.
@@ -49,7 +50,15 @@ const DEVICES: [&str; 19] = [
 const RESERVED: [&str; 5] = ["/proc", "/sys", "/dev", "/.archy", "/run/secrets"];
 
 /// Highest user or group id: rootless Podman maps 65 536 of them.
-pub(super) const ID_MAX: u32 = 65_535;
+const ID_MAX: u32 = 65_535;
+
+/// Highest user or group id of a container. One of them is left out for users of its own.
+pub(super) fn id_max(user_namespace: UserNamespace) -> u32 {
+    match user_namespace {
+        UserNamespace::Shared => ID_MAX,
+        UserNamespace::Own => ID_MAX - 1,
+    }
+}
 
 /// An environment variable's or build argument's name (POSIX.1 §8.1, letters of both cases).
 pub(super) fn env_name(name: &str) -> Result<(), Complaint> {
@@ -91,9 +100,9 @@ pub(super) fn license(license: &str) -> Result<(), Complaint> {
 }
 
 /// `uid[:gid]`, or a user (and group) name of the image.
-pub(super) fn user(user: &str) -> Result<(), Complaint> {
+pub(super) fn user(user: &str, id_max: u32) -> Result<(), Complaint> {
     let one = |part: &str| {
-        let number = part.parse::<u32>().is_ok_and(|id| id <= ID_MAX)
+        let number = part.parse::<u32>().is_ok_and(|id| id <= id_max)
             && part.bytes().all(|b| b.is_ascii_digit());
         let name = part.len() <= 32
             && part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
@@ -107,7 +116,7 @@ pub(super) fn user(user: &str) -> Result<(), Complaint> {
         None => one(user),
     };
     ok_or(fits, || {
-        format!("must be uid, uid:gid or a user name of the image; ids go up to {ID_MAX}")
+        format!("must be uid, uid:gid or a user name of the image; ids go up to {id_max}")
     })
 }
 

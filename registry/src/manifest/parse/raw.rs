@@ -11,7 +11,7 @@ use crate::id::Slug;
 use crate::manifest::{
     self as normal, App, Backup, Condition, Dependency, Export, Extensions, GeneratedSecret,
     HealthCheck, Hooks, Interface, NetworkPolicy, Port, Problem, PullPolicy, RelativePath,
-    Resources, Span, Tmpfs, Volume,
+    Resources, Span, Tmpfs, UserNamespace, Volume,
 };
 
 #[derive(Deserialize)]
@@ -57,6 +57,8 @@ struct Container {
     entrypoint: Vec<String>,
     #[serde(default)]
     user: Option<String>,
+    #[serde(default)]
+    user_namespace: UserNamespace,
     #[serde(default)]
     environment: BTreeMap<String, String>,
     #[serde(default)]
@@ -232,6 +234,7 @@ fn expand_container(
         command: raw.command,
         entrypoint: raw.entrypoint,
         user: raw.user,
+        user_namespace: raw.user_namespace,
         environment: raw.environment,
         secret_env: raw.secret_env,
         ports: raw.ports,

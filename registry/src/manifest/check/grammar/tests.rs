@@ -60,7 +60,7 @@ fn images() {
 #[test]
 fn users() {
     table(
-        user,
+        |text| user(text, ID_MAX),
         &[
             "0",
             "1000",
