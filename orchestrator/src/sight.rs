@@ -52,8 +52,6 @@ impl Sight {
     /// Notes an event; tells whether it can have changed anything that was seen.
     pub(crate) fn hears(&mut self, event: &Event) -> bool {
         let news = match event.action.as_str() {
-            // Containers keep the image that they were made of.
-            _ if event.kind == "image" => false,
             // A command in a container, such as a health check.
             "exec" | "exec_died" | "attach" => false,
             "health_status" => self.health_of(&event.id) != Some(event.health.as_str()),
@@ -121,12 +119,6 @@ mod tests {
         serde_json::from_value(event).unwrap()
     }
 
-    fn heard_of_image(sight: &mut Sight, action: &str) {
-        let mut event = event(action, "");
-        event.kind = "image".to_owned();
-        assert!(!sight.hears(&event));
-    }
-
     fn heard(sight: &mut Sight, action: &str, health: &str) {
         sight.hears(&event(action, health));
     }
@@ -136,10 +128,8 @@ mod tests {
         let now = Instant::now();
         // What happens between the question and the next look, and whether it must be asked then.
         type Happens = fn(&mut Sight);
-        let table: [(&str, Happens, bool); 11] = [
+        let table: [(&str, Happens, bool); 9] = [
             ("nothing", |_| {}, false),
-            ("an image", |s| heard_of_image(s, "tag"), false),
-            ("an image's end", |s| heard_of_image(s, "remove"), false),
             ("a check", |s| heard(s, "exec_died", ""), false),
             (
                 "as healthy as before",

@@ -89,15 +89,18 @@ impl Installer {
         release: &Verified<Release>,
     ) -> Result<Here, Problem> {
         let mut here = Here::default();
+        let mut useful: BTreeSet<OciDigest> = BTreeSet::new();
         for blob in release.blobs(&self.platform) {
             if has(swarm, blob.blake3).await? {
                 here.add_blob(blob.blake3);
+            } else {
+                useful.extend(blob.diff_id);
             }
         }
-        let layers = release
-            .blobs(&self.platform)
-            .filter_map(|blob| blob.diff_id);
-        let mut useful: BTreeSet<OciDigest> = layers.collect();
+        // Only layers that are not here are looked for in what installed apps have.
+        if useful.is_empty() {
+            return Ok(here);
+        }
         for delta in &release.deltas {
             if useful.contains(&delta.to) && has(swarm, delta.blake3).await? {
                 here.add_blob(delta.blake3);
