@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use archy_registry::id::EndpointId;
 use archy_registry::release::Endpoint;
+use iroh::PublicKey;
+use iroh::address_lookup::{AddressLookup, EndpointData, Error, Item};
 use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
-use n0_future::StreamExt;
+use n0_future::boxed::BoxStream;
+use n0_future::{StreamExt, stream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::from_addr;
+use super::{from_addr, from_key, to_addr};
 
 /// Most nodes of the local network that are remembered; anyone there can announce many.
 pub(crate) const LAN_PEERS_MAX: usize = 64;
@@ -19,6 +22,8 @@ pub(crate) const LAN_PEERS_MAX: usize = 64;
 const SERVICE_NAME: &str = "archy";
 /// Time between queries on the local network.
 const CADENCE: Duration = Duration::from_secs(1);
+/// How long a node whose addresses are asked for may take to show up.
+const RESOLVE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The nodes seen on the local network now.
 #[derive(Debug, Clone)]
@@ -37,7 +42,7 @@ impl LanPeers {
         cancel: &CancellationToken,
     ) -> Self {
         let (seen_sender, seen) = watch::channel(BTreeMap::new());
-        let mdns = enabled.then(|| announce(endpoint)).flatten();
+        let mdns = enabled.then(|| announce(endpoint, &seen)).flatten();
         let enabled = mdns.is_some();
         if let Some(mdns) = mdns {
             tasks.spawn(cancel.clone().run_until_cancelled_owned(async move {
@@ -63,7 +68,37 @@ impl LanPeers {
     }
 }
 
-fn announce(endpoint: &iroh::Endpoint) -> Option<MdnsAddressLookup> {
+/// The addresses of those who were seen.
+///
+/// Multicast DNS is not asked itself: whoever shows up while its addresses are asked for there is told of to the asker
+/// alone, and to no subscriber until it has gone and come back.
+#[derive(Debug)]
+struct Lookup {
+    mdns: MdnsAddressLookup,
+    seen: watch::Receiver<BTreeMap<EndpointId, Endpoint>>,
+}
+
+impl AddressLookup for Lookup {
+    fn publish(&self, data: &EndpointData) {
+        self.mdns.publish(data);
+    }
+
+    fn resolve(&self, key: PublicKey) -> Option<BoxStream<Result<Item, Error>>> {
+        let (mut seen, id) = (self.seen.clone(), from_key(key));
+        let shown = async move {
+            let shows = seen.wait_for(|seen| seen.contains_key(&id));
+            let seen = tokio::time::timeout(RESOLVE_TIME_MAX, shows).await.ok()?;
+            let addr = to_addr(seen.ok()?.get(&id)?).ok()?;
+            Some(Ok(Item::new(addr.into(), SERVICE_NAME, None)))
+        };
+        Some(stream::once_future(shown).filter_map(|item| item).boxed())
+    }
+}
+
+fn announce(
+    endpoint: &iroh::Endpoint,
+    seen: &watch::Receiver<BTreeMap<EndpointId, Endpoint>>,
+) -> Option<MdnsAddressLookup> {
     let built = MdnsAddressLookup::builder()
         .service_name(SERVICE_NAME)
         .discovery_cadence(CADENCE)
@@ -76,7 +111,10 @@ fn announce(endpoint: &iroh::Endpoint) -> Option<MdnsAddressLookup> {
         }
     };
     match endpoint.address_lookup() {
-        Ok(services) => services.add(mdns.clone()),
+        Ok(services) => services.add(Lookup {
+            mdns: mdns.clone(),
+            seen: seen.clone(),
+        }),
         Err(error) => {
             tracing::warn!(%error, "nodes on the local network cannot be found");
             return None;
@@ -97,7 +135,7 @@ async fn listen(mdns: MdnsAddressLookup, seen: watch::Sender<BTreeMap<EndpointId
                 });
             }
             DiscoveryEvent::Expired { endpoint_id } => {
-                seen.send_if_modified(|seen| seen.remove(&super::from_key(endpoint_id)).is_some());
+                seen.send_if_modified(|seen| seen.remove(&from_key(endpoint_id)).is_some());
             }
             _ => {}
         }
