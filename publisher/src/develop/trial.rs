@@ -342,7 +342,8 @@ async fn unmark(podman: &Path, volumes: &[PathBuf]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs a program on a file in podman's user namespace; tells whether it ended well.
+/// Runs a program on a file in podman's user namespace; tells whether it ended well. Whoever interrupts the trial at a
+/// terminal does not interrupt it: what it does is short, and a test that was interrupted says so itself.
 async fn unshare(
     podman: &Path,
     program: &str,
@@ -353,6 +354,7 @@ async fn unshare(
         .args(["unshare", program])
         .args(arguments)
         .arg(file)
+        .process_group(0)
         .output()
         .await;
     let finished = finished.map_err(|error| Failure::file("run", podman, &error))?;
