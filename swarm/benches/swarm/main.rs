@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 mod lab;
 mod layout;
+mod memory;
 mod node;
 mod rivals;
 mod scenes;

@@ -13,8 +13,8 @@ use iroh_blobs::{BlobsProtocol, Hash};
 
 use super::Running;
 
-/// Fetches a file over the loopback interface; returns how long that took.
-pub(crate) fn fetch(dir: &Path, file: &Path) -> Duration {
+/// Fetches a file over the loopback interface, after the other side was made `ready`; returns how long that took.
+pub(crate) fn fetch(dir: &Path, file: &Path, ready: impl FnOnce()) -> Duration {
     let program = std::env::current_exe().unwrap();
     let (from, to) = (
         tempfile::tempdir_in(dir).unwrap(),
@@ -33,6 +33,7 @@ pub(crate) fn fetch(dir: &Path, file: &Path) -> Duration {
     let mut line = String::new();
     let output = serving.0.stdout.take().unwrap();
     BufReader::new(output).read_line(&mut line).unwrap();
+    ready();
     let output = Command::new(&program)
         .arg("bare")
         .arg(to.path())

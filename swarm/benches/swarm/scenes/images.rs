@@ -10,7 +10,7 @@ use crate::node::Node;
 use crate::rivals::installed;
 use crate::rivals::podman::Store;
 use crate::rivals::registry::{self, Registry};
-use crate::{Figure, figure};
+use crate::{Figure, figure, memory};
 
 const RUNS: usize = 3;
 
@@ -43,6 +43,7 @@ fn move_image(
     let place = lab.place(None, None);
     let mut node = Node::start(&place, dir);
     let reference = node.offer(&blobs);
+    memory::warm(dir);
     let began = Instant::now();
     let fetching = {
         let (blobs, at) = (blobs.blobs(), at.clone());
@@ -56,8 +57,10 @@ fn move_image(
     drop(fetching.join().unwrap());
     let place = lab.place(None, None);
     let mut node = Node::start(&place, dir);
+    memory::warm(dir);
     let fetch = node.fetch_all(blobs.blobs(), &[&at], &[]).took;
     let reference = node.offer(&blobs);
+    memory::warm(dir);
     let load = pull(&place, &reference);
     Install {
         streaming,
@@ -84,6 +87,7 @@ pub(super) fn podman(dir: &Path) -> Vec<Figure> {
         let lab = Lab::new();
         let moved = move_image(&lab, dir, &image, None, &mut stores);
         let store = Store::new(dir);
+        memory::warm(dir);
         let local = store.pull(None, &format!("oci:{}", image.dir.display()));
         stores.push(store);
         let one_by_one = moved.fetch + moved.load;
