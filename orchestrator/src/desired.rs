@@ -322,6 +322,11 @@ impl Desired {
             .map(|container| &container.name)
     }
 
+    /// podman's names of the app's containers, in the same order.
+    pub(crate) fn podman_names(&self) -> Vec<String> {
+        names::containers(&self.release.manifest)
+    }
+
     /// Names of the app's volumes, each once.
     pub fn volumes(&self) -> Vec<&Slug> {
         let containers = self.release.manifest.containers.iter();

@@ -7,6 +7,11 @@ use std::path::Path;
 
 /// Writes a file that is not there yet, or replaces what it holds, and waits until the disk has it.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write(path, bytes, mode)?.sync_all()
+}
+
+/// Like [`write_synced`], but leaves the waiting to the caller.
+pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -15,7 +20,7 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<(
         .custom_flags(i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default())
         .open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    Ok(file)
 }
 
 /// How the name of a file starts that [`replace`] has not finished.

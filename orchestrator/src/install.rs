@@ -14,6 +14,7 @@ use crate::devices;
 use crate::disk;
 use crate::hooks::{HookError, Moment};
 use crate::instance::Instance;
+use crate::names;
 use crate::orchestrator::Orchestrator;
 use crate::preflight::{self, Neighbourhood, Purpose, Refusal};
 use crate::quadlet::validate::ValidateError;
@@ -216,9 +217,10 @@ impl Orchestrator {
             return Err(MachineError::from(error).into());
         }
         self.check_units(release, &found.desired)?;
-        let seen = self.podman_now().await.map_err(MachineError::from)?;
-        let foreign: Vec<(String, String)> = seen
-            .containers
+        let names = names::containers(&release.manifest);
+        let containers = self.inner.podman.containers_named(&names).await;
+        let foreign: Vec<(String, String)> = containers
+            .map_err(MachineError::from)?
             .iter()
             .filter(|container| container.label(LABEL_ROOT) != Some(&self.inner.facts.root))
             .filter(|container| !yielding.contains(&container.id))

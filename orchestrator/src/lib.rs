@@ -6,6 +6,7 @@
 
 pub mod adopt;
 pub mod backup;
+mod bulletin;
 pub mod change;
 pub mod compare;
 pub mod config;
@@ -34,6 +35,8 @@ mod reconcile;
 mod remains;
 pub mod rights;
 pub mod runtime;
+#[cfg(test)]
+mod samples;
 mod secrets;
 pub mod settings;
 pub mod setup;

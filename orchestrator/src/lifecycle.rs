@@ -212,7 +212,7 @@ impl Orchestrator {
         let _lock = self.lock(app).await;
         if let Some(claimed) = self.claimed(app)? {
             self.let_claim_go(&claimed)?;
-            self.unlist(app);
+            self.inner.bulletin.tell(app, None);
             return Ok(());
         }
         let desired = self.at_rest(app).await?;
@@ -222,18 +222,9 @@ impl Orchestrator {
         }
         self.unless_cancelled(app, cancel, self.remove(&desired))
             .await?;
-        self.unlist(app);
+        self.inner.bulletin.tell(app, None);
         self.forget_if_dataless(&desired)?;
         Ok(())
-    }
-
-    /// Tells at once that an app is not there any more: whoever asked for that looks next.
-    fn unlist(&self, app: &Slug) {
-        self.inner.observed.send_modify(|observed| {
-            observed
-                .instances
-                .retain(|instance| instance.app.slug != *app);
-        });
     }
 
     /// Removes an app, installed or not, with its data and secrets; refuses while other apps need it. There is no way
@@ -282,7 +273,7 @@ impl Orchestrator {
         }
         self.unless_cancelled(app, cancel, self.remove(&desired))
             .await?;
-        self.unlist(app);
+        self.inner.bulletin.tell(app, None);
         let directory = app_dir(&self.inner.facts.apps_dir, app);
         let doomed = self.inner.facts.apps_dir.join(format!("{PURGING}{app}"));
         // What an earlier purge left must be out of the way.

@@ -105,6 +105,12 @@ pub fn container(manifest: &Manifest, container: &Slug) -> String {
     }
 }
 
+/// Names of all containers, in the manifest's order.
+pub(crate) fn containers(manifest: &Manifest) -> Vec<String> {
+    let all = manifest.containers.iter();
+    all.map(|one| container(manifest, &one.name)).collect()
+}
+
 /// Local repository of a container's image.
 pub fn image_repository(app: &Slug, container: &Slug) -> String {
     format!("localhost/archy/{app}/{container}")

@@ -8,6 +8,7 @@ use archy_registry::release::Image;
 use tokio::sync::{OwnedMutexGuard, watch};
 
 use crate::backup::Backups;
+use crate::bulletin::Bulletin;
 use crate::config::Config;
 use crate::desired::DesiredStore;
 use crate::install::MachineError;
@@ -53,7 +54,7 @@ pub(crate) struct Inner {
     pub(crate) backups: Backups,
     pub(crate) loading: Loading,
     removals: Removals,
-    pub(crate) observed: watch::Sender<Observed>,
+    pub(crate) bulletin: Bulletin,
     pub(crate) memory: Mutex<Memory>,
     pub(crate) sight: Mutex<Sight>,
     /// Wakes the reconciler.
@@ -148,12 +149,6 @@ impl Orchestrator {
         transient: Transient,
         podman: Podman,
     ) -> Self {
-        let observed = Observed {
-            at: None,
-            instances: Vec::new(),
-            stale: Some("the machine was not looked at yet".to_owned()),
-            damaged: Vec::new(),
-        };
         let inner = Inner {
             systemd,
             podman,
@@ -162,7 +157,7 @@ impl Orchestrator {
             snapshots: SnapshotStore::new(&config, &transient),
             loading: Loading::new(&config.data_dir),
             removals: Removals::default(),
-            observed: watch::Sender::new(observed),
+            bulletin: Bulletin::default(),
             memory: Mutex::default(),
             sight: Mutex::default(),
             nudge: tokio::sync::Notify::new(),
@@ -360,7 +355,7 @@ impl Orchestrator {
 
     /// What is known of all apps, with its age.
     pub fn observed(&self) -> watch::Receiver<Observed> {
-        self.inner.observed.subscribe()
+        self.inner.bulletin.watch()
     }
 
     /// Waits for the app's lock: everything that changes an app holds it.

@@ -161,7 +161,7 @@ pub(crate) enum Purpose {
 #[derive(Debug, Default)]
 pub(crate) struct Neighbourhood<'a> {
     pub(crate) desired: &'a [Desired],
-    /// Every container's name, and what it belongs to unless it is this app's.
+    /// The names of containers that are not archy's, as far as the app wants them, and what they belong to.
     pub(crate) containers: &'a [(String, String)],
     pub(crate) disk_free_bytes: Option<u64>,
 }

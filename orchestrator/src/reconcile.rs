@@ -37,12 +37,11 @@ impl Orchestrator {
     ///
     /// [`MachineError`] when the machine cannot be seen; what was last seen stays, marked as old.
     pub async fn reconcile_once(&self) -> Result<Plan, MachineError> {
+        let began = Instant::now();
         let (found, machine) = match self.see_again().await {
             Ok(seen) => seen,
             Err(error) => {
-                self.inner.observed.send_modify(|observed| {
-                    observed.stale = Some(crate::error_chain(&error));
-                });
+                self.inner.bulletin.tell_stale(crate::error_chain(&error));
                 return Err(error);
             }
         };
@@ -60,7 +59,7 @@ impl Orchestrator {
                 self.memory(|memory| memory.is_well(desired.slug()));
             }
         }
-        self.publish(&found, &machine, now);
+        self.publish(&found, &machine, began);
         plan.apps
             .retain(|app, _| !self.memory(|memory| memory.holds_back(app, now)));
         if plan.is_empty() {
@@ -68,8 +67,8 @@ impl Orchestrator {
         }
         let work = plan.apps.keys().map(|app| self.reconcile_app(app));
         let changed = join_all(work).await.into_iter().any(|changed| changed);
-        if changed && let Ok((found, machine)) = self.see().await {
-            self.publish(&found, &machine, Timestamp::now());
+        if changed {
+            self.look().await.ok();
         }
         Ok(plan)
     }
@@ -80,9 +79,10 @@ impl Orchestrator {
     ///
     /// [`MachineError`] when the machine cannot be seen.
     pub async fn look(&self) -> Result<Observed, MachineError> {
+        let began = Instant::now();
         let (found, machine) = self.see().await?;
-        self.publish(&found, &machine, Timestamp::now());
-        Ok(self.inner.observed.borrow().clone())
+        self.publish(&found, &machine, began);
+        Ok(self.inner.bulletin.watch().borrow().clone())
     }
 
     /// Reconciles until cancelled: at once, at every interval, and when systemd or podman report a change.
@@ -315,7 +315,7 @@ impl Orchestrator {
     }
 
     /// Tells what podman has, without asking where nothing has changed since it was asked.
-    pub(crate) async fn podman_now(&self) -> Result<Arc<Seen>, PodmanError> {
+    async fn podman_now(&self) -> Result<Arc<Seen>, PodmanError> {
         match self.sight(|sight| sight.still(Instant::now())) {
             Some(seen) => Ok(seen),
             None => self.ask_podman().await,
@@ -437,7 +437,8 @@ impl Orchestrator {
         join_all(counts).await;
     }
 
-    fn publish(&self, found: &crate::desired::Found, machine: &Machine, now: Timestamp) {
+    /// Tells what a look saw that began then.
+    fn publish(&self, found: &crate::desired::Found, machine: &Machine, began: Instant) {
         let instances = found
             .desired
             .iter()
@@ -449,12 +450,13 @@ impl Orchestrator {
         let damaged = damaged
             .map(|(app, error)| (app.clone(), crate::error_chain(error)))
             .collect();
-        self.inner.observed.send_replace(Observed {
-            at: Some(now),
+        let seen = Observed {
+            at: Some(Timestamp::now()),
             instances,
             stale: None,
             damaged,
-        });
+        };
+        self.inner.bulletin.tell_all(began, seen);
     }
 
     fn instance_of(&self, desired: &Desired, machine: &Machine) -> Instance {
@@ -463,14 +465,31 @@ impl Orchestrator {
         instance(desired, machine, &remembered, data_dir)
     }
 
-    /// Returns an app as it is now, and tells the others.
+    /// Returns an app as it is now, and tells the others. Asks for nothing but this app: what else changed is seen at the
+    /// next look, which follows at once.
     pub(crate) async fn look_at(&self, desired: &Desired) -> Instance {
-        match self.see().await {
-            Ok((found, machine)) => {
-                self.publish(&found, &machine, Timestamp::now());
-                self.instance_of(desired, &machine)
+        let podman = async {
+            // What others made may have got another name meanwhile.
+            if desired.stage == Stage::Adopted {
+                return self.inner.podman.containers().await;
             }
-            Err(_) => self.instance_of(desired, &Machine::default()),
-        }
+            let names = desired.podman_names();
+            self.inner.podman.containers_named(&names).await
+        };
+        let systemd = self.inner.systemd.list(names::UNIT_PATTERN);
+        let (Ok(containers), Ok(units)) = tokio::join!(podman, systemd) else {
+            return self.instance_of(desired, &Machine::default());
+        };
+        let units = units.into_iter();
+        let machine = Machine {
+            containers,
+            units: units.map(|unit| (unit.name.clone(), unit)).collect(),
+            ..Machine::default()
+        };
+        let instance = self.instance_of(desired, &machine);
+        self.inner
+            .bulletin
+            .tell(desired.slug(), Some(instance.clone()));
+        instance
     }
 }

@@ -116,11 +116,7 @@ impl Orchestrator {
 
     /// Keeps what failed health checks say; their container is gone when systemd reports the failure. Never ends.
     async fn listen_to_checks(&self, desired: &Desired, checks: &Checks) {
-        let manifest = &desired.release.manifest;
-        let names: Vec<String> = desired
-            .containers()
-            .map(|c| names::container(manifest, c))
-            .collect();
+        let names = desired.podman_names();
         let listening = async {
             let mut events = self.inner.podman.events().await?;
             while let Some(event) = events.next().await? {

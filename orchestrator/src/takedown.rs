@@ -97,8 +97,14 @@ impl Orchestrator {
     /// Removes containers of an app of this node that outlived their unit.
     async fn remove_containers(&self, id: &str, app: &Slug) -> Result<(), MachineError> {
         let suffix = format!("/{app}");
-        for container in self.inner.podman.containers().await? {
-            let ours = container.label(LABEL_ROOT) == Some(&self.inner.facts.root);
+        let root = &self.inner.facts.root;
+        let (label, value) = match id.is_empty() {
+            true => (LABEL_ROOT, root.as_str()),
+            false => (LABEL_APP, id),
+        };
+        let podman = &self.inner.podman;
+        for container in podman.containers_labelled(label, value).await? {
+            let ours = container.label(LABEL_ROOT) == Some(root);
             let label = container.label(LABEL_APP).unwrap_or_default();
             let same = if id.is_empty() {
                 label.ends_with(&suffix)
@@ -106,7 +112,7 @@ impl Orchestrator {
                 label == id
             };
             if ours && same {
-                self.inner.podman.remove_container(&container.id).await?;
+                podman.remove_container(&container.id).await?;
             }
         }
         Ok(())

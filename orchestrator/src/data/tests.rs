@@ -1,32 +1,10 @@
-use archy_registry::manifest;
-use archy_registry::release::{Origin, Release};
-use archy_registry::{AppId, Blake3Hash};
-use jiff::Timestamp;
-
 use super::*;
-use crate::desired::{Before, Stage, Wish};
+use crate::desired::{Before, Wish};
+use crate::samples::{self, installed as known};
 use crate::surroundings::Surroundings;
 
 fn release(containers: &str) -> Release {
-    let yaml = format!(
-        "app: {{id: a, name: A, version: 1.2.0, tagline: A, category: other}}\ncontainers:\n{containers}"
-    );
-    let manifest = manifest::parse(&yaml).unwrap_or_else(|error| panic!("{error}"));
-    Release {
-        r#type: archy_registry::release::TYPE.to_owned(),
-        publisher: "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp"
-            .parse()
-            .unwrap(),
-        seq: 1,
-        created: Timestamp::UNIX_EPOCH,
-        expires: Timestamp::UNIX_EPOCH,
-        manifest: manifest.manifest,
-        images: Vec::new(),
-        icon: None,
-        screenshots: Vec::new(),
-        deltas: Vec::new(),
-        origin: Origin::default(),
-    }
+    samples::release("a", containers)
 }
 
 /// A container, which mounts volumes as `name: target`.
@@ -39,25 +17,6 @@ fn container(name: &str, users: &str, volumes: &[(&str, &str)]) -> String {
         "  - {{name: {name}, source: {{type: pull, image: localhost/a}}, user_namespace: {users}, volumes: [{}]}}\n",
         volumes.join(", ")
     )
-}
-
-fn known(release: Release, wish: Wish) -> Desired {
-    let app = AppId {
-        publisher: release.publisher,
-        slug: release.manifest.app.id.clone(),
-    };
-    let json = serde_json::json!({
-        "format": 1,
-        "app": app,
-        "release_hash": Blake3Hash::of(b"release"),
-        "release": release,
-        "settings": Settings::default(),
-        "wish": wish,
-        "stage": Stage::Installed,
-        "installed_at": Timestamp::UNIX_EPOCH,
-        "units": {},
-    });
-    serde_json::from_value(json).unwrap()
 }
 
 fn refused(manifest: &Manifest, known: &Desired) -> Option<String> {

@@ -1,34 +1,9 @@
-use archy_registry::manifest;
-use archy_registry::release::Origin;
-use archy_registry::{AppId, Blake3Hash};
-use jiff::Timestamp;
-
 use super::*;
+use crate::samples::{PUBLISHER, installed, release};
 use crate::surroundings::{NodeFacts, look};
 use crate::values::Value;
 
-const PUBLISHER: &str = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp";
 const OTHER: &str = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK";
-
-fn release(slug: &str, rest: &str) -> Release {
-    let yaml = format!(
-        "app: {{id: {slug}, name: A, version: 1.2.0, tagline: A, category: other}}\ncontainers:\n{rest}"
-    );
-    let manifest = manifest::parse(&yaml).unwrap_or_else(|error| panic!("{error}"));
-    Release {
-        r#type: archy_registry::release::TYPE.to_owned(),
-        publisher: PUBLISHER.parse().unwrap(),
-        seq: 1,
-        created: Timestamp::UNIX_EPOCH,
-        expires: Timestamp::UNIX_EPOCH,
-        manifest: manifest.manifest,
-        images: Vec::new(),
-        icon: None,
-        screenshots: Vec::new(),
-        deltas: Vec::new(),
-        origin: Origin::default(),
-    }
-}
 
 const CONTAINER: &str = "source: {type: pull, image: localhost/a}";
 
@@ -51,25 +26,6 @@ fn user(slug: &str, container: &str, publisher: &str, version: &str, value: &str
              dependencies:\n  - {{publisher: '{publisher}', app: bank, version: '{version}'}}\n"
         ),
     )
-}
-
-fn installed(release: Release, wish: Wish) -> Desired {
-    let app = AppId {
-        publisher: release.publisher,
-        slug: release.manifest.app.id.clone(),
-    };
-    let json = serde_json::json!({
-        "format": 1,
-        "app": app,
-        "release_hash": Blake3Hash::of(b"release"),
-        "release": release,
-        "settings": Settings::default(),
-        "wish": wish,
-        "stage": Stage::Installed,
-        "installed_at": Timestamp::UNIX_EPOCH,
-        "units": {},
-    });
-    serde_json::from_value(json).unwrap()
 }
 
 #[test]

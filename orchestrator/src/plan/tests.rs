@@ -1,59 +1,31 @@
-use archy_registry::manifest;
-use archy_registry::release::{Origin, Release};
-use archy_registry::{AppId, Blake3Hash};
-use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::{steps as steps_of, *};
 use crate::quadlet::LABEL_CONTAINER;
-use crate::settings::Settings;
+use crate::samples;
 
 const ROOT: &str = "root";
 
 fn desired(slug: &str, wish: Wish, stage: Stage) -> Desired {
-    let yaml = format!(
+    let release = samples::release(
+        slug,
         r#"
-app: {{id: {slug}, name: A, version: 1.0.0, tagline: A, category: other}}
-containers:
   - name: db
-    source: {{type: pull, image: "localhost/a/db:latest"}}
-    volumes: [{{name: data, target: /data}}]
-    secret_env: {{PASSWORD: password}}
+    source: {type: pull, image: "localhost/a/db:latest"}
+    volumes: [{name: data, target: /data}]
+    secret_env: {PASSWORD: password}
   - name: web
-    source: {{type: pull, image: "localhost/a/web:latest"}}
-    depends_on: [{{container: db, condition: started}}]
-generated_secrets: [{{name: password, kind: hex16}}]
-"#
+    source: {type: pull, image: "localhost/a/web:latest"}
+    depends_on: [{container: db, condition: started}]
+generated_secrets: [{name: password, kind: hex16}]
+"#,
     );
-    let manifest = manifest::parse(&yaml).unwrap().manifest;
-    let publisher = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp"
-        .parse()
-        .unwrap();
-    let release = Release {
-        r#type: archy_registry::release::TYPE.to_owned(),
-        publisher,
-        seq: 1,
-        created: Timestamp::UNIX_EPOCH,
-        expires: Timestamp::UNIX_EPOCH,
-        manifest,
-        images: Vec::new(),
-        icon: None,
-        screenshots: Vec::new(),
-        deltas: Vec::new(),
-        origin: Origin::default(),
-    };
-    let json = serde_json::json!({
-        "format": 1,
-        "app": AppId { publisher, slug: slug.parse().unwrap() },
-        "release_hash": Blake3Hash::of(b"release"),
-        "release": release,
-        "settings": Settings::default(),
-        "wish": wish,
-        "stage": stage,
-        "installed_at": Timestamp::UNIX_EPOCH,
-        "units": {"a.container": "text"},
-    });
-    serde_json::from_value(json).unwrap()
+    let units = BTreeMap::from([("a.container".to_owned(), "text".to_owned())]);
+    Desired {
+        stage,
+        units,
+        ..samples::installed(release, wish)
+    }
 }
 
 fn unit(name: &str, active: &str) -> UnitState {

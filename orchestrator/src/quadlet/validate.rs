@@ -4,6 +4,7 @@
 //! it makes hold exactly the words that were meant. Runs one process, the generator, on a staging directory.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -69,21 +70,12 @@ pub async fn stage(set: &UnitSet, staging: &Path, generator: &Path) -> Result<()
         let path = path.to_owned();
         move |source| ValidateError::Stage { path, source }
     };
-    tokio::fs::create_dir_all(staging)
-        .await
-        .map_err(failed(staging))?;
+    let units = set.units.iter();
+    let texts = units.map(|(name, unit)| (staging.join(name), unit.text()));
+    let written = write_all(staging.to_owned(), texts.collect()).await;
+    let files = written.map_err(failed(staging))?;
     for (name, unit) in &set.units {
         let path = staging.join(name);
-        let file = path.clone();
-        let text = unit.text();
-        let written = tokio::task::spawn_blocking(move || {
-            crate::disk::write_synced(&file, text.as_bytes(), 0o644)
-        });
-        written
-            .await
-            .map_err(io::Error::other)
-            .and_then(|done| done)
-            .map_err(failed(&path))?;
         let text = tokio::fs::read_to_string(&path)
             .await
             .map_err(failed(&path))?;
@@ -93,7 +85,12 @@ pub async fn stage(set: &UnitSet, staging: &Path, generator: &Path) -> Result<()
             source,
         })?;
     }
-    let services = generate(staging, generator).await?;
+    // The disk takes its time, and so does the generator.
+    let synced = async {
+        let synced = sync_all(staging.to_owned(), files).await;
+        synced.map_err(failed(staging))
+    };
+    let (services, ()) = tokio::try_join!(generate(staging, generator), synced)?;
     for (name, unit) in &set.units {
         let differs = |difference: String| ValidateError::Command {
             file: name.clone(),
@@ -106,6 +103,26 @@ pub async fn stage(set: &UnitSet, staging: &Path, generator: &Path) -> Result<()
         check_command(unit, text).map_err(differs)?;
     }
     Ok(())
+}
+
+/// Writes files into a directory, which it makes where it is missing.
+async fn write_all(directory: PathBuf, texts: Vec<(PathBuf, String)>) -> io::Result<Vec<File>> {
+    let writing = tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&directory)?;
+        let texts = texts.into_iter();
+        let files = texts.map(|(path, text)| crate::disk::write(&path, text.as_bytes(), 0o644));
+        files.collect()
+    });
+    writing.await.map_err(io::Error::other)?
+}
+
+/// Waits until the disk has files and their directory.
+async fn sync_all(directory: PathBuf, files: Vec<File>) -> io::Result<()> {
+    let syncing = tokio::task::spawn_blocking(move || {
+        files.iter().try_for_each(File::sync_all)?;
+        crate::disk::sync_dir(&directory)
+    });
+    syncing.await.map_err(io::Error::other)?
 }
 
 /// Name of the service that Quadlet makes of a file.

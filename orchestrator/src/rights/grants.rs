@@ -231,7 +231,8 @@ impl Reader<'_> {
                 }
                 ("Volume", "VolumeName" | "Device" | "Label", _) if is_volume => {}
                 ("Service", "ExecStartPost", raw) if is_volume && hold.as_deref() == Some(raw) => {}
-                ("Volume", "Type", "none") | ("Volume", "Options", "bind") if is_volume => {}
+                ("Volume", "Type", "none") if is_volume => {}
+                ("Volume", "Options", raw) if is_volume && is_bind(raw) => {}
                 _ if (is_network || is_volume) && is_harmless(line) => {}
                 _ => self.other(file, line),
             }
@@ -419,6 +420,17 @@ fn is_harmless(line: &Line) -> bool {
 
 fn texts(raw: &str) -> Result<Vec<String>, ReadError> {
     words(raw)?.iter().map(|word| unexpand(word)).collect()
+}
+
+/// Tells whether a volume is a folder as it is, or one that podman leaves to a user of the app.
+fn is_bind(raw: &str) -> bool {
+    let Some((uid, gid)) = raw
+        .strip_prefix("bind,uid=")
+        .and_then(|owner| owner.split_once(",gid="))
+    else {
+        return raw == "bind";
+    };
+    uid == gid && uid.parse::<u32>().is_ok()
 }
 
 /// Reads `FILE` or `FILE:alias=NAME,alias=NAME`.

@@ -154,6 +154,48 @@ impl Podman {
             .await
     }
 
+    /// Lists the containers of these names, running or not; names that nothing has are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn containers_named(&self, names: &[String]) -> Result<Vec<Container>, PodmanError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        // podman takes each for a regular expression, which finds more than the one.
+        let patterns: Vec<String> = names.iter().map(|name| format!("^{name}$")).collect();
+        let mut found = self.containers_with("name", &patterns).await?;
+        found.retain(|container| container.names.iter().any(|name| names.contains(name)));
+        Ok(found)
+    }
+
+    /// Lists the containers that have a label with this value, running or not.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn containers_labelled(
+        &self,
+        label: &str,
+        value: &str,
+    ) -> Result<Vec<Container>, PodmanError> {
+        self.containers_with("label", &[format!("{label}={value}")])
+            .await
+    }
+
+    /// Lists containers by one of podman's filters. Of many containers, those that it leaves out cost podman next to
+    /// nothing.
+    async fn containers_with(
+        &self,
+        filter: &str,
+        values: &[String],
+    ) -> Result<Vec<Container>, PodmanError> {
+        let filters = serde_json::json!({ filter: values }).to_string();
+        let path = format!("/containers/json?all=true&filters={}", encode(&filters));
+        self.read("list containers", &path).await
+    }
+
     /// Returns a container's health as last checked; `None` when it has no check or does not exist.
     ///
     /// # Errors

@@ -65,6 +65,12 @@ fn every_kind_of_right_is_told_in_words() {
             vec!["Reads and writes a folder of its own, data."],
             vec![],
         ),
+        (
+            "",
+            ", volumes: [{name: data, target: /data, data_uid: 999}]",
+            vec!["Reads and writes a folder of its own, data."],
+            vec![],
+        ),
         (", user: \"1000\"", ", user: \"0\"", vec![root], vec![]),
         (
             ", user: \"1000:1000\"",
@@ -185,6 +191,10 @@ fn a_setting_that_nobody_explained_is_a_right() {
         (
             "archy.site.extra.volume",
             "[Volume]\nDevice=/dev/sda\nType=ext4\n",
+        ),
+        (
+            "archy.site.extra.volume",
+            "[Volume]\nType=none\nOptions=bind,uid=1,gid=2,exec\n",
         ),
         (
             "archy.site.extra.volume",
