@@ -46,10 +46,8 @@ pub(crate) fn installed(release: Release, wish: Wish) -> Desired {
         units: BTreeMap::new(),
     };
     let (hash, settings) = (Blake3Hash::of(b"release"), Settings::default());
-    let made = Desired::shadow(app, hash, release, settings, &units, Timestamp::UNIX_EPOCH);
-    Desired {
-        wish,
-        stage: Stage::Installed,
-        ..made
-    }
+    let mut desired = Desired::shadow(app, hash, release, settings, &units, Timestamp::UNIX_EPOCH);
+    desired.wish = wish;
+    desired.stage = Stage::Installed;
+    desired
 }

@@ -1,3 +1,5 @@
+use archy_registry::release::Release;
+
 use super::*;
 use crate::desired::{Before, Wish};
 use crate::samples::{self, installed as known};

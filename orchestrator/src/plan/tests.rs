@@ -20,12 +20,10 @@ fn desired(slug: &str, wish: Wish, stage: Stage) -> Desired {
 generated_secrets: [{name: password, kind: hex16}]
 "#,
     );
-    let units = BTreeMap::from([("a.container".to_owned(), "text".to_owned())]);
-    Desired {
-        stage,
-        units,
-        ..samples::installed(release, wish)
-    }
+    let mut desired = samples::installed(release, wish);
+    desired.stage = stage;
+    desired.units = BTreeMap::from([("a.container".to_owned(), "text".to_owned())]);
+    desired
 }
 
 fn unit(name: &str, active: &str) -> UnitState {
