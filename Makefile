@@ -66,7 +66,7 @@ gate: deps apps build ## Every app through every state of its life (ITERATIONS=5
 .PHONY: vm
 vm: ## Limits, power cuts and the clock on a virtual machine (as root; CUTS=10 SEED= PARTS=)
 	@scripts/host-deps.sh vm
-	cargo build -p archy-orchestrator --example drive
+	cargo build --release -p archy-orchestrator --example drive
 	@tests/vm/vm $(PARTS)
 
 .PHONY: demo
