@@ -10,10 +10,10 @@ node=(debootstrap debian-archive-keyring systemd-container iproute2 util-linux e
 # For the images of the apps (apps/build).
 images=(buildah crun)
 # For the tests themselves.
-tests=(busybox-static restic skopeo sqlite3 strace zstd tar curl ca-certificates shellcheck fonts-liberation)
+tests=(busybox-static restic skopeo sqlite3 strace zstd tar curl ca-certificates shellcheck fonts-liberation python3-pip)
 
 # For `make bench-swarm`: what people use instead.
-rivals=(podman docker-registry aria2 mktorrent python3-pip)
+rivals=(podman docker-registry aria2 mktorrent)
 # For `make vm`: the emulator, its disks, the way in.
 machine=(qemu-system-x86 qemu-utils openssh-client binutils)
 case ${1-} in

@@ -52,6 +52,7 @@ step 'store UI: types, lints, unit tests' 'npm --prefix web run check && npm --p
 step 'lints' 'mend what clippy names; a rule that is wrong for one place gets #[expect(…, reason = "…")]' \
   cargo clippy --workspace --all-targets -- -D warnings
 step 'interop relay' 'scripts/build-interop-relay.sh repeats it' scripts/build-interop-relay.sh
+step 'OCI clients' 'scripts/oci-clients.sh repeats it' scripts/oci-clients.sh
 step 'unit and crate tests' 'cargo nextest run -p CRATE TEST repeats one' \
   cargo nextest run --workspace --exclude archy-tests
 step 'did:key oracle' 'cargo test --manifest-path tests/oracle/Cargo.toml repeats it' \

@@ -8,6 +8,7 @@
 mod admit;
 mod body;
 mod https;
+mod layout;
 mod list;
 mod location;
 mod oci;
@@ -39,7 +40,7 @@ use crate::slot::Slot;
 
 use list::{ChangeError, Lists, Registry, Taken};
 use location::Location;
-use oci::{OciHost, OciRegistry};
+use oci::{OciPlace, OciRegistry};
 use source::{Found, Sources};
 
 /// Usual time for which a catalog is not asked for again, in seconds.
@@ -281,7 +282,7 @@ impl Registries {
                 .iter()
                 .map(|entry| OciRegistryInfo {
                     name: entry.name.to_string(),
-                    host: entry.host.as_str().to_owned(),
+                    place: entry.place.to_string(),
                     credentials: entry.credentials_file.is_some(),
                 })
                 .collect(),
@@ -336,12 +337,15 @@ impl Registries {
         if params.operator.is_some() || params.ttl_seconds.is_some() {
             return Err(invalid("operator and TTL are for registries of apps"));
         }
-        let host: OciHost = params.url.parse().map_err(|error| invalid_error(&error))?;
+        let place: OciPlace = params.url.parse().map_err(|error| invalid_error(&error))?;
+        if matches!(place, OciPlace::Layout(_)) && params.credentials_file.is_some() {
+            return Err(invalid("a folder of images needs no credentials"));
+        }
         let name = match &params.name {
             Some(name) => name
                 .parse()
                 .map_err(|error: archy_registry::id::IdError| invalid_error(&error))?,
-            None => location::slug(host.as_str()),
+            None => location::slug(&place.to_string()),
         };
         let credentials_file = params.credentials_file.map(PathBuf::from);
         if let Some(path) = &credentials_file {
@@ -352,7 +356,7 @@ impl Registries {
         }
         let entry = OciRegistry {
             name,
-            host,
+            place,
             credentials_file,
         };
         self.change(|lists| list::add(&mut lists.oci, entry, params.position))
@@ -475,13 +479,13 @@ impl Registries {
                     let at = list::find(&lists.oci, name).map_err(|error| of_change(&error))?;
                     lists.oci[at].clone()
                 }
-                (None, Some(host)) => OciRegistry {
-                    name: location::slug(host),
-                    host: host.parse().map_err(|error| invalid_error(&error))?,
+                (None, Some(place)) => OciRegistry {
+                    name: location::slug(place),
+                    place: place.parse().map_err(|error| invalid_error(&error))?,
                     credentials_file: None,
                 },
                 (Some(_), Some(_)) | (None, None) => {
-                    return Err(invalid("name either a registry of the list or a host"));
+                    return Err(invalid("name either a registry of the list or a place"));
                 }
             }
         };
@@ -512,7 +516,7 @@ impl Registries {
         }
     }
 
-    /// Pulls the images of a release that the swarm could not provide from the owner's registries of images,
+    /// Takes the images of a release that the swarm could not provide from the owner's registries and folders of images,
     /// in order; returns why each that was asked did not have one.
     ///
     /// # Errors
@@ -554,7 +558,7 @@ impl Registries {
                 };
                 match pulled {
                     Ok(()) => {
-                        tracing::info!(registry = %source.registry, image = %source.reference, "took an image from a registry of images");
+                        tracing::info!(registry = %source.registry, image = %image.manifest.digest, "took an image from a registry of images");
                         taken = true;
                         break;
                     }

@@ -42,7 +42,8 @@ impl Orchestrator {
         let app = desired.slug();
         self.allow_if_there(app)?;
         self.take_down_units(app, services(desired)).await?;
-        self.remove_containers(&desired.app.to_string(), app)
+        let id = desired.app.to_string();
+        self.remove_containers((LABEL_APP, &id), |label| label == id)
             .await?;
         self.part_neighbours(desired).await?;
         let podman = &self.inner.podman;
@@ -70,7 +71,11 @@ impl Orchestrator {
         let files = live.get(app).into_iter().flat_map(|files| files.keys());
         let services = files.map(|file| service_name(file)).collect();
         self.take_down_units(app, services).await?;
-        self.remove_containers("", app).await
+        // By whose release is not known; the last part of the label is the app.
+        let suffix = format!("/{app}");
+        let root = (LABEL_ROOT, self.inner.facts.root.as_str());
+        self.remove_containers(root, |label| label.ends_with(&suffix))
+            .await
     }
 
     async fn take_down_units(&self, app: &Slug, services: Vec<String>) -> Result<(), MachineError> {
@@ -94,24 +99,18 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Removes containers of an app of this node that outlived their unit.
-    async fn remove_containers(&self, id: &str, app: &Slug) -> Result<(), MachineError> {
-        let suffix = format!("/{app}");
+    /// Removes containers of an app of this node that outlived their unit: of those that carry a label, the ones whose
+    /// app `is_of` knows.
+    async fn remove_containers(
+        &self,
+        (label, value): (&str, &str),
+        is_of: impl Fn(&str) -> bool,
+    ) -> Result<(), MachineError> {
         let root = &self.inner.facts.root;
-        let (label, value) = match id.is_empty() {
-            true => (LABEL_ROOT, root.as_str()),
-            false => (LABEL_APP, id),
-        };
         let podman = &self.inner.podman;
         for container in podman.containers_labelled(label, value).await? {
             let ours = container.label(LABEL_ROOT) == Some(root);
-            let label = container.label(LABEL_APP).unwrap_or_default();
-            let same = if id.is_empty() {
-                label.ends_with(&suffix)
-            } else {
-                label == id
-            };
-            if ours && same {
+            if ours && container.label(LABEL_APP).is_some_and(&is_of) {
                 podman.remove_container(&container.id).await?;
             }
         }

@@ -1,9 +1,10 @@
-//! Registries of container images: the last resort for bytes that neither the swarm nor the origin has.
+//! Registries of container images, and folders of them: the last resort for bytes that neither the swarm nor the
+//! origin has.
 //!
 //! An image is always asked for by the digest that its publisher signed, and every blob is compared with the
 //! release before it is kept; a registry of images can be slow or lack one, and cannot change any.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,8 +15,10 @@ use archy_registry::{OciDigest, Slug};
 use archy_swarm::image::{self, ImageSource, Login, PackError, Packed};
 use archy_swarm::{ProvideError, Role, Swarm, Tag};
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 
+use super::layout::{self, LayoutError};
 use super::list::Named;
 use crate::api::problem;
 use crate::api::types::Problem;
@@ -23,15 +26,18 @@ use crate::problem as explain;
 
 /// Largest file of credentials, in bytes.
 const CREDENTIALS_BYTES_MAX: u64 = 8 * 1024;
+/// Longest path of a folder of images, in bytes.
+const PLACE_BYTES_MAX: usize = 2048;
 
-/// A registry of images.
+/// A registry of images, or a folder that stands in for one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct OciRegistry {
     /// This node's name for it.
     pub(super) name: Slug,
-    /// `HOST[:PORT][/PATH]`, put before an image's repository.
-    pub(super) host: OciHost,
+    /// Where it is; `host` in lists from before there were folders.
+    #[serde(alias = "host")]
+    pub(super) place: OciPlace,
     /// A file with `USER:PASSWORD` in one line, readable for its owner only.
     #[serde(default)]
     pub(super) credentials_file: Option<PathBuf>,
@@ -43,20 +49,76 @@ impl Named for OciRegistry {
     }
 
     fn place(&self) -> String {
-        self.host.0.clone()
+        self.place.to_string()
     }
 }
 
-/// `HOST[:PORT][/PATH]` of a registry of images.
+/// Where images are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+pub(super) enum OciPlace {
+    /// A registry.
+    Host(OciHost),
+    /// A folder in OCI layout, by its absolute path.
+    Layout(PathBuf),
+}
+
+impl std::str::FromStr for OciPlace {
+    type Err = OciPlaceError;
+
+    fn from_str(text: &str) -> Result<Self, OciPlaceError> {
+        if !text.starts_with('/') {
+            return text.parse().map(Self::Host);
+        }
+        if text.len() > PLACE_BYTES_MAX || text.chars().any(char::is_control) {
+            return Err(OciPlaceError::new(text));
+        }
+        Ok(Self::Layout(PathBuf::from(text)))
+    }
+}
+
+impl std::fmt::Display for OciPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host(host) => f.write_str(&host.0),
+            Self::Layout(dir) => write!(f, "{}", dir.display()),
+        }
+    }
+}
+
+impl TryFrom<String> for OciPlace {
+    type Error = OciPlaceError;
+
+    fn try_from(text: String) -> Result<Self, OciPlaceError> {
+        text.parse()
+    }
+}
+
+impl From<OciPlace> for String {
+    fn from(place: OciPlace) -> Self {
+        place.to_string()
+    }
+}
+
+/// A text is no place of images.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no registry of images: write HOST, HOST:PORT or HOST/PATH, without https://, or the absolute path of a \
+     folder in OCI layout"
+)]
+pub(super) struct OciPlaceError(String);
+
+impl OciPlaceError {
+    fn new(text: &str) -> Self {
+        Self(text.chars().take(200).collect())
+    }
+}
+
+/// `HOST[:PORT][/PATH]` of a registry of images, put before an image's repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OciHost(String);
 
 impl OciHost {
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// `HOST[:PORT]`
     fn authority(&self) -> &str {
         self.0.split('/').next().unwrap_or_default()
@@ -73,16 +135,11 @@ impl OciHost {
     }
 }
 
-/// A text is no registry of images.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no registry of images: write HOST, HOST:PORT or HOST/PATH, without https://")]
-pub(super) struct OciHostError(String);
-
 impl std::str::FromStr for OciHost {
-    type Err = OciHostError;
+    type Err = OciPlaceError;
 
-    fn from_str(text: &str) -> Result<Self, OciHostError> {
-        let error = || OciHostError(text.chars().take(200).collect());
+    fn from_str(text: &str) -> Result<Self, OciPlaceError> {
+        let error = || OciPlaceError::new(text);
         let (authority, path) = match text.split_once('/') {
             Some((authority, path)) => (authority, Some(path)),
             None => (text, None),
@@ -105,20 +162,6 @@ impl std::str::FromStr for OciHost {
             return Err(error());
         }
         Ok(Self(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for OciHost {
-    type Error = OciHostError;
-
-    fn try_from(text: String) -> Result<Self, OciHostError> {
-        text.parse()
-    }
-}
-
-impl From<OciHost> for String {
-    fn from(host: OciHost) -> Self {
-        host.0
     }
 }
 
@@ -189,35 +232,53 @@ pub(super) fn login(path: &Path) -> Result<Login, CredentialsError> {
     })
 }
 
-/// One registry's copy of an image, by digest.
+/// One registry's or folder's copy of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OciSource {
     /// The registry.
     pub(super) registry: Slug,
-    /// `HOST/REPOSITORY@DIGEST`.
-    pub(super) reference: String,
-    /// Whether it speaks HTTP.
-    pub(super) plain_http: bool,
-    /// Where the credentials are.
-    pub(super) credentials_file: Option<PathBuf>,
+    /// Where in it.
+    pub(super) copy: OciCopy,
 }
 
-/// Lists where an image may be, in the owner's order of registries.
+/// Where a copy of an image is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OciCopy {
+    /// In a registry, by digest.
+    Registry {
+        /// `HOST/REPOSITORY@DIGEST`.
+        reference: String,
+        /// Whether it speaks HTTP.
+        plain_http: bool,
+        /// Where the credentials are.
+        credentials_file: Option<PathBuf>,
+    },
+    /// In a folder, whatever it is called there.
+    Layout(PathBuf),
+}
+
+/// Lists where an image may be, in the owner's order.
 pub(super) fn sources(
     registries: &[OciRegistry],
     container: &Container,
     digest: &OciDigest,
 ) -> Vec<OciSource> {
-    let Some(repository) = repository(container) else {
-        return Vec::new();
+    let repository = repository(container);
+    let copy = |registry: &OciRegistry| match &registry.place {
+        OciPlace::Layout(dir) => Some(OciCopy::Layout(dir.clone())),
+        OciPlace::Host(host) => repository.as_ref().map(|repository| OciCopy::Registry {
+            reference: format!("{}/{repository}@{digest}", host.0),
+            plain_http: host.is_plain_http(),
+            credentials_file: registry.credentials_file.clone(),
+        }),
     };
     registries
         .iter()
-        .map(|registry| OciSource {
-            registry: registry.name.clone(),
-            reference: format!("{}/{repository}@{digest}", registry.host.0),
-            plain_http: registry.host.is_plain_http(),
-            credentials_file: registry.credentials_file.clone(),
+        .filter_map(|registry| {
+            Some(OciSource {
+                registry: registry.name.clone(),
+                copy: copy(registry)?,
+            })
         })
         .collect()
 }
@@ -265,18 +326,69 @@ pub(super) enum PullError {
         /// The image.
         reference: String,
     },
-    /// It could not be kept.
-    #[error("a blob of {reference} could not be kept")]
+    /// The folder.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A blob has changed since somebody put it there.
+    #[error("{digest} is there, and is not what the publisher signed; copy the image there again")]
+    Changed {
+        /// Which.
+        digest: OciDigest,
+    },
+    /// A blob could not be kept.
+    #[error("{digest} could not be kept")]
     Keep {
-        /// The image.
-        reference: String,
+        /// Which.
+        digest: OciDigest,
         /// Why.
         #[source]
         source: ProvideError,
     },
 }
 
-/// Pulls one image by digest and keeps its blobs under `tag`; each is what the release names.
+/// A copy of an image that is the one that the publisher signed, as far as can be told without its bytes.
+enum Found {
+    Packed(Box<Packed>),
+    Layout(PathBuf),
+}
+
+impl Found {
+    async fn find(copy: &OciCopy, image: &Image, work_dir: &Path) -> Result<Self, PullError> {
+        let (reference, plain_http, credentials_file) = match copy {
+            OciCopy::Layout(dir) => {
+                layout::check(dir, image).await?;
+                return Ok(Self::Layout(dir.clone()));
+            }
+            OciCopy::Registry {
+                reference,
+                plain_http,
+                credentials_file,
+            } => (reference.clone(), *plain_http, credentials_file),
+        };
+        let from = ImageSource::Registry {
+            reference: reference.clone(),
+            login: credentials_file.as_deref().map(login).transpose()?,
+            plain_http,
+        };
+        match image::pack(&from, &image.platform, work_dir).await {
+            Ok(packed) if is_same(&packed, image) => Ok(Self::Packed(Box::new(packed))),
+            Ok(_) => Err(PullError::Other { reference }),
+            Err(error) => Err(PullError::Pull {
+                reference,
+                source: Box::new(error),
+            }),
+        }
+    }
+
+    async fn open(&self, blob: &Descriptor) -> io::Result<Box<dyn AsyncRead + Send + Unpin>> {
+        Ok(match self {
+            Self::Packed(packed) => Box::new(packed.open(blob).await?),
+            Self::Layout(dir) => Box::new(layout::open(dir, blob).await?),
+        })
+    }
+}
+
+/// Takes one image by digest and keeps its blobs under `tag`; each is what the release names.
 pub(super) async fn pull(
     source: &OciSource,
     image: &Image,
@@ -284,32 +396,18 @@ pub(super) async fn pull(
     tag: &Tag,
     work_dir: &Path,
 ) -> Result<(), PullError> {
-    let login = source.credentials_file.as_deref().map(login).transpose()?;
-    let from = ImageSource::Registry {
-        reference: source.reference.clone(),
-        login,
-        plain_http: source.plain_http,
-    };
-    let packed = image::pack(&from, &image.platform, work_dir)
-        .await
-        .map_err(|error| PullError::Pull {
-            reference: source.reference.clone(),
-            source: Box::new(error),
-        })?;
-    if !is_same(&packed, image) {
-        return Err(PullError::Other {
-            reference: source.reference.clone(),
-        });
-    }
+    let found = Found::find(&source.copy, image, work_dir).await?;
     for blob in image.descriptors() {
-        let keep = |source_error| PullError::Keep {
-            reference: source.reference.clone(),
-            source: source_error,
+        let keep = |source| {
+            let digest = blob.digest;
+            if matches!(source, ProvideError::WrongHash { .. }) {
+                PullError::Changed { digest }
+            } else {
+                PullError::Keep { digest, source }
+            }
         };
-        let bytes = packed
-            .open(blob)
-            .await
-            .map_err(|error| keep(ProvideError::Read(error)))?;
+        let opened = found.open(blob).await;
+        let bytes = opened.map_err(|error| keep(ProvideError::Read(error)))?;
         let role = Some(Role::from(blob));
         let provided = swarm.provide_as(tag, role, bytes, Some(blob.blake3));
         provided.await.map_err(keep)?;
@@ -330,13 +428,20 @@ pub(super) async fn test(registry: &OciRegistry, time_max: Duration) -> Result<(
     if let Some(path) = &registry.credentials_file {
         login(path).map_err(|error| of_credentials(&error))?;
     }
-    let authority = registry.host.authority();
+    let host = match &registry.place {
+        OciPlace::Host(host) => host,
+        OciPlace::Layout(dir) => {
+            let tested = layout::test(dir).await;
+            return tested.map_err(|error| of_layout(&error));
+        }
+    };
+    let authority = host.authority();
     let has_port = authority
         .rsplit_once(':')
         .is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
     let address = if has_port {
         authority.to_owned()
-    } else if registry.host.is_plain_http() {
+    } else if host.is_plain_http() {
         format!("{authority}:80")
     } else {
         format!("{authority}:443")
@@ -362,6 +467,17 @@ pub(super) fn of_credentials(error: &CredentialsError) -> Problem {
         "credentials",
         error.to_string(),
         "Write USER:PASSWORD into a file of the daemon's user, with mode 0600",
+    );
+    refusal.details = explain::causes(error);
+    refusal
+}
+
+/// Says what to do about a folder of images.
+fn of_layout(error: &LayoutError) -> Problem {
+    let mut refusal = problem(
+        "unreachable",
+        error.to_string(),
+        "Make one with: skopeo copy docker://IMAGE oci:DIR:NAME; the daemon's user must be able to read it",
     );
     refusal.details = explain::causes(error);
     refusal
@@ -396,7 +512,7 @@ mod tests {
     fn registry(name: &str, host: &str) -> OciRegistry {
         OciRegistry {
             name: name.parse().unwrap(),
-            host: host.parse().unwrap(),
+            place: host.parse().unwrap(),
             credentials_file: None,
         }
     }
@@ -412,7 +528,10 @@ mod tests {
         let references = |image: &str| -> Vec<String> {
             sources(&registries, &container(image), &digest)
                 .into_iter()
-                .map(|source| source.reference)
+                .filter_map(|source| match source.copy {
+                    OciCopy::Registry { reference, .. } => Some(reference),
+                    OciCopy::Layout(_) => None,
+                })
                 .collect()
         };
         assert_eq!(
@@ -434,7 +553,15 @@ mod tests {
         );
         let plain: Vec<bool> = sources(&registries, &container("busybox"), &digest)
             .iter()
-            .map(|source| source.plain_http)
+            .map(|source| {
+                matches!(
+                    source.copy,
+                    OciCopy::Registry {
+                        plain_http: true,
+                        ..
+                    }
+                )
+            })
             .collect();
         assert_eq!(plain, [false, false, true]);
     }
@@ -448,7 +575,9 @@ mod tests {
             "localhost",
             "reg.lan/team/mirror",
         ] {
-            assert_eq!(text.parse::<OciHost>().unwrap().as_str(), text);
+            let place = text.parse::<OciPlace>().unwrap();
+            assert!(matches!(&place, OciPlace::Host(_)), "{text}");
+            assert_eq!(place.to_string(), text);
         }
         for text in [
             "",
@@ -463,8 +592,25 @@ mod tests {
             "host.io#x",
             "word",
         ] {
-            assert!(text.parse::<OciHost>().is_err(), "{text:?}");
+            assert!(text.parse::<OciPlace>().is_err(), "{text:?}");
         }
+        for text in ["/srv/images", "/media/usb/a b"] {
+            let place = text.parse::<OciPlace>().unwrap();
+            assert_eq!(place, OciPlace::Layout(PathBuf::from(text)));
+        }
+        assert!("/srv\n/x".parse::<OciPlace>().is_err());
+        assert!(
+            format!("/{}", "x".repeat(3000))
+                .parse::<OciPlace>()
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_list_of_before_there_were_folders_is_read() {
+        let kept = r#"{"name":"hub","host":"docker.io","credentialsFile":null}"#;
+        let read: OciRegistry = serde_json::from_str(kept).unwrap();
+        assert_eq!(read, registry("hub", "docker.io"));
     }
 
     #[test]

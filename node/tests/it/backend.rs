@@ -211,7 +211,7 @@ impl Backend for Fixed {
             registries: Vec::new(),
             oci: vec![OciRegistryInfo {
                 name: "hub".to_owned(),
-                host: "docker.io".to_owned(),
+                place: "docker.io".to_owned(),
                 credentials: true,
             }],
         })

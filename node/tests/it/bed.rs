@@ -324,7 +324,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> OciDigest {
     OciDigest::from_sha256(Sha256::digest(bytes).into())
 }
 
-fn swarm_config(dir: &Path) -> SwarmConfig {
+pub(crate) fn swarm_config(dir: &Path) -> SwarmConfig {
     let mut config = SwarmConfig::new(dir);
     config.bind = vec!["127.0.0.1:0".parse().unwrap()];
     config.discovery = Discovery {

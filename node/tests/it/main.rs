@@ -14,6 +14,7 @@ mod contract;
 mod deltas;
 mod guard;
 mod http;
+mod images;
 mod journey;
 mod machine;
 mod parity;

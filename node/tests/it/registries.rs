@@ -544,9 +544,9 @@ async fn registries_of_images_are_a_list_of_their_own() {
     assert_eq!(
         list["oci"],
         json!([
-            {"name": "registry-10-0-0-5-5000-mirror", "host": "10.0.0.5:5000/mirror", "credentials": false}
+            {"name": "registry-10-0-0-5-5000-mirror", "place": "10.0.0.5:5000/mirror", "credentials": false}
         ,
-            {"name": "hub", "host": "docker.io", "credentials": true}
+            {"name": "hub", "place": "docker.io", "credentials": true}
         ])
     );
     assert!(!list.to_string().contains("verysecret"));

@@ -102,7 +102,7 @@ pub enum RegistryCommand {
 /// `archy registry add`
 #[derive(Debug, Args)]
 pub struct RegistryAddArgs {
-    /// https://…, a file or blob:HASH; with --oci HOST[:PORT][/PATH]
+    /// https://…, a file or blob:HASH; with --oci HOST[:PORT][/PATH], or /DIR or ./DIR in OCI layout
     pub location: String,
     /// The node's name for it [default: made of the location]
     #[arg(long)]
@@ -116,7 +116,7 @@ pub struct RegistryAddArgs {
     /// Its place in the list, from 1 [default: the end]
     #[arg(long)]
     pub position: Option<u32>,
-    /// A registry of container images
+    /// A registry of container images, or a folder of them
     #[arg(long)]
     pub oci: bool,
     /// A file with USER:PASSWORD that only the node's user can read

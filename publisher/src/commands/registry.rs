@@ -47,9 +47,15 @@ fn add_params(arguments: &RegistryAddArgs) -> Result<Value, Failure> {
     }))
 }
 
-/// Writes a location as the node wants it: it has another working directory.
+/// Writes a location as the node wants it: it has another working directory. A folder of images is told from a host by how
+/// its path begins.
 fn location(text: &str, oci: bool) -> Result<String, Failure> {
-    if oci || text.contains("://") || text.starts_with("blob:") {
+    let is_path = if oci {
+        text.starts_with(['/', '.'])
+    } else {
+        !text.contains("://") && !text.starts_with("blob:")
+    };
+    if !is_path {
         return Ok(text.to_owned());
     }
     absolute(Path::new(text))
@@ -119,7 +125,7 @@ fn list_words(lists: &RegistryList) -> String {
         for entry in &lists.oci {
             let credentials = if entry.credentials { "yes" } else { "no" };
             rows.push(
-                [entry.name.as_str(), &plain(&entry.host), credentials, ""]
+                [entry.name.as_str(), &plain(&entry.place), credentials, ""]
                     .map(str::to_owned)
                     .to_vec(),
             );

@@ -163,7 +163,7 @@ async fn the_owner_keeps_both_lists_of_registries() {
             "name": "home", "url": "https://apps.example.org/catalog.json", "operator": did, "ttlSeconds": 3600,
             "lastTry": null, "lastFetch": null, "lastError": problem, "catalog": catalog,
         }],
-        "oci": [{"name": "hub", "host": "docker.io", "credentials": true}],
+        "oci": [{"name": "hub", "place": "docker.io", "credentials": true}],
     });
     for method in [
         "registry.list",
@@ -203,7 +203,9 @@ async fn the_owner_keeps_both_lists_of_registries() {
         ],
     )
     .await;
+    does(&person, &["registry", "add", "./images", "--oci"]).await;
     let calls = node.calls("registry.add");
+    assert_eq!(calls[2]["url"], json!(path("images")));
     assert_eq!(
         calls[0],
         json!({"url": path("catalog.json"), "name": "home", "operator": did, "ttlSeconds": null, "position": 1, "oci": false, "credentialsFile": null})

@@ -79,6 +79,19 @@ impl Lab {
     pub(crate) fn cut(&self, place: &Place) {
         run("ip", &["link", "set", &place.cable, "down"]);
     }
+
+    /// Puts the cable in again, at another address.
+    pub(crate) fn renumber(&self, place: &mut Place) {
+        place.address = address(self.next.fetch_add(1, Ordering::Relaxed));
+        let name = place.namespace.as_str();
+        run("ip", &["-n", name, "address", "flush", "dev", "eth0"]);
+        let address = format!("{}/24", place.address);
+        run(
+            "ip",
+            &["-n", name, "address", "add", &address, "dev", "eth0"],
+        );
+        run("ip", &["link", "set", &place.cable, "up"]);
+    }
 }
 
 impl Drop for Lab {

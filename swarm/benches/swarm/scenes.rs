@@ -30,6 +30,7 @@ pub(crate) const ALL: &[Scene] = &[
     ("install", images::install),
     ("unpack", unpack::unpack),
     ("resume", resume::resume),
+    ("roam", resume::roam),
     ("update", update::update),
     ("soak", soak::soak),
 ];

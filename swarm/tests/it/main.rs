@@ -16,6 +16,7 @@ mod image;
 mod lan;
 mod layout;
 mod oci;
+mod oci_clients;
 mod resume;
 mod storage;
 mod streaming;

@@ -14,31 +14,39 @@ use tokio_util::sync::CancellationToken;
 use crate::layout::{Layout, mixed, numbered, skopeo};
 use crate::support::{Node, tag};
 
-async fn packed(layout: &Layout, work: &Path) -> Packed {
+pub(crate) async fn packed(layout: &Layout, work: &Path) -> Packed {
+    packed_for("amd64", layout, work).await
+}
+
+pub(crate) async fn packed_for(architecture: &str, layout: &Layout, work: &Path) -> Packed {
     let source = ImageSource::OciLayout {
         dir: layout.dir().to_owned(),
         name: None,
     };
-    pack(&source, &amd64(), work).await.unwrap()
+    pack(&source, &linux(architecture), work).await.unwrap()
 }
 
-fn amd64() -> Platform {
+fn linux(architecture: &str) -> Platform {
     Platform {
         os: "linux".to_owned(),
-        architecture: "amd64".to_owned(),
+        architecture: architecture.to_owned(),
     }
 }
 
 /// A node that serves the image's blobs to others.
-async fn publish(packed: &Packed) -> Node {
+pub(crate) async fn publish(packed: &Packed) -> Node {
     let node = Node::start().await;
+    provide(&node, packed).await;
+    node
+}
+
+pub(crate) async fn provide(node: &Node, packed: &Packed) {
     for descriptor in packed.descriptors() {
         let reader = packed.open(descriptor).await.unwrap();
         node.provide(&tag("release"), reader, Some(descriptor.blake3))
             .await
             .unwrap();
     }
-    node
 }
 
 #[tokio::test]
@@ -85,7 +93,7 @@ async fn an_image_goes_all_the_way_with_its_digest() {
         login: None,
         plain_http: true,
     };
-    let pulled = pack(&source, &amd64(), temp.path()).await.unwrap();
+    let pulled = pack(&source, &linux("amd64"), temp.path()).await.unwrap();
     let all = |packed: &Packed| packed.descriptors().cloned().collect::<Vec<Descriptor>>();
     assert_eq!(all(&pulled), all(&packed));
 }

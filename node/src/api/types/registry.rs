@@ -115,8 +115,8 @@ wire! {
     pub struct OciRegistryInfo {
         /// This node's name for it.
         pub name: String,
-        /// `HOST[:PORT][/PATH]`
-        pub host: String,
+        /// `HOST[:PORT][/PATH]`, or the path of a folder in OCI layout.
+        pub place: String,
         /// Whether a file of credentials is named.
         pub credentials: bool,
     }

@@ -49,8 +49,8 @@ copies! {
     pub struct OciRegistryInfo {
         /// The node's name for it.
         pub name: String,
-        /// `HOST[:PORT][/PATH]`
-        pub host: String,
+        /// `HOST[:PORT][/PATH]`, or the path of a folder in OCI layout.
+        pub place: String,
         /// Whether a file of credentials is named.
         pub credentials: bool,
     }

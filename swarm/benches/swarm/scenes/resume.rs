@@ -1,4 +1,4 @@
-//! Kills in the middle of a fetch.
+//! Kills, and another network, in the middle of a fetch.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use crate::node::Node;
 use crate::{Figure, figure};
 
 const KILLS: usize = 20;
+const MOVES: usize = 5;
 
 /// The largest part of a blob that a SIGKILL at a moment drawn by chance costs.
 pub(super) fn resume(dir: &Path) -> Vec<Figure> {
@@ -44,4 +45,36 @@ pub(super) fn resume(dir: &Path) -> Vec<Figure> {
         size / MIB
     );
     vec![figure("resume_waste", worst.1, "", Some("<= 0.01"))]
+}
+
+/// The largest part of a blob that another network costs: a while without a link, and another address then.
+pub(super) fn roam(dir: &Path) -> Vec<Figure> {
+    let size = 64 * MIB;
+    let data = file(dir, size);
+    let lab = Lab::new();
+    let mut seeder = Node::start(&lab.place(Some("100mbit"), None), dir);
+    let blob = seeder.provide(&data);
+    let mut rng = fastrand::Rng::new();
+    let mut moves = Vec::new();
+    for _ in 0..MOVES {
+        let mut place = lab.place(None, None);
+        let mut node = Node::start(&place, dir);
+        let at = seeder.endpoint.clone();
+        let fetching = std::thread::spawn(move || node.fetch((blob, size), &[&at], &[]));
+        // Five seconds are what the link needs for the file.
+        let after = Duration::from_millis(rng.u64(500..4500));
+        let without = Duration::from_millis(rng.u64(200..4000));
+        std::thread::sleep(after);
+        lab.cut(&place);
+        std::thread::sleep(without);
+        lab.renumber(&mut place);
+        let fetched = fetching.join().unwrap();
+        let again = (fetched.from_origin + fetched.from_peers).saturating_sub(size);
+        moves.push((after, without, fetched.took, again as f64 / size as f64));
+    }
+    let worst = moves.iter().map(|one| one.3).fold(0.0, f64::max);
+    println!(
+        "{moves:.4?}\n{MOVES} times elsewhere: (moved after, without a link for, all took, received again)"
+    );
+    vec![figure("roam_waste", worst, "", Some("<= 0.01"))]
 }

@@ -9,9 +9,9 @@ export type OciRegistryInfo = {
  */
 name: string, 
 /**
- * `HOST[:PORT][/PATH]`
+ * `HOST[:PORT][/PATH]`, or the path of a folder in OCI layout.
  */
-host: string, 
+place: string, 
 /**
  * Whether a file of credentials is named.
  */
