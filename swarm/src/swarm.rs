@@ -377,6 +377,18 @@ impl Swarm {
         self.inner.transport.store().uploaded_since(day)
     }
 
+    /// Waits until the endpoint has closed by itself: the address that it listened on is gone, or what answers on it broke.
+    /// Nothing is fetched or served any more then, until another swarm is started.
+    pub async fn closed(&self) {
+        self.inner.transport.closed().await;
+    }
+
+    /// Closes the endpoint, as an error in it would. For tests.
+    #[cfg(feature = "faults")]
+    pub async fn kill_endpoint(&self) {
+        self.inner.transport.kill_endpoint().await;
+    }
+
     /// Makes the collector of blobs end, as an error in it would. For tests.
     #[cfg(feature = "faults")]
     pub async fn kill_collector(&self) {

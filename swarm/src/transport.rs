@@ -315,6 +315,17 @@ impl Transport {
         outcome
     }
 
+    /// Waits until the endpoint is closed.
+    pub(crate) async fn closed(&self) {
+        self.endpoint.closed().await;
+    }
+
+    /// Closes the endpoint, as an error in it would.
+    #[cfg(feature = "faults")]
+    pub(crate) async fn kill_endpoint(&self) {
+        self.endpoint.close().await;
+    }
+
     /// Stops serving, closes connections and flushes the store.
     pub(crate) async fn shutdown(&self) {
         let stop = async {

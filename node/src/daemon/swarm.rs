@@ -13,7 +13,8 @@ use crate::node::Node;
 /// Wait before the swarm is started again, e.g. because its port is in use.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Runs the swarm until stopped.
+/// Runs the swarm until stopped, or until its endpoint has closed by itself: then the daemon is to start anew, since all parts
+/// hold this swarm. An address that is gone is waited for by that start, with everything else running.
 pub(super) async fn run(node: Node, config: Config, paths: Paths, stop: CancellationToken) {
     let config = translate(&config, &paths);
     loop {
@@ -24,7 +25,13 @@ pub(super) async fn run(node: Node, config: Config, paths: Paths, stop: Cancella
                 node.components.set("swarm", State::Running);
                 node.seeding.apply(&swarm, &Zoned::now());
                 node.swarm.put(swarm.clone());
-                stop.cancelled().await;
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = swarm.closed() => tracing::error!(
+                        listen = ?config.bind,
+                        "the swarm's endpoint has closed by itself; an address of swarm.listen that this machine has lost does that"
+                    ),
+                }
                 swarm.shutdown().await;
                 return;
             }

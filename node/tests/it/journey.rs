@@ -1,5 +1,6 @@
 //! One app's way: published, heard, fetched, verified, installed, handed on, removed.
 
+use archyd::daemon::DaemonError;
 use serde_json::{Value, json};
 
 use crate::bed::{ICON, Node, Publisher, Relay, app, layer, scene, scene_with_notes};
@@ -347,4 +348,13 @@ async fn what_gains_nothing_is_updated_unasked_when_the_owner_lets_it() {
         "its owner left that version"
     );
     node.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_whose_swarm_broke_ends_so_that_it_is_started_anew() {
+    let (_relay, _publisher, node, _notes) = scene_with_notes().await;
+    let swarm = node.daemon.node.swarm.ready().await;
+    swarm.kill_endpoint().await;
+    let error = node.daemon.run(std::future::pending()).await.unwrap_err();
+    assert!(matches!(error, DaemonError::Part("swarm")), "{error}");
 }

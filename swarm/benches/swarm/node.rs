@@ -260,10 +260,16 @@ impl Node {
 
     /// Starts a node with the store that it finds there.
     pub(crate) fn start_in(at: &Place, dir: &Path) -> Self {
-        let program = std::env::current_exe().unwrap();
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &at.namespace]).arg(program);
-        Self::launch(command, (at.address, PORT).into(), dir)
+        Self::launch(inside(at), (at.address, PORT).into(), dir)
+    }
+
+    /// Starts a node with an empty store that takes whatever addresses its place has, as nodes at home do.
+    pub(crate) fn start_anywhere(at: &Place, dir: &Path) -> Self {
+        let dir = tempfile::tempdir_in(dir).unwrap();
+        let any = (Ipv4Addr::UNSPECIFIED, PORT).into();
+        let mut node = Self::launch(inside(at), any, dir.path());
+        node._dir = Some(dir);
+        node
     }
 
     /// Starts a node with an empty store that is only on the loopback interface of the machine itself.
@@ -413,6 +419,14 @@ impl Node {
         };
         bytes
     }
+}
+
+/// This program, in the network namespace of a place.
+fn inside(at: &Place) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", &at.namespace]);
+    command.arg(std::env::current_exe().unwrap());
+    command
 }
 
 impl Drop for Node {

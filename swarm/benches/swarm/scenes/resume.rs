@@ -58,7 +58,7 @@ pub(super) fn roam(dir: &Path) -> Vec<Figure> {
     let mut moves = Vec::new();
     for _ in 0..MOVES {
         let mut place = lab.place(None, None);
-        let mut node = Node::start(&place, dir);
+        let mut node = Node::start_anywhere(&place, dir);
         let at = seeder.endpoint.clone();
         let fetching = std::thread::spawn(move || node.fetch((blob, size), &[&at], &[]));
         // Five seconds are what the link needs for the file.
