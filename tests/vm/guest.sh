@@ -39,7 +39,7 @@ layout() { # DIRECTORY WORDS
 port_of() { case $1 in notes) echo 18080 ;; page) echo 18081 ;; fresh) echo 18082 ;; keys) echo 18083 ;; eater) echo 18084 ;; esac; }
 answers() { curl -sf -m 20 "http://127.0.0.1:$(port_of "$1")/${2:-log}" >/dev/null; }
 page_is_up() { answers page index.html; }
-# Writes APP-VERSION.yml and layout-APP-VERSION.
+# Writes APP-VERSION.yml and layout-APP-VERSION, to be there after a cut too.
 release() { # APP VERSION
   local app=$1 version=$2 number
   local secrets=()
@@ -55,6 +55,7 @@ release() { # APP VERSION
   # Each health check is a podman process, which takes seconds here.
   esac | sed -e 's/interval: [0-9a-z]*, start_period: [0-9a-z]*/interval: 10m, timeout: 60s, start_period: 5m/' >"$app-$version.yml"
   layout "layout-$app-$version" "$app $version"
+  find "$app-$version.yml" "layout-$app-$version" -exec sync {} + && sync .
 }
 bring() { # install|update APP VERSION
   DRIVE_SEQ=$(("$3" + 1)) "$DRIVE" "$1" "$2-$3.yml" web="layout-$2-$3"
