@@ -16,7 +16,7 @@ SECRETS=16 # of the app `keys`
 # An OCI layout without podman, which takes its time on an emulated processor: no two have a layer in common.
 layout() { # DIRECTORY WORDS
   local dir=$1 tree=context size digest config
-  [[ ! -e $dir/index.json ]] || return 0
+  [[ ! -s $dir/index.json ]] || return 0
   rm -rf "$dir" "$tree" && mkdir -p "$dir/blobs/sha256" "$tree"/{bin,www,data,tmp,etc,proc,sys,dev,run,var/lib/db}
   { cat /usr/bin/busybox; echo "$2"; } >"$tree/bin/busybox"
   chmod 755 "$tree/bin/busybox" && ln -s busybox "$tree/bin/sh"
