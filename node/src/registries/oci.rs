@@ -477,7 +477,7 @@ fn of_layout(error: &LayoutError) -> Problem {
     let mut refusal = problem(
         "unreachable",
         error.to_string(),
-        "Make one with: skopeo copy docker://IMAGE oci:DIR:NAME; the daemon's user must be able to read it",
+        "Make one with: skopeo copy --preserve-digests docker://IMAGE oci:DIR:NAME; the daemon's user must be able to read it",
     );
     refusal.details = explain::causes(error);
     refusal
