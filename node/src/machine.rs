@@ -118,9 +118,22 @@ pub struct Observed {
     pub apps: Vec<Installed>,
     /// Why it cannot be seen now.
     pub stale: Option<String>,
+    /// Apps of which what they should be cannot be read, with the reason; nothing is done to them.
+    pub damaged: Vec<(Slug, String)>,
 }
 
 impl Observed {
+    /// Says why not all is known of all apps; `None` when it is.
+    pub fn trouble(&self) -> Option<String> {
+        let damaged = self.damaged.iter();
+        let damaged = damaged.map(|(app, why)| format!("nothing is done to {app}: {why}"));
+        self.stale
+            .clone()
+            .into_iter()
+            .chain(damaged)
+            .reduce(|a, b| format!("{a}; {b}"))
+    }
+
     /// Finds an app by its slug.
     pub fn find(&self, slug: &Slug) -> Option<&Installed> {
         self.apps.iter().find(|app| app.app.slug == *slug)

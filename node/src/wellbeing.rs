@@ -45,7 +45,8 @@ impl Diary {
                 InstanceState::Running => true,
                 InstanceState::Unhealthy | InstanceState::Failed => false,
                 // On its way, or as the owner wants it.
-                InstanceState::Installing
+                InstanceState::Unknown
+                | InstanceState::Installing
                 | InstanceState::Changing
                 | InstanceState::Starting
                 | InstanceState::Stopping

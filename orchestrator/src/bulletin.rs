@@ -65,10 +65,20 @@ impl Bulletin {
         });
     }
 
-    /// Tells that the machine cannot be seen, and why; what was last seen stays.
-    pub(crate) fn tell_stale(&self, why: String) {
-        self.observed
-            .send_modify(|observed| observed.stale = Some(why));
+    /// Tells that the machine cannot be seen, and why; what was last seen stays. Before the first look, that is what is known
+    /// `unseen`.
+    pub(crate) fn tell_stale(&self, why: String, unseen: impl FnOnce() -> Vec<Instance>) {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_told = |instance: &Instance| told.contains_key(&instance.app.slug);
+        self.observed.send_modify(|observed| {
+            observed.stale = Some(why);
+            if observed.at.is_none() {
+                let instances = &mut observed.instances;
+                instances.retain(is_told);
+                instances.extend(unseen().into_iter().filter(|app| !is_told(app)));
+                instances.sort_by(|a, b| a.app.slug.cmp(&b.app.slug));
+            }
+        });
     }
 }
 
@@ -79,19 +89,17 @@ mod tests {
     use super::*;
     use crate::desired::Wish;
     use crate::instance::instance;
-    use crate::plan::Machine;
     use crate::samples;
 
     fn an(app: &str) -> Instance {
         let container = "  - {name: web, source: {type: pull, image: localhost/a}}\n";
         let desired = samples::installed(samples::release(app, container), Wish::Running);
-        let (machine, remembered) = (Machine::default(), Default::default());
-        instance(&desired, &machine, &remembered, PathBuf::new())
+        instance(&desired, None, &Default::default(), PathBuf::new())
     }
 
     fn seen(apps: &[&str]) -> Observed {
         Observed {
-            at: None,
+            at: Some(jiff::Timestamp::UNIX_EPOCH),
             instances: apps.iter().map(|app| an(app)).collect(),
             stale: None,
             damaged: Vec::new(),
@@ -126,11 +134,23 @@ mod tests {
     fn what_cannot_be_seen_now_stays_with_the_reason() {
         let bulletin = Bulletin::default();
         bulletin.tell_all(Instant::now(), seen(&["a"]));
-        bulletin.tell_stale("podman is gone".to_owned());
+        bulletin.tell_stale("podman is gone".to_owned(), || vec![an("b")]);
         let observed = bulletin.watch().borrow().clone();
         assert_eq!(observed.stale.as_deref(), Some("podman is gone"));
         assert_eq!(observed.instances, [an("a")]);
         bulletin.tell_all(Instant::now(), seen(&["a"]));
         assert_eq!(bulletin.watch().borrow().stale, None);
+    }
+
+    #[test]
+    fn what_was_never_seen_is_told_all_the_same() {
+        let bulletin = Bulletin::default();
+        let mut newer = an("b");
+        newer.version = "2.0.0".to_owned();
+        bulletin.tell(&"b".parse().unwrap(), Some(newer));
+        bulletin.tell_stale("podman is gone".to_owned(), || vec![an("a"), an("b")]);
+        assert_eq!(told(&bulletin), ["a 1.2.0", "b 2.0.0"]);
+        let why = bulletin.watch().borrow().stale.clone();
+        assert_eq!(why.as_deref(), Some("podman is gone"));
     }
 }

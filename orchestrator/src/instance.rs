@@ -21,6 +21,8 @@ use crate::settings::{PortBinding, Settings};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstanceState {
+    /// Not seen yet, because systemd or podman do not answer.
+    Unknown,
     /// It is being installed.
     Installing,
     /// It is being changed, or brought back to what it was.
@@ -46,6 +48,7 @@ pub enum InstanceState {
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum ContainerState {
+    Unknown,
     Starting,
     Running,
     Unhealthy,
@@ -173,9 +176,10 @@ impl Remembered {
 /// Restarts of late that make a crash loop.
 pub(crate) const CRASH_LOOP_RESTARTS: u32 = 3;
 
+/// Works out how an app is; where no machine was seen, all that is known of it is what should be.
 pub(crate) fn instance(
     desired: &Desired,
-    machine: &Machine,
+    machine: Option<&Machine>,
     remembered: &Remembered,
     data_dir: PathBuf,
 ) -> Instance {
@@ -190,6 +194,7 @@ pub(crate) fn instance(
             | InstanceState::Stopped
             | InstanceState::Installing
             | InstanceState::Changing
+            | InstanceState::Unknown
     );
     let words = || {
         if let Some(looping) = remembered.looping() {
@@ -210,7 +215,8 @@ pub(crate) fn instance(
             ContainerState::Stopped if desired.wish == Wish::Running => {
                 Some(format!("container {name} does not run"))
             }
-            ContainerState::Starting
+            ContainerState::Unknown
+            | ContainerState::Starting
             | ContainerState::Running
             | ContainerState::Restarting
             | ContainerState::Stopping
@@ -256,6 +262,9 @@ fn state(desired: &Desired, containers: &[ContainerStatus], looping: bool) -> In
         Stage::Changing | Stage::Returning | Stage::Migrating | Stage::Unmigrating => {
             return InstanceState::Changing;
         }
+        Stage::Adopted | Stage::Installed if any(ContainerState::Unknown) => {
+            return InstanceState::Unknown;
+        }
         Stage::Adopted => {
             return if all(ContainerState::Running) {
                 InstanceState::Running
@@ -297,10 +306,19 @@ fn state(desired: &Desired, containers: &[ContainerStatus], looping: bool) -> In
 fn status(
     desired: &Desired,
     manifest: &ManifestContainer,
-    machine: &Machine,
+    machine: Option<&Machine>,
     remembered: &Remembered,
 ) -> ContainerStatus {
     let unit = names::container_unit(desired.slug(), &manifest.name);
+    let Some(machine) = machine else {
+        return ContainerStatus {
+            name: manifest.name.clone(),
+            unit,
+            state: ContainerState::Unknown,
+            started_at: None,
+            restarts: 0,
+        };
+    };
     if desired.stage == Stage::Adopted {
         return claimed(desired, manifest, machine, unit);
     }

@@ -13,6 +13,9 @@ const BACK_OFF_SECONDS: i64 = 15;
 const BACK_OFF_SECONDS_MAX: i64 = 15 * 60;
 /// Restarts longer ago than this do not count towards a crash loop.
 const CRASH_WINDOW: SignedDuration = SignedDuration::from_mins(10);
+/// A container that was not well for this long is not left to itself.
+const AILING: SignedDuration = SignedDuration::from_secs(30);
+
 /// What is remembered between looks.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -37,6 +40,8 @@ struct Run {
     recent: VecDeque<(Timestamp, u32)>,
     /// Why it ended before it was last started again.
     ending: Option<String>,
+    /// Since when its container has not been well, as far as was seen.
+    ailing_since: Option<Timestamp>,
 }
 
 impl Memory {
@@ -126,6 +131,30 @@ impl Memory {
         let changed = run.container_id != id;
         id.clone_into(&mut run.container_id);
         changed
+    }
+
+    /// Notes whether a container ails whose service is taken for running; tells whether it has for so long that nobody else
+    /// will do anything about it.
+    pub(crate) fn ails(
+        &mut self,
+        app: &Slug,
+        container: &Slug,
+        ails: bool,
+        now: Timestamp,
+    ) -> bool {
+        let known = self.apps.get_mut(app);
+        let known = known.and_then(|memory| memory.runs.get_mut(container));
+        if !ails {
+            if let Some(run) = known {
+                run.ailing_since = None;
+            }
+            return false;
+        }
+        let memory = self.apps.entry(app.clone()).or_default();
+        let run = memory.runs.entry(container.clone()).or_default();
+        let since = run.ailing_since.get_or_insert(now);
+        // It may be later than now because the clock was set back.
+        now.duration_since(*since).abs() >= AILING
     }
 
     /// Notes systemd's own count of restarts, which starts anew with every start from outside; tells whether there were any

@@ -27,6 +27,8 @@ pub(crate) struct Machine {
     pub(crate) secrets: BTreeSet<String>,
     /// Names of secrets with another value than they should have.
     pub(crate) different_secrets: BTreeSet<String>,
+    /// Services that run with a container that has not been well for some time.
+    pub(crate) ailing: BTreeSet<String>,
     /// Apps whose units depend on something that has changed.
     pub(crate) outdated: BTreeSet<Slug>,
     /// Live unit directories that this node wrote: their files.
@@ -170,6 +172,17 @@ fn steps(desired: &Desired, machine: &Machine, root: &str) -> Vec<Step> {
         }
         (Stage::Installed, Wish::Running) => steps_to_run(desired, machine, root),
     }
+}
+
+/// Tells whether an app for which there are no steps is as wished, and not merely on its way.
+pub(crate) fn is_settled(desired: &Desired, machine: &Machine) -> bool {
+    let is_active = |container: &Slug| {
+        let unit = names::container_unit(desired.slug(), container);
+        let unit = machine.units.get(&unit);
+        unit.is_some_and(|unit| unit.active == "active")
+    };
+    (desired.stage, desired.wish) != (Stage::Installed, Wish::Running)
+        || desired.containers().all(is_active)
 }
 
 /// Tells whether an uninstalled app has left more than its data.

@@ -1,12 +1,15 @@
 //! Keeps the machine as wished: looks at it regularly and whenever something happens, plans, and performs the plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use archy_registry::Slug;
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::desired::{Desired, Stage, Wish};
@@ -14,10 +17,10 @@ use crate::install::MachineError;
 use crate::instance::{Instance, Observed, instance};
 use crate::names;
 use crate::orchestrator::Orchestrator;
-use crate::plan::{Machine, Plan, Step, plan};
+use crate::plan::{Machine, Plan, Step, is_settled, plan};
 use crate::quadlet::{LABEL_APP, LABEL_CONTAINER, LABEL_ROOT, app_dir, volume_dir};
-use crate::runtime::podman::PodmanError;
-use crate::runtime::systemd::Verb;
+use crate::runtime::podman::{Container, PodmanError};
+use crate::runtime::systemd::{UnitState, Verb};
 use crate::sight::{Seen, Sight};
 use crate::surroundings::NodeFacts;
 
@@ -29,7 +32,7 @@ const WORK: Duration = Duration::from_secs(5);
 const RESUBSCRIBE: Duration = Duration::from_secs(5);
 
 impl Orchestrator {
-    /// Looks at the machine once, brings it closer to what should be, and returns what was planned.
+    /// Looks at the machine once, brings it closer to what should be, and returns what was planned when all of it is done.
     ///
     /// An app that somebody is at work on, or that failed of late, is left for a later look.
     ///
@@ -37,14 +40,19 @@ impl Orchestrator {
     ///
     /// [`MachineError`] when the machine cannot be seen; what was last seen stays, marked as old.
     pub async fn reconcile_once(&self) -> Result<Plan, MachineError> {
+        let plan = self.plan_now().await?;
+        let work = plan.apps.keys().map(|app| self.reconcile_app(app));
+        let changed = join_all(work).await.into_iter().any(|changed| changed);
+        if changed {
+            self.look().await.ok();
+        }
+        Ok(plan)
+    }
+
+    /// Looks at the machine once, tells what it saw, and plans for the apps whose turn it is.
+    async fn plan_now(&self) -> Result<Plan, MachineError> {
         let began = Instant::now();
-        let (found, machine) = match self.see_again().await {
-            Ok(seen) => seen,
-            Err(error) => {
-                self.inner.bulletin.tell_stale(crate::error_chain(&error));
-                return Err(error);
-            }
-        };
+        let (found, machine) = self.told_of(self.see_again().await)?;
         let now = Timestamp::now();
         let damaged: BTreeSet<Slug> = found.damaged.iter().map(|(app, _)| app.clone()).collect();
         let mut plan = plan(&found.desired, &damaged, &machine, &self.inner.facts.root);
@@ -55,22 +63,29 @@ impl Orchestrator {
             }
         }
         for desired in &found.desired {
-            if !plan.apps.contains_key(desired.slug()) {
+            // One that systemd starts again and again has no steps either.
+            if !plan.apps.contains_key(desired.slug()) && is_settled(desired, &machine) {
                 self.memory(|memory| memory.is_well(desired.slug()));
             }
         }
         self.publish(&found, &machine, began);
         plan.apps
             .retain(|app, _| !self.memory(|memory| memory.holds_back(app, now)));
-        if plan.is_empty() {
-            return Ok(plan);
-        }
-        let work = plan.apps.keys().map(|app| self.reconcile_app(app));
-        let changed = join_all(work).await.into_iter().any(|changed| changed);
-        if changed {
-            self.look().await.ok();
-        }
         Ok(plan)
+    }
+
+    /// Passes on what a look saw. When it saw nothing, what was last seen stays, marked as old; before the first look, what
+    /// should be is told.
+    fn told_of<T>(&self, seen: Result<T, MachineError>) -> Result<T, MachineError> {
+        if let Err(error) = &seen {
+            let desired = self.inner.store.load_all();
+            let desired = desired.map(|found| found.desired).unwrap_or_default();
+            let unseen = desired.iter().filter(|d| d.wish != Wish::Removed);
+            let unseen = unseen.map(|d| self.instance_of(d, None));
+            let why = crate::error_chain(error);
+            self.inner.bulletin.tell_stale(why, || unseen.collect());
+        }
+        seen
     }
 
     /// Looks at the machine once, changes nothing, and returns what was seen.
@@ -80,22 +95,29 @@ impl Orchestrator {
     /// [`MachineError`] when the machine cannot be seen.
     pub async fn look(&self) -> Result<Observed, MachineError> {
         let began = Instant::now();
-        let (found, machine) = self.see().await?;
+        let (found, machine) = self.told_of(self.see().await)?;
         self.publish(&found, &machine, began);
         Ok(self.inner.bulletin.watch().borrow().clone())
     }
 
-    /// Reconciles until cancelled: at once, at every interval, and when systemd or podman report a change.
+    /// Reconciles until cancelled: at once, at every interval, and when systemd or podman report a change. Looks do not wait
+    /// for the work on apps, which may take as long as an app takes to start, or its data to be copied.
     pub async fn run(&self, cancel: CancellationToken) {
+        let (plans, planned) = mpsc::channel(1);
         let looks = async {
             loop {
                 let began = Instant::now();
-                match self.reconcile_once().await {
-                    Ok(plan) => tracing::debug!(
-                        apps_changed = plan.apps.len(),
-                        duration_us = began.elapsed().as_micros() as u64,
-                        "reconciled"
-                    ),
+                match self.plan_now().await {
+                    Ok(plan) => {
+                        tracing::debug!(
+                            apps_to_change = plan.apps.len(),
+                            duration_us = began.elapsed().as_micros() as u64,
+                            "looked"
+                        );
+                        if !plan.is_empty() && plans.send(plan).await.is_err() {
+                            return;
+                        }
+                    }
                     Err(error) => tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "cannot see the machine; what was last seen stays"
@@ -110,8 +132,26 @@ impl Orchestrator {
         tokio::select! {
             () = cancel.cancelled() => {}
             () = looks => {}
+            () = self.work_on(planned) => {}
             () = self.listen_to_systemd() => {}
             () = self.listen_to_podman() => {}
+        }
+    }
+
+    /// Works on whatever is planned, on all apps beside one another; one that is worked on already is passed over.
+    async fn work_on(&self, mut planned: mpsc::Receiver<Plan>) {
+        let work = async |app: Slug| {
+            if self.reconcile_app(&app).await {
+                self.look().await.ok();
+            }
+        };
+        let mut at_work = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(plan) = planned.recv() => at_work.extend(plan.apps.into_keys().map(work)),
+                Some(()) = at_work.next() => {}
+                else => return,
+            }
         }
     }
 
@@ -183,10 +223,12 @@ impl Orchestrator {
         let done = self.perform(app).await;
         let now = Timestamp::now();
         match done {
-            Ok(changed) => {
+            Ok(true) => {
                 self.memory(|memory| memory.is_well(app));
-                changed
+                true
             }
+            // It may be on its way; the next look knows.
+            Ok(false) => false,
             Err(error) => {
                 let message = crate::error_chain(&*error);
                 tracing::warn!(app = %app, reason = message, "an app is not as wished");
@@ -379,13 +421,15 @@ impl Orchestrator {
             let volumes = desired.volumes().into_iter();
             volumes.map(|volume| (desired.slug().clone(), volume.clone()))
         });
+        let units: BTreeMap<String, UnitState> = units
+            .into_iter()
+            .map(|unit| (unit.name.clone(), unit))
+            .collect();
         let machine = Machine {
+            ailing: self.ailing(&found.desired, &units, &seen.containers),
             outdated,
             different_secrets: different,
-            units: units
-                .into_iter()
-                .map(|unit| (unit.name.clone(), unit))
-                .collect(),
+            units,
             containers: seen.containers.clone(),
             networks: seen.networks.clone(),
             volumes: seen.volumes.clone(),
@@ -407,19 +451,43 @@ impl Orchestrator {
         Ok((found, machine))
     }
 
-    /// Asks systemd about services whose container is another than at the last look.
+    /// Lists the services that systemd takes for running although their container has not been well for some time: podman
+    /// kills those whose checks fail, unless its timer is gone, and nobody else looks after one that was paused.
+    fn ailing(
+        &self,
+        desired: &[Desired],
+        units: &BTreeMap<String, UnitState>,
+        containers: &[Container],
+    ) -> BTreeSet<String> {
+        let now = Timestamp::now();
+        let mut ailing = BTreeSet::new();
+        for app in desired.iter().filter(|desired| desired.is_kept_running()) {
+            for name in app.containers() {
+                let unit = names::container_unit(app.slug(), name);
+                let ails = units.get(&unit).is_some_and(|unit| unit.active == "active")
+                    && !container_of(app, name, containers).is_some_and(is_well);
+                if self.memory(|memory| memory.ails(app.slug(), name, ails, now)) {
+                    tracing::info!(app = %app.app, container = %name, "a container is not well, and systemd does not know");
+                    ailing.insert(unit);
+                }
+            }
+        }
+        ailing
+    }
+
+    /// Asks systemd about services whose container is another than at the last look, or that it is starting again.
     async fn note_restarts(&self, desired: &[Desired], machine: &Machine, now: Timestamp) {
         let mut others = Vec::new();
         for app in desired.iter().filter(|desired| desired.is_kept_running()) {
             for container in app.containers() {
-                let id = machine.containers.iter().find(|candidate| {
-                    candidate.label(LABEL_APP) == Some(&app.app.to_string())
-                        && candidate.label(LABEL_CONTAINER) == Some(container.as_str())
-                });
+                let id = container_of(app, container, &machine.containers);
                 let id = id
                     .map(|container| container.id.as_str())
                     .unwrap_or_default();
-                if self.memory(|memory| memory.saw(app.slug(), container, id, now)) {
+                let unit = names::container_unit(app.slug(), container);
+                let again = machine.units.get(&unit);
+                let again = again.is_some_and(|unit| unit.sub.starts_with("auto-restart"));
+                if self.memory(|memory| memory.saw(app.slug(), container, id, now)) || again {
                     others.push((app.slug(), container));
                 }
             }
@@ -444,7 +512,7 @@ impl Orchestrator {
             .iter()
             .filter(|desired| desired.wish != Wish::Removed);
         let instances = instances
-            .map(|desired| self.instance_of(desired, machine))
+            .map(|desired| self.instance_of(desired, Some(machine)))
             .collect();
         let damaged = found.damaged.iter();
         let damaged = damaged
@@ -459,8 +527,11 @@ impl Orchestrator {
         self.inner.bulletin.tell_all(began, seen);
     }
 
-    fn instance_of(&self, desired: &Desired, machine: &Machine) -> Instance {
-        let remembered = self.memory(|memory| memory.remembered(desired.slug()));
+    /// An app as the machine shows it; without one, as far as it is known unseen.
+    fn instance_of(&self, desired: &Desired, machine: Option<&Machine>) -> Instance {
+        let mut remembered = self.memory(|memory| memory.remembered(desired.slug()));
+        let now = Timestamp::now();
+        remembered.next_try = remembered.next_try.filter(|next_try| *next_try > now);
         let data_dir = app_dir(&self.inner.facts.apps_dir, desired.slug()).join("data");
         instance(desired, machine, &remembered, data_dir)
     }
@@ -478,7 +549,7 @@ impl Orchestrator {
         };
         let systemd = self.inner.systemd.list(names::UNIT_PATTERN);
         let (Ok(containers), Ok(units)) = tokio::join!(podman, systemd) else {
-            return self.instance_of(desired, &Machine::default());
+            return self.instance_of(desired, None);
         };
         let units = units.into_iter();
         let machine = Machine {
@@ -486,10 +557,27 @@ impl Orchestrator {
             units: units.map(|unit| (unit.name.clone(), unit)).collect(),
             ..Machine::default()
         };
-        let instance = self.instance_of(desired, &machine);
+        let instance = self.instance_of(desired, Some(&machine));
         self.inner
             .bulletin
             .tell(desired.slug(), Some(instance.clone()));
         instance
     }
+}
+
+/// Finds the container that runs for one in an app's manifest.
+fn container_of<'a>(
+    app: &Desired,
+    name: &Slug,
+    containers: &'a [Container],
+) -> Option<&'a Container> {
+    let id = app.app.to_string();
+    containers.iter().find(|container| {
+        container.label(LABEL_APP) == Some(id.as_str())
+            && container.label(LABEL_CONTAINER) == Some(name.as_str())
+    })
+}
+
+fn is_well(container: &Container) -> bool {
+    container.state == "running" && container.status != "unhealthy"
 }

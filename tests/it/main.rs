@@ -34,6 +34,7 @@ mod kill;
 mod machine;
 mod node;
 mod orchestrator;
+mod reconcile;
 mod refusals;
 #[expect(
     clippy::unwrap_used,

@@ -96,20 +96,21 @@ pub(super) async fn events(
     }
 }
 
-/// Says in the node's status whether podman and systemd answer, and tells clients when that changes.
+/// Says in the node's status whether podman and systemd answer and all apps' state is sound, and tells clients when that
+/// changes.
 pub(super) async fn apps_state(node: Node, stop: CancellationToken) {
     let telling = async {
         let machine = node.machine.ready().await;
         let mut observed = machine.observed();
         let mut told = None;
         loop {
-            let stale = observed.borrow_and_update().stale.clone();
-            if told.as_ref() != Some(&stale) {
-                match &stale {
+            let trouble = observed.borrow_and_update().trouble();
+            if told.as_ref() != Some(&trouble) {
+                match &trouble {
                     None => node.components.set("apps", State::Running),
                     Some(why) => node.components.note("apps", State::Degraded, why.clone()),
                 }
-                told = Some(stale);
+                told = Some(trouble);
                 let status = node.node_status().await;
                 node.follow.hub().send(Event::Node(status));
             }

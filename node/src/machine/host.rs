@@ -57,7 +57,8 @@ impl Host {
         }))
     }
 
-    /// Takes back what a killed daemon left half-done and looks at the machine once.
+    /// Takes back what a killed daemon left half-done and looks at the machine once. What is to be done for apps is begun by
+    /// [`run`](Self::run), so that nobody waits for it.
     pub async fn recover(&self) {
         match self.orchestrator.recover().await {
             Ok(undone) => {
@@ -69,7 +70,7 @@ impl Host {
                 tracing::warn!(error = %explain::causes(&error).join(": "), "could not take back an interrupted install; the reconciler tries again");
             }
         }
-        if let Err(error) = self.orchestrator.reconcile_once().await {
+        if let Err(error) = self.orchestrator.look().await {
             tracing::warn!(error = %explain::causes(&error).join(": "), "could not look at the machine");
         }
         self.observed
@@ -84,7 +85,10 @@ impl Host {
                 let observed = translate(&seen.borrow_and_update());
                 self.observed.send_if_modified(|known| {
                     // A look that saw nothing new only moves the date.
-                    let same = known.apps == observed.apps && known.stale == observed.stale;
+                    let same = Observed {
+                        at: observed.at,
+                        ..known.clone()
+                    } == observed;
                     *known = observed;
                     !same
                 });

@@ -83,6 +83,13 @@ impl Fake {
             .send_modify(|observed| observed.stale = why_not.map(str::to_owned));
     }
 
+    /// Knows nothing of what an app should be, for the reason given, or loses no app's state.
+    pub(crate) fn damages(&self, damaged: Option<(Slug, &str)>) {
+        let damaged = damaged.map(|(app, why)| (app, why.to_owned()));
+        self.observed
+            .send_modify(|observed| observed.damaged = damaged.into_iter().collect());
+    }
+
     /// Returns what it runs.
     pub(crate) fn known(&self) -> Vec<Installed> {
         self.observed.borrow().apps.clone()

@@ -73,3 +73,26 @@ fn a_clock_that_is_set_back_neither_keeps_an_app_from_starting_nor_makes_a_crash
     memory.saw(&app, &container, "one", at(-86_400));
     assert!(!memory.is_looping(&app));
 }
+
+#[test]
+fn a_container_ails_only_after_some_time_without_a_break() {
+    let (mut memory, app, container) = (Memory::default(), slug("a"), slug("web"));
+    // At which second it ails, and whether something must be done about it.
+    let table = [
+        (0, false, false),
+        (10, true, false),
+        (39, true, false),
+        (40, true, true),
+        (41, false, false),
+        (50, true, false),
+        (79, true, false),
+        (80, true, true),
+        // The clock was set back.
+        (-90, true, true),
+    ];
+    for (second, ails, expected) in table {
+        let told = memory.ails(&app, &container, ails, at(second));
+        assert_eq!(told, expected, "{second}");
+    }
+    assert!(!memory.ails(&app, &slug("other"), true, at(1000)));
+}

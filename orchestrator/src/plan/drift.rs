@@ -1,4 +1,5 @@
-//! Containers that do not run as their unit says: started before it changed, by hand, or with a secret that is another now.
+//! Containers that do not run as their unit says: started before it changed, by hand, with a secret that is another now, or
+//! not well without systemd's knowing.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +34,7 @@ pub(super) fn stale_units(desired: &Desired, machine: &Machine, root: &str) -> V
             .secrets
             .iter()
             .any(|s| machine.different_secrets.contains(s));
-        if drifted || outdated {
+        if drifted || outdated || machine.ailing.contains(&unit) {
             stale.push(unit);
         }
     }

@@ -118,6 +118,7 @@ fn apply(step: &Step, desired: Option<&Desired>, app: &Slug, machine: &mut Machi
         }
         Step::Stop(unit) => {
             machine.units.remove(unit);
+            machine.ailing.remove(unit);
         }
         Step::Start(name) => {
             assert!(
@@ -412,6 +413,33 @@ fn a_container_that_is_not_what_its_unit_says_is_started_again() {
         };
         assert_eq!(plan, expected, "{mark} {port}");
     }
+}
+
+#[test]
+fn a_container_that_ails_behind_systemd_s_back_is_started_again() {
+    let mut app = desired("a", Wish::Running, Stage::Installed);
+    let unit = "[Container]\nPublishPort=8080:80/tcp\n";
+    let mut machine = running(&mut app, unit, "any", 8080);
+    machine.ailing.insert("archy.a.web.service".to_owned());
+    insta::assert_snapshot!(plan_all(&[app], &machine), @r"
+    a
+      stop archy.a.web.service
+      start archy.a.web.service
+    ");
+}
+
+#[test]
+fn what_systemd_starts_again_and_again_is_not_as_wished() {
+    let mut app = desired("a", Wish::Running, Stage::Installed);
+    let mut machine = settled(std::slice::from_ref(&app));
+    assert!(is_settled(&app, &machine));
+    let web = "archy.a.web.service";
+    machine
+        .units
+        .insert(web.to_owned(), unit(web, "activating"));
+    assert!(!is_settled(&app, &machine));
+    app.wish = Wish::Stopped;
+    assert!(is_settled(&app, &machine));
 }
 
 #[test]

@@ -99,7 +99,14 @@ impl Orchestrator {
             if self.sight(|sight| sight.is_same(&name, stamp, hash, now)) {
                 continue;
             }
-            let found = self.inner.podman.secret(&name).await?;
+            let found = match self.inner.podman.secret(&name).await {
+                // One that podman lists and cannot tell is given to it again.
+                Err(PodmanError::Refused { .. } | PodmanError::Answer { .. }) => {
+                    amiss.unsound.insert(name);
+                    continue;
+                }
+                found => found?,
+            };
             match found {
                 Some(found) if found != value.bytes() => {
                     amiss.different.insert(name);

@@ -5,6 +5,7 @@ import type { InstanceState } from '@/api/types/InstanceState'
 export type Tone = 'good' | 'warn' | 'bad' | 'accent' | 'quiet'
 
 const TONES: Record<InstanceState, Tone> = {
+  unknown: 'quiet',
   installing: 'accent',
   changing: 'accent',
   starting: 'accent',

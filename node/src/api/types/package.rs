@@ -199,6 +199,8 @@ wire! {
     /// How an instance is.
     #[derive(Copy, Eq)]
     pub enum InstanceState {
+        /// Not seen since the node started: systemd or podman do not answer.
+        Unknown,
         /// Being installed.
         Installing,
         /// Being changed, or brought back to what it was.

@@ -14,6 +14,7 @@ pub(super) fn translate(observed: &orchestrator::Observed) -> Observed {
         at: observed.at,
         apps: observed.instances.iter().map(installed).collect(),
         stale: observed.stale.clone(),
+        damaged: observed.damaged.clone(),
     }
 }
 
@@ -77,6 +78,7 @@ pub(crate) fn interface_kind(kind: InterfaceKind) -> &'static str {
 
 fn state(state: orchestrator::InstanceState) -> InstanceState {
     match state {
+        orchestrator::InstanceState::Unknown => InstanceState::Unknown,
         orchestrator::InstanceState::Installing => InstanceState::Installing,
         orchestrator::InstanceState::Changing => InstanceState::Changing,
         orchestrator::InstanceState::Starting => InstanceState::Starting,
@@ -92,6 +94,7 @@ fn state(state: orchestrator::InstanceState) -> InstanceState {
 
 fn container_state(state: ContainerState) -> InstanceState {
     match state {
+        ContainerState::Unknown => InstanceState::Unknown,
         ContainerState::Starting | ContainerState::Restarting => InstanceState::Starting,
         ContainerState::Running => InstanceState::Running,
         ContainerState::Unhealthy => InstanceState::Unhealthy,

@@ -3,4 +3,4 @@
 /**
  * How an instance is.
  */
-export type InstanceState = "installing" | "changing" | "starting" | "running" | "unhealthy" | "stopping" | "stopped" | "failed" | "removing";
+export type InstanceState = "unknown" | "installing" | "changing" | "starting" | "running" | "unhealthy" | "stopping" | "stopped" | "failed" | "removing";
