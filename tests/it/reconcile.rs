@@ -42,8 +42,9 @@ async fn is_looked_after(stage: &Stage<1>) -> anyhow::Result<()> {
 }
 
 async fn is_active(store: &Archyd, unit: &str) -> bool {
-    let asked = store.node.exec(&["systemctl", "--user", "is-active", unit]);
-    asked.await.is_ok_and(|output| output.stdout == b"active\n")
+    let argv = ["systemctl", "--user", "is-active", unit];
+    let asked = store.node.exec(&argv).await;
+    asked.is_ok_and(|output| output.stdout == "active\n")
 }
 
 async fn shell(store: &Archyd, script: &str) -> anyhow::Result<String> {
