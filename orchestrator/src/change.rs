@@ -331,7 +331,7 @@ impl Orchestrator {
     ) -> Result<Settings, InstallError> {
         let found = self.inner.store.load_all().map_err(MachineError::from)?;
         let mut settings = crate::ports::assign(&release.manifest, &found.desired, wished)?;
-        settings.surroundings = self.look_around(release, &settings.surroundings).await?;
+        settings.surroundings = self.look_around(release, &settings).await?;
         Ok(settings)
     }
 
@@ -679,9 +679,23 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Lets go of images and snapshots that a change leaves without use. What stays for now goes with the next change.
+    /// Lets go of images, snapshots and podman's secrets that a change leaves without use. What stays for now goes with
+    /// the next change.
     async fn let_go(&self, was: &Desired, is: &Desired) {
         let app = is.slug();
+        let kept = is.podman_secrets();
+        let mut given = was.podman_secrets();
+        if let Some(change) = &was.change {
+            let mut from = was.clone();
+            from.set_version(change.from.clone());
+            given.extend(from.podman_secrets());
+        }
+        for secret in given.iter().filter(|secret| !kept.contains(secret)) {
+            let name = names::secret_named(app, secret);
+            if let Err(error) = self.inner.podman.remove_secret(&name).await {
+                tracing::warn!(app = %app, error = &error as &dyn std::error::Error, "a secret that nobody uses any more stays in podman");
+            }
+        }
         let name = |release: &Release| -> Vec<String> {
             let images = release.images.iter();
             images

@@ -124,7 +124,7 @@ impl Orchestrator {
             let value = self.secret_of(slug, name)?;
             values.insert(names::secret(slug, name), Some(value));
         }
-        for container in &desired.release.manifest.containers {
+        for container in &desired.manifest().containers {
             for variable in secret_variables(container, &desired.settings) {
                 let name = names::value_secret(&container.name, variable);
                 let value = self.composed(desired, container, variable)?;
