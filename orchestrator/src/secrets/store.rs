@@ -200,6 +200,16 @@ impl Orchestrator {
         super::write(&path, value).map_err(|source| SecretError::Io { path, source })
     }
 
+    /// Refuses to go on with a secret that was to be taken over and that nobody has any more.
+    pub(crate) fn expect_secret(
+        &self,
+        app: &Slug,
+        name: &Slug,
+        variable: &str,
+    ) -> Result<(), SecretError> {
+        super::expect(&self.secrets_dir(app), name, variable)
+    }
+
     fn secrets_dir(&self, app: &Slug) -> std::path::PathBuf {
         app_dir(&self.inner.facts.apps_dir, app).join("secrets")
     }
