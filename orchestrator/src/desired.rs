@@ -180,6 +180,9 @@ pub struct Desired {
     /// The last change, if it was taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedChange>,
+    /// Whether an install on its way found what an earlier one left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// The containers that others made, until they are let go of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Box<Adoption>>,
@@ -219,6 +222,7 @@ impl Desired {
             change: None,
             before: None,
             failed: None,
+            again: false,
             adoption: None,
         }
     }
