@@ -33,7 +33,7 @@ const USAGE: &str = "usage: drive setup | doctor | recover | reconcile | watch |
        drive install|update MANIFEST CONTAINER=LAYOUT…
              DRIVE_KEY: file of the publisher's key; DRIVE_SEQ; DRIVE_HOST_DIRECTORY: what apps may copy from;
              DRIVE_DIE: the phase at whose beginning it is killed, as in Stopping, or DRIVE_DIE_MS later;
-             DRIVE_COPY=none: no copy of the data
+             DRIVE_COPY=none: no copy of the data; DRIVE_CANCEL: cancelled by a line on standard input
        drive configure SLUG EDIT
        drive render DIR MANIFEST…   (units into a directory per app)
        drive node-unit
@@ -419,6 +419,13 @@ async fn bring(
         ))
     };
     let cancel = CancellationToken::new();
+    if std::env::var_os("DRIVE_CANCEL").is_some() {
+        let cancel = cancel.clone();
+        std::thread::spawn(move || {
+            let _ = std::io::stdin().read_line(&mut String::new());
+            cancel.cancel();
+        });
+    }
     let instance = if is_update {
         let copy = match std::env::var("DRIVE_COPY").as_deref() {
             Ok("none") => Copy::None,

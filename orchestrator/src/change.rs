@@ -331,7 +331,7 @@ impl Orchestrator {
     ) -> Result<Settings, InstallError> {
         let found = self.inner.store.load_all().map_err(MachineError::from)?;
         let mut settings = crate::ports::assign(&release.manifest, &found.desired, wished)?;
-        settings.surroundings = self.look_around(release, &settings.surroundings).await?;
+        settings.surroundings = self.look_around(release, &settings).await?;
         Ok(settings)
     }
 
@@ -401,20 +401,20 @@ impl Orchestrator {
             installed_at: Timestamp::now(),
             units: units.files(),
         });
-        self.make_directories(&target).await?;
-        self.store_secrets(&target).await?;
         if to.kind == ChangeKind::Update {
-            self.forget_hooks(&app, &[Moment::PreUpdate, Moment::PostUpdate])?;
+            let moments = [Moment::PreUpdate, Moment::PostUpdate];
+            self.forget_hooks(&app, &moments).await?;
             if desired.wish == Wish::Running {
                 tokio::select! {
                     done = self.run_hooks(&desired, Moment::PreUpdate) => done?,
-                    () = cancel.cancelled() => return Err(UpdateError::Cancelled),
+                    () = cancel.cancelled() => self.forget_hooks(&app, &moments).await?,
                 }
             }
         }
         if cancel.is_cancelled() {
             return Err(UpdateError::Cancelled);
         }
+        self.make_directories(&target).await?;
         self.memory(|memory| memory.forget(&app));
         let change = Change {
             from: desired.version(),
@@ -522,21 +522,23 @@ impl Orchestrator {
         let Some(change) = &target.change else {
             return Ok(());
         };
-        let mut before = target.clone();
-        before.set_version(change.from.clone());
-        self.place_early(&before, target).await?;
-        self.stop_containers(&before).await?;
-        self.move_data(&before, target, &change.data).await?;
-        if matches!(change.data, DataMove::Exchanged(_)) {
-            // Secrets may have come with the data.
+        let is_update = change.kind == ChangeKind::Update;
+        // A step after the update may still run in the new version's container, and is not to end with that.
+        if !is_update || !self.has_begun(target, Moment::PostUpdate)? {
+            let mut before = target.clone();
+            before.set_version(change.from.clone());
+            self.place_early(&before, target).await?;
+            self.stop_containers(&before).await?;
+            self.move_data(&before, target, &change.data).await?;
+            // Not before: what runs must not start again with values of another version. Some come with the data.
             self.store_secrets(target).await?;
+            self.make_directories(target).await?;
+            self.put_in_place(&before, target).await?;
         }
-        self.make_directories(target).await?;
-        self.put_in_place(&before, target).await?;
         if target.wish == Wish::Running {
             self.allow(app, true)?;
             self.start_containers(target).await?;
-            if change.kind == ChangeKind::Update {
+            if is_update {
                 self.run_hooks(target, Moment::PostUpdate).await?;
             }
         }
@@ -644,7 +646,6 @@ impl Orchestrator {
     pub(crate) async fn finish_change(&self, target: Desired) -> Result<(), UpdateError> {
         tracing::info!(app = %target.app, version = target.release.manifest.app.version, "finishing a change that was interrupted");
         self.write_units(&target).await?;
-        self.store_secrets(&target).await?;
         match self.carry_out(&target).await {
             Ok(()) => self.commit(target).await.map(drop).map_err(Into::into),
             Err(why) => self.take_back(target, why).await.map(drop),
@@ -679,9 +680,23 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Lets go of images and snapshots that a change leaves without use. What stays for now goes with the next change.
+    /// Lets go of images, snapshots and podman's secrets that a change leaves without use. What stays for now goes with
+    /// the next change.
     async fn let_go(&self, was: &Desired, is: &Desired) {
         let app = is.slug();
+        let kept = is.podman_secrets();
+        let mut given = was.podman_secrets();
+        if let Some(change) = &was.change {
+            let mut from = was.clone();
+            from.set_version(change.from.clone());
+            given.extend(from.podman_secrets());
+        }
+        for secret in given.iter().filter(|secret| !kept.contains(secret)) {
+            let name = names::secret_named(app, secret);
+            if let Err(error) = self.inner.podman.remove_secret(&name).await {
+                tracing::warn!(app = %app, error = &error as &dyn std::error::Error, "a secret that nobody uses any more stays in podman");
+            }
+        }
         let name = |release: &Release| -> Vec<String> {
             let images = release.images.iter();
             images

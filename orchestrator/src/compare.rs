@@ -46,7 +46,7 @@ impl Orchestrator {
         };
         let mut settings = ports::assign(&release.manifest, &found.desired, &installed.settings)?;
         settings.surroundings = surroundings::guess(
-            &release.manifest,
+            &settings.applied_to(&release.manifest),
             &installed.settings.surroundings,
             &found.desired,
             &self.inner.facts,

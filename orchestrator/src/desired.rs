@@ -1,5 +1,6 @@
 //! What should be: one `desired.json` per app, written before anything acts on it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::Metadata;
 use std::io;
@@ -7,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use archy_registry::manifest::Manifest;
 use archy_registry::release::Release;
 use archy_registry::{AppId, Blake3Hash, Slug, Verified};
 use jiff::Timestamp;
@@ -178,6 +180,9 @@ pub struct Desired {
     /// The last change, if it was taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedChange>,
+    /// Whether an install on its way found what an earlier one left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// The containers that others made, until they are let go of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Box<Adoption>>,
@@ -217,6 +222,7 @@ impl Desired {
             change: None,
             before: None,
             failed: None,
+            again: false,
             adoption: None,
         }
     }
@@ -341,12 +347,17 @@ impl Desired {
 
     /// Names within the app of all that podman is given as secrets: the generated ones, and values that hold one.
     pub fn podman_secrets(&self) -> Vec<String> {
-        let containers = self.release.manifest.containers.iter();
-        let values = containers.flat_map(|container| {
+        let manifest = self.manifest();
+        let values = manifest.containers.iter().flat_map(|container| {
             let variables = values::secret_variables(container, &self.settings);
             variables.map(|variable| names::value_secret(&container.name, variable))
         });
         self.secrets().map(Slug::to_string).chain(values).collect()
+    }
+
+    /// The manifest with what the owner set: what runs.
+    pub(crate) fn manifest(&self) -> Cow<'_, Manifest> {
+        self.settings.applied_to(&self.release.manifest)
     }
 
     /// Names of the app's secrets.

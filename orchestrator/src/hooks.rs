@@ -179,15 +179,26 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Forgets which steps of these hooks are done, so that they run from the first one again: what an update does before
-    /// it begins, and when it is taken back.
-    ///
-    /// # Errors
-    ///
-    /// [`HookError::Markers`].
-    pub fn forget_hooks(&self, app: &Slug, moments: &[Moment]) -> Result<(), HookError> {
+    /// Forgets which steps of these hooks are done, so that they run from the first one again, and ends a command of
+    /// theirs that nobody waits for any more: what an update does before it begins, and when it is cancelled.
+    pub(crate) async fn forget_hooks(
+        &self,
+        app: &Slug,
+        moments: &[Moment],
+    ) -> Result<(), HookError> {
         let mut markers = Markers::load(self.hooks_file(app))?;
+        for session in moments.iter().filter_map(|moment| markers.session(*moment)) {
+            if let Err(error) = self.inner.podman.kill_exec(&session.0).await {
+                tracing::warn!(app = %app, error = &error as &dyn std::error::Error, "a command of a hook may go on");
+            }
+        }
         markers.forget(moments)
+    }
+
+    /// Tells whether a step of a hook of this release was begun.
+    pub(crate) fn has_begun(&self, desired: &Desired, moment: Moment) -> Result<bool, HookError> {
+        let markers = Markers::load(self.hooks_file(desired.slug()))?;
+        Ok(markers.has_begun(moment, desired.release_hash))
     }
 
     /// Forgets all hooks of an app that is removed.
@@ -200,7 +211,13 @@ impl Orchestrator {
         if !desired.is_kept_running() {
             return;
         }
-        if let Err(error) = self.run_hooks(desired, Moment::PreUninstall).await {
+        let saying = async {
+            let moments = [Moment::PreUninstall];
+            // An earlier uninstall may have been given up.
+            self.forget_hooks(desired.slug(), &moments).await?;
+            self.run_hooks(desired, Moment::PreUninstall).await
+        };
+        if let Err(error) = saying.await {
             tracing::warn!(app = %desired.app, error = crate::error_chain(&error), "a step before the uninstall failed; the uninstall goes on");
         }
     }

@@ -307,6 +307,7 @@ impl Orchestrator {
         let settings = self.settings_for(release, &wished).await?;
         let units = quadlet::render(release, &settings, &self.inner.facts)?;
         let mut desired = Desired::installing(release, settings, &units, Timestamp::now());
+        desired.again = previous.is_some();
         if cancel.is_cancelled() {
             return Err(InstallError::Cancelled);
         }
@@ -371,6 +372,7 @@ impl Orchestrator {
             }
         }
         desired.stage = Stage::Installed;
+        desired.again = false;
         self.inner.store.save(desired).map_err(MachineError::from)?;
         Ok(())
     }
@@ -428,18 +430,27 @@ impl Orchestrator {
         let mut removed = previous.cloned().unwrap_or_else(|| desired.clone());
         removed.wish = Wish::Removed;
         removed.stage = Stage::Installed;
+        removed.again = false;
         self.inner.store.save(&removed)?;
         self.tear_down(desired).await?;
         let forgotten = self.forget_all_hooks(desired.slug());
         forgotten.map_err(MachineError::io("hooks.json"))?;
-        if previous.is_none() {
-            self.forget_if_dataless(desired)?;
+        match desired.again || writes_elsewhere(desired) {
+            true => Ok(()),
+            false => self.forget_without_data(desired),
         }
-        Ok(())
     }
 
-    /// Removes all trace of an app that wrote no data.
+    /// Removes all trace of an app that wrote no data, unless it has secrets: what it wrote elsewhere may be locked with
+    /// them. Only a purge removes those.
     pub(crate) fn forget_if_dataless(&self, desired: &Desired) -> Result<(), MachineError> {
+        if writes_elsewhere(desired) || desired.secrets().next().is_some() {
+            return Ok(());
+        }
+        self.forget_without_data(desired)
+    }
+
+    fn forget_without_data(&self, desired: &Desired) -> Result<(), MachineError> {
         let app = desired.slug();
         let directory = app_dir(&self.inner.facts.apps_dir, app);
         for volume in desired.volumes() {
@@ -451,7 +462,6 @@ impl Orchestrator {
         if holds_anything(&directory.join("data")) {
             return Ok(());
         }
-        // Secrets protect data; without data they protect nothing.
         disk::remove_dir(&directory.join("secrets"))
             .and_then(|()| {
                 self.inner.store.forget(app).map_err(io::Error::other)?;
@@ -459,4 +469,9 @@ impl Orchestrator {
             })
             .map_err(MachineError::io(&directory))
     }
+}
+
+/// Tells whether an app may have data with another one.
+fn writes_elsewhere(desired: &Desired) -> bool {
+    !desired.release.manifest.dependencies.is_empty()
 }

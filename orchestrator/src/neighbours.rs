@@ -80,6 +80,7 @@ pub(crate) fn edges_of(
 /// Lists the apps that an app has a network with, and the containers of theirs that it reaches.
 pub(crate) fn edges(manifest: &Manifest, settings: &Settings) -> BTreeMap<Slug, Vec<Slug>> {
     let surroundings = &settings.surroundings;
+    let manifest = &settings.applied_to(manifest);
     let apps = manifest
         .containers
         .iter()

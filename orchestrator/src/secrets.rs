@@ -35,6 +35,16 @@ pub enum SecretError {
     /// A value with a secret of another app in it, and neither that app nor podman's copy of the value is there.
     #[error("{0} holds a secret of another app, which is not installed")]
     Elsewhere(String),
+    /// A value that was to be taken over, and nobody has it.
+    #[error(
+        "the value of {variable}, which was to become the secret {secret}, is not told any more: podman tells it only while the old container runs"
+    )]
+    Untold {
+        /// The secret.
+        secret: Slug,
+        /// The old container's variable.
+        variable: String,
+    },
     /// A `bcrypt` secret without the secret that it hashes.
     #[error("the secret {0} is a bcrypt hash of no other secret of this app")]
     From(Slug),
@@ -163,6 +173,15 @@ fn write(path: &Path, value: &str) -> io::Result<()> {
     disk::replace(path, value.as_bytes(), PRIVATE_FILE)
 }
 
+/// Refuses a secret that was to be taken over, and whose file holds nothing.
+fn expect(directory: &Path, name: &Slug, variable: &str) -> Result<(), SecretError> {
+    let found = read(&directory.join(name.as_str()))?;
+    found.map(drop).ok_or_else(|| SecretError::Untold {
+        secret: name.clone(),
+        variable: variable.to_owned(),
+    })
+}
+
 /// Reads a secret; one that is empty was never whole.
 fn read(path: &Path) -> Result<Option<SecretValue>, SecretError> {
     match fs::read_to_string(path) {
@@ -270,6 +289,18 @@ mod tests {
         let other = BTreeMap::from([(a.clone(), SecretValue("other".to_owned()))]);
         let values = ensure(root.path(), &wanted, &other).unwrap();
         assert!(values[&a].0 == "kept", "the file is what counts");
+    }
+
+    #[test]
+    fn a_secret_that_nobody_has_any_more_is_not_made_up() {
+        let root = tempfile::tempdir().unwrap();
+        let a: Slug = "a".parse().unwrap();
+        let error = expect(root.path(), &a, "PASSWORD").unwrap_err();
+        assert!(error.to_string().starts_with("the value of PASSWORD"));
+        fs::write(root.path().join("a"), "").unwrap();
+        assert!(expect(root.path(), &a, "PASSWORD").is_err());
+        write(&root.path().join("a"), "old").unwrap();
+        assert!(expect(root.path(), &a, "PASSWORD").is_ok());
     }
 
     #[test]

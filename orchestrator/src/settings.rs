@@ -147,6 +147,16 @@ pub enum EditError {
         /// The variable.
         variable: String,
     },
+    /// It asks the node to fill in what there is not.
+    #[error("{variable} of container {container} {complaint}")]
+    Value {
+        /// The container.
+        container: Slug,
+        /// The variable.
+        variable: String,
+        /// What is wrong with it.
+        complaint: String,
+    },
     /// An app that shares the node's network has no other ports.
     #[error("the app uses the node's own network, where its ports cannot be others")]
     HostNetwork,
@@ -248,6 +258,14 @@ impl Settings {
                     container: name.clone(),
                     variable: secret.clone(),
                 });
+            }
+            for (variable, value) in &wished.environment {
+                let checked = manifest.check_value(value);
+                checked.map_err(|complaint| EditError::Value {
+                    container: name.clone(),
+                    variable: variable.clone(),
+                    complaint,
+                })?;
             }
             if *wished == ContainerEdit::default() {
                 edited.containers.remove(name);
@@ -395,6 +413,18 @@ generated_secrets: [{name: key, kind: hex16}]
             (
                 serde_json::json!({"ports": [{"container": "web", "container_port": 9, "protocol": "tcp", "host_port": 1}]}),
                 "publishes no port 9",
+            ),
+            (
+                serde_json::json!({"containers": {"web": {"environment": {"B": "x ${node.moon}"}}}}),
+                "B of container web uses ${node.moon}, which nodes do not know",
+            ),
+            (
+                serde_json::json!({"containers": {"web": {"environment": {"B": "${secret.other}"}}}}),
+                "B of container web uses ${secret.other}, but generated_secrets lacks it",
+            ),
+            (
+                serde_json::json!({"containers": {"web": {"environment": {"B": "${dependency.bank.url}"}}}}),
+                "dependencies lacks the app",
             ),
         ];
         for (wished, words) in refused {

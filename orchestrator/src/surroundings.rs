@@ -18,6 +18,7 @@ use crate::names;
 use crate::neighbours;
 use crate::orchestrator::Orchestrator;
 use crate::quadlet::Facts;
+use crate::settings::Settings;
 use crate::values::{Known, Piece, Value, names_in};
 
 /// What an app's units depend on besides its release.
@@ -77,7 +78,7 @@ fn address() -> Option<String> {
     (!address.is_unspecified() && !address.is_loopback()).then(|| address.to_string())
 }
 
-/// Works out what `manifest` depends on; what is not known now stays as in `previous`.
+/// Works out what `manifest`, with what the owner set in it, depends on; what is not known now stays as in `previous`.
 pub(crate) fn look(
     manifest: &Manifest,
     previous: &Surroundings,
@@ -249,10 +250,10 @@ impl Orchestrator {
     pub(crate) async fn look_around(
         &self,
         release: &Release,
-        previous: &Surroundings,
+        settings: &Settings,
     ) -> Result<Surroundings, MachineError> {
         let found = self.inner.store.load_all()?;
-        let manifest = &release.manifest;
+        let manifest = &settings.applied_to(&release.manifest);
         let mut image_volumes = BTreeMap::new();
         for container in &manifest.containers {
             let Some(image) = release.image(&container.name, &self.inner.facts.platform) else {
@@ -269,6 +270,7 @@ impl Orchestrator {
             }
         }
         let node = NodeFacts::now();
+        let previous = &settings.surroundings;
         let seen = look(manifest, previous, &node, &found.desired, &self.inner.facts);
         Ok(Surroundings {
             image_volumes,
@@ -279,7 +281,7 @@ impl Orchestrator {
     /// Tells whether an installed app's record no longer fits.
     pub(crate) fn is_outdated(&self, desired: &Desired, all: &[Desired], node: &NodeFacts) -> bool {
         let recorded = &desired.settings.surroundings;
-        let manifest = &desired.release.manifest;
+        let manifest = &desired.manifest();
         look(manifest, recorded, node, all, &self.inner.facts) != *recorded
     }
 
@@ -288,7 +290,7 @@ impl Orchestrator {
         let found = self.inner.store.load_all()?;
         let mut fresh = desired.clone();
         fresh.settings.surroundings = look(
-            &desired.release.manifest,
+            &desired.manifest(),
             &desired.settings.surroundings,
             &NodeFacts::now(),
             &found.desired,

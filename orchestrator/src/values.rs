@@ -61,7 +61,14 @@ impl Known<'_> {
         for part in template.parts {
             let piece = match part {
                 Part::Text(text) => Piece::Text(text),
-                Part::Name(Name::Secret(secret)) => Piece::Secret(secret),
+                Part::Name(Name::Secret(secret)) => {
+                    let mut known = self.manifest.generated_secrets.iter();
+                    // An owner's value can outlive the secret that it names.
+                    if !known.any(|known| known.name == secret) {
+                        return Err(ValueError::Missing(Name::Secret(secret)));
+                    }
+                    Piece::Secret(secret)
+                }
                 Part::Name(Name::Dependency { app, name }) => {
                     let full = Name::Dependency { app, name };
                     match (self.recorded(&full)?, full) {
@@ -193,4 +200,45 @@ pub(crate) fn secret_variables<'m>(
             })
         })
         .map(|(variable, _)| variable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::Wish;
+    use crate::samples::{installed, release};
+
+    #[test]
+    fn what_an_owner_sets_is_filled_in_like_what_the_publisher_wrote() {
+        let notes = release(
+            "notes",
+            "  - {name: web, source: {type: pull, image: localhost/a}, environment: {A: one}}\n\
+             generated_secrets: [{name: key, kind: hex16}]\n",
+        );
+        let mut notes = installed(notes, Wish::Running);
+        assert_eq!(notes.podman_secrets(), ["key"]);
+        let edit = serde_json::json!({"containers": {"web": {"environment": {
+            "A": "${node.ip}", "URL": "x:${secret.key}", "PRICE": "$${secret.key}",
+        }}}});
+        let edit = serde_json::from_value(edit).unwrap();
+        let edited = notes.settings.edited(&edit, &notes.release.manifest);
+        notes.settings = edited.unwrap();
+        assert_eq!(notes.podman_secrets(), ["key", "web.URL"]);
+        let manifest = notes.manifest();
+        assert!(names_in(&manifest).contains(&Name::NodeIp));
+        let facts = crate::quadlet::tests_facts();
+        let known = Known {
+            manifest: &manifest,
+            settings: &notes.settings,
+            facts: &facts,
+        };
+        let key: Slug = "key".parse().unwrap();
+        assert_eq!(
+            known.pieces("x:${secret.key}").unwrap(),
+            [Piece::Text("x:".to_owned()), Piece::Secret(key)]
+        );
+        // The next version may have no such secret any more.
+        let gone = known.pieces("x:${secret.gone}").unwrap_err();
+        assert_eq!(gone.to_string(), "${secret.gone} has no value on this node");
+    }
 }

@@ -71,6 +71,11 @@ async fn changes_are_made_whole_or_taken_back() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn steps_round_updates_run_once_and_secrets_stay() -> anyhow::Result<()> {
+    holds("hooks").await
+}
+
+#[tokio::test]
 async fn apps_live_through_what_goes_wrong_around_them() -> anyhow::Result<()> {
     let bed = Bed::new("chaos");
     let node = prepared(&bed).await?;

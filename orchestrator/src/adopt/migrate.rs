@@ -468,8 +468,8 @@ impl Orchestrator {
             };
             match value {
                 Some(value) => self.import_secret(target.slug(), secret, &value)?,
-                // It stands still: an earlier try took the value over, or the secret is made anew.
-                None => tracing::debug!(app = %target.app, %secret, "a value is not told any more"),
+                // It stands still, and an earlier try took the value over; or nobody has it, and another would not fit.
+                None => self.expect_secret(target.slug(), secret, variable)?,
             }
         }
         Ok(())

@@ -64,6 +64,12 @@ impl Markers {
         self.hooks.get(&moment).map_or(0, |progress| progress.done)
     }
 
+    /// Tells whether a step of this release's hook is on record.
+    pub(super) fn has_begun(&self, moment: Moment, release: Blake3Hash) -> bool {
+        let progress = self.hooks.get(&moment);
+        progress.is_some_and(|progress| progress.release == release)
+    }
+
     pub(super) fn session(&self, moment: Moment) -> Option<&Session> {
         self.hooks.get(&moment)?.session.as_ref()
     }
@@ -134,6 +140,10 @@ mod tests {
         assert_eq!(load().session(HOOK), Some(&Session("s".to_owned())));
         load().finish(HOOK).unwrap();
         assert_eq!((load().done(HOOK), load().session(HOOK)), (1, None));
+        assert!(load().has_begun(HOOK, Blake3Hash::of(b"one")));
+        let fresh = Markers::load(path.clone()).unwrap();
+        assert!(!fresh.has_begun(HOOK, Blake3Hash::of(b"two")));
+        assert!(!fresh.has_begun(Moment::PostUpdate, Blake3Hash::of(b"one")));
         load().note(HOOK, Session("t".to_owned())).unwrap();
         load().drop_session(HOOK).unwrap();
         assert_eq!((load().done(HOOK), load().session(HOOK)), (1, None));

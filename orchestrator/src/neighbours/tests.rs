@@ -98,6 +98,11 @@ fn only_who_uses_a_value_is_in_the_network_and_only_what_is_exported() {
         dependents(&bank, &[bank.clone(), teller.clone()]),
         ["teller".parse().unwrap()]
     );
+    // What its owner set counts as what its publisher wrote.
+    let edit = serde_json::json!({"containers": {"web": {"environment": {"X": "mine"}}}});
+    let edited = serde_json::from_value(edit).unwrap();
+    let edited = teller.settings.edited(&edited, manifest).unwrap();
+    assert!(edges(manifest, &edited).is_empty());
     // What was recorded stays while the other app is away.
     let recorded = &teller.settings.surroundings;
     let gone = look(manifest, recorded, &NodeFacts::default(), &[], &facts);

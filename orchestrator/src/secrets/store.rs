@@ -131,7 +131,7 @@ impl Orchestrator {
             let value = self.secret_of(slug, name)?;
             values.insert(names::secret(slug, name), Some(value));
         }
-        for container in &desired.release.manifest.containers {
+        for container in &desired.manifest().containers {
             for variable in secret_variables(container, &desired.settings) {
                 let name = names::value_secret(&container.name, variable);
                 let value = self.composed(desired, container, variable)?;
@@ -205,6 +205,16 @@ impl Orchestrator {
     ) -> Result<(), SecretError> {
         let path = self.secrets_dir(app).join(name.as_str());
         super::write(&path, value).map_err(|source| SecretError::Io { path, source })
+    }
+
+    /// Refuses to go on with a secret that was to be taken over and that nobody has any more.
+    pub(crate) fn expect_secret(
+        &self,
+        app: &Slug,
+        name: &Slug,
+        variable: &str,
+    ) -> Result<(), SecretError> {
+        super::expect(&self.secrets_dir(app), name, variable)
     }
 
     fn secrets_dir(&self, app: &Slug) -> std::path::PathBuf {

@@ -26,16 +26,36 @@ pub(super) fn check(manifest: &Manifest, report: &mut Report) {
     });
 }
 
+impl Manifest {
+    /// Checks a value that somebody else sets for a variable of the app, as the publisher's own are checked.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, completing the sentence that starts with the variable.
+    pub fn check_value(&self, value: &str) -> Result<(), String> {
+        complaints(value, self, true)
+            .into_iter()
+            .next()
+            .map_or(Ok(()), Err)
+    }
+}
+
 fn template(value: &str, manifest: &Manifest, own: bool, report: &mut Report) {
+    for complaint in complaints(value, manifest, own) {
+        report.problem(complaint);
+    }
+}
+
+fn complaints(value: &str, manifest: &Manifest, own: bool) -> Vec<String> {
     let template: Template = match value.parse() {
         Ok(template) => template,
-        Err(error) => return report.problem(error.to_string()),
+        Err(error) => return vec![error.to_string()],
     };
-    for name in template.names() {
-        if let Err(lack) = exists(name, manifest, own) {
-            report.problem(format!("uses ${{{name}}}, but {lack}"));
-        }
-    }
+    let lacking = template.names().filter_map(|name| {
+        let lack = exists(name, manifest, own).err()?;
+        Some(format!("uses ${{{name}}}, but {lack}"))
+    });
+    lacking.collect()
 }
 
 fn exists(name: &Name, manifest: &Manifest, own: bool) -> Result<(), String> {
