@@ -15,6 +15,7 @@ pub mod desired;
 mod devices;
 pub mod diagnose;
 mod disk;
+mod helpers;
 pub mod hooks;
 pub mod install;
 pub mod instance;
