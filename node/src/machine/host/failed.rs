@@ -163,9 +163,10 @@ pub(super) fn of_start(error: &StartError) -> MachineError {
                 | orchestrator::Failure::OutOfMemory
                 | orchestrator::Failure::Exited { .. }
                 | orchestrator::Failure::Killed { .. }
-                | orchestrator::Failure::Dependency
                 | orchestrator::Failure::Unknown { .. } => ("notRunning", true),
                 orchestrator::Failure::ImageMissing
+                // What a container waits for besides containers is podman's to make.
+                | orchestrator::Failure::Dependency { .. }
                 | orchestrator::Failure::SecretMissing
                 | orchestrator::Failure::DataMissing => ("notRunning", false),
             };
