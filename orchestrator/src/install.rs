@@ -235,15 +235,13 @@ impl Orchestrator {
                     .collect::<Vec<_>>()
             })
             .collect();
-        let free = rustix::fs::statvfs(&self.inner.config.data_dir).ok();
         let around = Neighbourhood {
             desired: &found.desired,
             containers: &foreign,
-            disk_free_bytes: free.map(|free| free.f_bavail.saturating_mul(free.f_frsize)),
         };
         preflight::check(release, &self.inner.facts, &around, purpose)?;
         devices::check(&release.manifest)?;
-        Ok(())
+        self.check_room_for_images(release, &found.desired).await
     }
 
     /// Refuses an app whose units would take the place of those that another data directory's app has.

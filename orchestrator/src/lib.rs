@@ -35,6 +35,7 @@ pub mod quadlet;
 mod reconcile;
 mod remains;
 pub mod rights;
+mod room;
 pub mod runtime;
 #[cfg(test)]
 mod samples;

@@ -163,11 +163,7 @@ pub(crate) struct Neighbourhood<'a> {
     pub(crate) desired: &'a [Desired],
     /// The names of containers that are not archy's, as far as the app wants them, and what they belong to.
     pub(crate) containers: &'a [(String, String)],
-    pub(crate) disk_free_bytes: Option<u64>,
 }
-
-/// Compressed layers take about this many times their size once unpacked.
-const UNPACK_FACTOR: u64 = 3;
 
 pub(crate) fn check(
     release: &Verified<Release>,
@@ -210,31 +206,7 @@ pub(crate) fn check(
     settings.surroundings = surroundings::placeholders(manifest);
     quadlet::render(release, &settings, facts).map_err(Refusal::Render)?;
     check_names(manifest, around)?;
-    if let Some(free) = around.disk_free_bytes {
-        let packed: u64 = release
-            .blobs(&facts.platform)
-            .map(|blob| blob.size_bytes)
-            .sum();
-        let needed = packed
-            .saturating_add(copied_bytes(release, facts))
-            .saturating_mul(UNPACK_FACTOR);
-        if needed > free {
-            return Err(Refusal::Disk {
-                needed_mib: needed >> 20,
-                free_mib: free >> 20,
-            });
-        }
-    }
     Ok(())
-}
-
-/// What podman unpacks once more, with other owners: the images of containers with users of their own.
-fn copied_bytes(release: &Release, facts: &Facts) -> u64 {
-    let containers = release.manifest.containers.iter();
-    let own = containers.filter(|one| one.user_namespace == UserNamespace::Own);
-    let images = own.filter_map(|one| release.image(&one.name, &facts.platform));
-    let layers = images.flat_map(|image| &image.layers);
-    layers.map(|layer| layer.size_bytes).sum()
 }
 
 fn check_names(manifest: &Manifest, around: &Neighbourhood<'_>) -> Result<(), Refusal> {
