@@ -174,9 +174,10 @@ async fn install(paths: &Paths, now: bool) -> anyhow::Result<()> {
     let unit = setup::install(paths, &program, now).await?;
     say(&format!("installed {}", unit.display()))?;
     let checks = setup::doctor(paths).await?;
-    for check in checks.iter().filter(|check| !check.ok) {
-        let hint = check.hint.as_deref().unwrap_or_default();
-        say(&format!("{}: {}; {hint}", check.name, check.found))?;
+    for check in checks {
+        if let Some(hint) = check.hint {
+            say(&format!("{}: {}; {hint}", check.name, check.found))?;
+        }
     }
     if now {
         match auth(paths).await?.claim_code()? {

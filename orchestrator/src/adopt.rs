@@ -18,11 +18,13 @@ use crate::snapshot::Snapshot;
 
 mod blocked;
 mod claim;
+mod files;
 mod held;
 mod list;
 mod migrate;
 mod plan;
 
+pub(crate) use files::{QuadletFile, foreign as foreign_files};
 pub(crate) use held::Act;
 pub use list::{Match, matching};
 pub use plan::{Effect, MigrationItem, MigrationPlan, Topic};
@@ -52,13 +54,13 @@ pub enum Origin {
 /// A container that is not ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Foreign {
-    /// Its id.
+    /// Its id; of a container that is gone while its service does not run, the Quadlet file that makes it.
     pub id: String,
     /// Its name.
     pub name: String,
     /// The image's name.
     pub image: String,
-    /// podman's word for how it is.
+    /// podman's word for how it is; `stopped` of one that is gone.
     pub state: String,
     /// Since when it runs.
     pub started_at: Option<Timestamp>,
@@ -70,6 +72,13 @@ pub struct Foreign {
     pub ports: Vec<ForeignPort>,
     /// What it sees of the node's files.
     pub mounts: Vec<ForeignMount>,
+}
+
+impl Foreign {
+    /// Tells whether podman has it now. Nobody can claim what is gone.
+    pub fn exists(&self) -> bool {
+        !self.id.starts_with('/')
+    }
 }
 
 /// A published port of a container that is not ours.

@@ -284,6 +284,9 @@ impl Orchestrator {
         progress(Phase::Checking);
         let desired = self.settled_at(release).await?;
         let settings = self.settings_for(release, &desired.settings).await?;
+        // Nothing stops for a change that is refused.
+        self.preflight_for(release, Purpose::Change).await?;
+        self.check_images(release).await?;
         self.stop_containers(&desired).await?;
         self.remove_objects(&desired).await?;
         let to = To {

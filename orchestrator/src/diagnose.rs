@@ -41,8 +41,13 @@ pub enum Failure {
         /// The signal.
         signal: i32,
     },
-    /// A container that it needs did not come up.
-    Dependency,
+    /// Something that it needs did not come up.
+    Dependency {
+        /// The service that failed, such as that of a network or volume, where that can be told.
+        unit: Option<String>,
+        /// podman's words about it.
+        said: Option<String>,
+    },
     /// Something else.
     Unknown {
         /// systemd's word.
@@ -78,7 +83,19 @@ impl fmt::Display for Failure {
             Self::OutOfMemory => f.write_str("it used more memory than it may and was stopped"),
             Self::Exited { code } => write!(f, "it ended by itself with exit code {code}"),
             Self::Killed { signal } => write!(f, "it was ended by signal {signal}"),
-            Self::Dependency => f.write_str("a container that it needs did not start"),
+            Self::Dependency { unit: None, .. } => {
+                f.write_str("something that it needs did not start")
+            }
+            Self::Dependency {
+                unit: Some(unit),
+                said,
+            } => {
+                write!(f, "{unit}, which it needs, failed")?;
+                match said {
+                    Some(said) => write!(f, ": {said}"),
+                    None => Ok(()),
+                }
+            }
             Self::Unknown { result } => write!(f, "systemd reports \"{result}\""),
         }
     }
@@ -93,6 +110,17 @@ const OUT_OF_MEMORY: &str = "killed by the OOM killer";
 /// systemd's words between two runs of a service.
 const STARTED_AGAIN: &str = "Scheduled restart job";
 
+/// What podman's own words of failure begin with.
+const PODMAN_FAILED: &str = "Error: ";
+
+/// What a container's manifest says that decides what its end means.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traits {
+    pub(crate) has_health_check: bool,
+    /// Whether the ports that it listens on are the node's own.
+    pub(crate) has_host_network: bool,
+}
+
 /// Decides on the reason.
 ///
 /// `lines` are the journal's about this start; `checks` is what the health check said, oldest first, without the passes.
@@ -100,7 +128,7 @@ pub(crate) fn explain(
     state: &ServiceState,
     lines: &[String],
     checks: &[String],
-    has_health_check: bool,
+    traits: Traits,
 ) -> Failure {
     let says = |words: &str| lines.iter().any(|line| line.contains(words));
     let podman_failed =
@@ -109,7 +137,10 @@ pub(crate) fn explain(
     if state.result == "oom-kill" || says(OUT_OF_MEMORY) {
         return Failure::OutOfMemory;
     }
-    if says("address already in use") || says("Address already in use") {
+    // Else the app's own words are of a port inside its container.
+    if (podman_failed || traits.has_host_network)
+        && (says("address already in use") || says("Address already in use"))
+    {
         let port = lines.iter().find_map(|line| taken_port(line));
         return Failure::PortTaken { port, holder: None };
     }
@@ -135,7 +166,7 @@ pub(crate) fn explain(
         9 | 137 => !checks.is_empty(),
         _ => state.result == "timeout",
     };
-    if has_health_check && ended_by_check {
+    if traits.has_health_check && ended_by_check {
         return Failure::NeverHealthy {
             checks: checks.to_vec(),
         };
@@ -157,6 +188,17 @@ pub(crate) fn explain(
     }
 }
 
+/// Says why a container was not even tried: the failed service is the one that it waited for, with the journal's lines
+/// about that.
+pub(crate) fn explain_needed(unit: Option<String>, lines: &[String]) -> Failure {
+    let said = lines
+        .iter()
+        .rev()
+        .find_map(|line| line.strip_prefix(PODMAN_FAILED));
+    let said = said.map(|said| said.trim().to_owned());
+    Failure::Dependency { unit, said }
+}
+
 /// Says why the last run ended of a service that systemd has started again since; `None` where its log does not tell.
 ///
 /// `lines` are the journal's, oldest first, of this run and the ones before.
@@ -169,7 +211,7 @@ pub(crate) fn explain_last_run(lines: &[String]) -> Option<Failure> {
     let run = before.get(begin.map_or(0, |begin| begin + 1)..)?;
     let state = run.iter().rev().find_map(|line| ended(line))?;
     // Whether a check had failed is not known any more.
-    Some(explain(&state, run, &[], false))
+    Some(explain(&state, run, &[], Traits::default()))
 }
 
 /// Reads `Main process exited, code=exited, status=137/n/a`.
@@ -220,6 +262,10 @@ mod tests {
     #[test]
     fn each_known_failure_has_its_words() {
         let check = "GET / on port 80 answered 500".to_owned();
+        let checked = Traits {
+            has_health_check: true,
+            has_host_network: false,
+        };
         let table = [
             (
                 state("exit-code", 1, 125),
@@ -241,6 +287,11 @@ mod tests {
                     port: Some(8081),
                     holder: None,
                 },
+            ),
+            (
+                state("exit-code", 1, 98),
+                "bind() to 0.0.0.0:8080 failed (98: Address already in use)",
+                Failure::Exited { code: 98 },
             ),
             (
                 state("exit-code", 1, 125),
@@ -284,18 +335,51 @@ mod tests {
                 &state,
                 &[line.to_owned()],
                 std::slice::from_ref(&check),
-                true,
+                checked,
             );
             assert_eq!(found, expected, "{line}");
         }
-        let without_check = explain(&state("timeout", 1, 143), &[], &[], false);
+        let without_check = explain(&state("timeout", 1, 143), &[], &[], Traits::default());
         assert_eq!(without_check, Failure::Timeout);
-        let silent = explain(&state("protocol", 1, 143), &[], &[], true);
+        let silent = explain(&state("protocol", 1, 143), &[], &[], checked);
         assert_eq!(silent, Failure::NeverHealthy { checks: Vec::new() });
         assert_eq!(
-            explain(&state("exit-code", 1, 139), &[], &[], true),
+            explain(&state("exit-code", 1, 139), &[], &[], checked),
             Failure::Killed { signal: 11 }
         );
+        let on_host = Traits {
+            has_host_network: true,
+            ..checked
+        };
+        let taken = ["listen tcp :53: bind: address already in use".to_owned()];
+        assert_eq!(
+            explain(&state("exit-code", 1, 1), &taken, &[], on_host),
+            Failure::PortTaken {
+                port: Some(53),
+                holder: None
+            }
+        );
+    }
+
+    #[test]
+    fn what_a_container_waits_for_is_named() {
+        let table = [
+            (
+                Some("archy.a-network.service"),
+                "Error: subnet 10.89.0.0/24 is already used",
+                "archy.a-network.service, which it needs, failed: subnet 10.89.0.0/24 is already used",
+            ),
+            (
+                Some("archy.a.volume.data-volume.service"),
+                "archy.a.volume.data-volume.service: Main process exited, code=exited, status=125/n/a",
+                "archy.a.volume.data-volume.service, which it needs, failed",
+            ),
+            (None, "", "something that it needs did not start"),
+        ];
+        for (unit, line, words) in table {
+            let failure = explain_needed(unit.map(str::to_owned), &[line.to_owned()]);
+            assert_eq!(failure.to_string(), words);
+        }
     }
 
     #[test]

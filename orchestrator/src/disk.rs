@@ -78,6 +78,12 @@ pub(crate) fn sync_file_system(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Returns the bytes that this user may still take of the file system which `path` is on.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let free = rustix::fs::statvfs(path)?;
+    Ok(free.f_bavail.saturating_mul(free.f_frsize))
+}
+
 /// Creates a directory and its parents, closed to other users.
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new()

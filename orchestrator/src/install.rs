@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::adopt::foreign_files;
 use crate::desired::{Desired, DesiredError, Stage, Wish, holds_anything};
 use crate::devices;
 use crate::disk;
@@ -219,11 +220,23 @@ impl Orchestrator {
         self.check_units(release, &found.desired)?;
         let names = names::containers(&release.manifest);
         let containers = self.inner.podman.containers_named(&names).await;
-        let foreign: Vec<(String, String)> = containers
-            .map_err(MachineError::from)?
+        let containers = containers.map_err(MachineError::from)?;
+        let (yielding, staying): (Vec<_>, Vec<_>) = containers
             .iter()
+            .partition(|container| yielding.contains(&container.id));
+        let mut files = match purpose {
+            Purpose::Install => foreign_files(&self.inner.config),
+            // What was installed beside a file was migrated from it, or is there first.
+            Purpose::Change => Vec::new(),
+        };
+        files.retain(|file| {
+            !yielding
+                .iter()
+                .any(|one| one.names.contains(&file.container))
+        });
+        let foreign: Vec<(String, String)> = staying
+            .into_iter()
             .filter(|container| container.label(LABEL_ROOT) != Some(&self.inner.facts.root))
-            .filter(|container| !yielding.contains(&container.id))
             .flat_map(|container| {
                 let owner = container.label("PODMAN_SYSTEMD_UNIT").map_or_else(
                     || "something outside archy".to_owned(),
@@ -235,15 +248,14 @@ impl Orchestrator {
                     .collect::<Vec<_>>()
             })
             .collect();
-        let free = rustix::fs::statvfs(&self.inner.config.data_dir).ok();
         let around = Neighbourhood {
             desired: &found.desired,
             containers: &foreign,
-            disk_free_bytes: free.map(|free| free.f_bavail.saturating_mul(free.f_frsize)),
+            files: &files,
         };
         preflight::check(release, &self.inner.facts, &around, purpose)?;
         devices::check(&release.manifest)?;
-        Ok(())
+        self.check_room_for_images(release, &found.desired).await
     }
 
     /// Refuses an app whose units would take the place of those that another data directory's app has.

@@ -56,7 +56,8 @@ impl Orchestrator {
         Ok(())
     }
 
-    async fn podman_root(&self) -> Result<PathBuf, PodmanError> {
+    /// The directory that podman keeps images in; asked for once.
+    pub(crate) async fn podman_root(&self) -> Result<PathBuf, PodmanError> {
         let root = &self.inner.podman_root;
         let root = root.get_or_try_init(|| self.inner.podman.graph_root());
         root.await.cloned()

@@ -15,6 +15,7 @@ pub mod desired;
 mod devices;
 pub mod diagnose;
 mod disk;
+mod helpers;
 pub mod hooks;
 pub mod install;
 pub mod instance;
@@ -34,6 +35,7 @@ pub mod quadlet;
 mod reconcile;
 mod remains;
 pub mod rights;
+mod room;
 pub mod runtime;
 #[cfg(test)]
 mod samples;

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use archy_registry::manifest::{Manifest, Protocol};
 
 use crate::desired::{Desired, Wish};
+use crate::runtime::podman::PublishedPort;
 use crate::settings::{AssignError, Settings};
 
 /// Decides an app's ports: those of other apps count as taken even while these do not run, the app's own as free.
@@ -40,6 +41,17 @@ pub(crate) fn is_free(port: u16, protocol: Protocol) -> bool {
         // A machine without IPv6 has no such address, which keeps no port busy.
         error.is_none_or(|error| address.is_ipv6() && error.kind() != std::io::ErrorKind::AddrInUse)
     })
+}
+
+/// Tells whether a container's published port is, or spans, this one.
+pub(crate) fn has(published: &PublishedPort, port: u16, protocol: Protocol) -> bool {
+    let name = match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    let first = published.host_port;
+    let last = first.saturating_add(published.range.max(1) - 1);
+    (first..=last).contains(&port) && published.protocol.split(',').any(|one| one == name)
 }
 
 /// Names the program of this user that listens on `port`; `None` when it belongs to another user.
@@ -92,6 +104,27 @@ fn listening(table: &str, port: u16, protocol: Protocol) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_published_port_is_one_of_its_protocol() {
+        let published = |host_port, range, protocol: &str| PublishedPort {
+            container_port: 1,
+            host_port,
+            range,
+            protocol: protocol.to_owned(),
+        };
+        let table = [
+            (published(53, 1, "udp"), Protocol::Udp, true),
+            (published(53, 1, "udp"), Protocol::Tcp, false),
+            (published(53, 0, "tcp"), Protocol::Tcp, true),
+            (published(53, 1, "tcp,udp"), Protocol::Udp, true),
+            (published(50, 4, "tcp"), Protocol::Tcp, true),
+            (published(50, 3, "tcp"), Protocol::Tcp, false),
+        ];
+        for (published, protocol, wanted) in table {
+            assert_eq!(has(&published, 53, protocol), wanted, "{published:?}");
+        }
+    }
 
     #[test]
     fn a_taken_port_has_a_holder() {

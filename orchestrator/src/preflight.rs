@@ -4,6 +4,7 @@ use archy_registry::manifest::{Dependency, Manifest, UserNamespace};
 use archy_registry::release::Release;
 use archy_registry::{AppId, Slug, Verified};
 
+use crate::adopt::QuadletFile;
 use crate::data;
 use crate::desired::{Desired, Wish};
 use crate::names;
@@ -55,6 +56,16 @@ pub enum Refusal {
         name: String,
         /// To what it belongs.
         owner: String,
+    },
+    /// A Quadlet file of somebody else's makes a container of that name, whether or not it runs now.
+    #[error(
+        "{path} makes a container named {name} too, and each would destroy the other's at its start; remove or rename that file first, or start its service and adopt the container"
+    )]
+    QuadletFile {
+        /// The container's name.
+        name: String,
+        /// The file.
+        path: std::path::PathBuf,
     },
     /// Units of that name are in place that belong to apps of another data directory.
     #[error(
@@ -163,11 +174,9 @@ pub(crate) struct Neighbourhood<'a> {
     pub(crate) desired: &'a [Desired],
     /// The names of containers that are not archy's, as far as the app wants them, and what they belong to.
     pub(crate) containers: &'a [(String, String)],
-    pub(crate) disk_free_bytes: Option<u64>,
+    /// Quadlet files of others that the app has to share the machine with.
+    pub(crate) files: &'a [QuadletFile],
 }
-
-/// Compressed layers take about this many times their size once unpacked.
-const UNPACK_FACTOR: u64 = 3;
 
 pub(crate) fn check(
     release: &Verified<Release>,
@@ -210,31 +219,7 @@ pub(crate) fn check(
     settings.surroundings = surroundings::placeholders(manifest);
     quadlet::render(release, &settings, facts).map_err(Refusal::Render)?;
     check_names(manifest, around)?;
-    if let Some(free) = around.disk_free_bytes {
-        let packed: u64 = release
-            .blobs(&facts.platform)
-            .map(|blob| blob.size_bytes)
-            .sum();
-        let needed = packed
-            .saturating_add(copied_bytes(release, facts))
-            .saturating_mul(UNPACK_FACTOR);
-        if needed > free {
-            return Err(Refusal::Disk {
-                needed_mib: needed >> 20,
-                free_mib: free >> 20,
-            });
-        }
-    }
     Ok(())
-}
-
-/// What podman unpacks once more, with other owners: the images of containers with users of their own.
-fn copied_bytes(release: &Release, facts: &Facts) -> u64 {
-    let containers = release.manifest.containers.iter();
-    let own = containers.filter(|one| one.user_namespace == UserNamespace::Own);
-    let images = own.filter_map(|one| release.image(&one.name, &facts.platform));
-    let layers = images.flat_map(|image| &image.layers);
-    layers.map(|layer| layer.size_bytes).sum()
 }
 
 fn check_names(manifest: &Manifest, around: &Neighbourhood<'_>) -> Result<(), Refusal> {
@@ -245,6 +230,10 @@ fn check_names(manifest: &Manifest, around: &Neighbourhood<'_>) -> Result<(), Re
         if let Some((_, owner)) = foreign {
             let owner = owner.clone();
             return Err(Refusal::ContainerTaken { name, owner });
+        }
+        if let Some(file) = around.files.iter().find(|file| file.container == name) {
+            let path = file.path.clone();
+            return Err(Refusal::QuadletFile { name, path });
         }
         let others = around
             .desired
@@ -262,4 +251,32 @@ fn check_names(manifest: &Manifest, around: &Neighbourhood<'_>) -> Result<(), Re
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn a_quadlet_file_of_that_name_is_named() {
+        let web = "  - {name: web, source: {type: pull, image: \"localhost/a:1\"}}\n";
+        let manifest = samples::release("notes", web).manifest;
+        let check = |container: &str| {
+            let files = [QuadletFile {
+                path: "/q/old.container".into(),
+                container: container.to_owned(),
+                image: String::new(),
+                service: "old.service".to_owned(),
+            }];
+            let around = Neighbourhood {
+                files: &files,
+                ..Neighbourhood::default()
+            };
+            check_names(&manifest, &around)
+        };
+        check("systemd-notes").unwrap();
+        let refusal = check("notes").unwrap_err().to_string();
+        assert!(refusal.starts_with("/q/old.container makes"), "{refusal}");
+    }
 }

@@ -7,13 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::disk;
+use crate::helpers;
 use crate::install::MachineError;
 use crate::orchestrator::Orchestrator;
-use crate::quadlet::{NETNS_UNIT, PAUSE_UNIT};
+use crate::quadlet::{NETNS_UNIT, PAUSE_UNIT, PodmanVersion};
 use crate::runtime::systemd::{JobResult, Systemd, Verb};
-
-/// Oldest podman that has Quadlet.
-const PODMAN_MIN: (u32, u32) = (4, 4);
 
 /// Whether one thing that archy needs is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,17 +22,32 @@ pub struct Check {
     pub ok: bool,
     /// What was found.
     pub found: String,
-    /// What to do about it.
+    /// What to do about it; where it is as needed, what it is not enough for.
     pub hint: Option<String>,
 }
 
 impl Check {
-    fn new(name: &str, ok: bool, found: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        ok: bool,
+        found: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             ok,
             found: found.into(),
             hint: (!ok).then(|| hint.into()),
+        }
+    }
+
+    /// Describes what is enough, but not for everything.
+    pub(crate) fn warning(name: &str, found: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            ok: true,
+            found: found.into(),
+            hint: Some(hint.into()),
         }
     }
 }
@@ -177,6 +190,7 @@ impl Orchestrator {
     pub async fn doctor(&self) -> Vec<Check> {
         let config = &self.inner.config;
         let mut checks = vec![podman_version(self).await, generator(config)];
+        checks.extend(helpers::checks(self.inner.facts.podman));
         let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
         checks.push(Check::new(
             "control groups",
@@ -249,7 +263,10 @@ fn generator(config: &Config) -> Check {
         "Quadlet generator",
         config.generator.exists(),
         config.generator.display().to_string(),
-        "install podman 4.4 or newer from your distribution",
+        format!(
+            "install podman {} or newer from your distribution",
+            PodmanVersion::WHOLE.series()
+        ),
     )
 }
 
@@ -277,20 +294,33 @@ async fn user_systemd(orchestrator: &Orchestrator) -> Check {
 }
 
 async fn podman_version(orchestrator: &Orchestrator) -> Check {
-    let hint =
-        "install podman 4.4 or newer, then run `systemctl --user enable --now podman.socket`";
     match orchestrator.inner.podman.version().await {
-        Ok(version) => {
-            let ok = parse_version(&version.version).is_some_and(|found| found >= PODMAN_MIN);
-            Check::new("podman", ok, version.version, hint)
-        }
-        Err(error) => Check::new("podman", false, crate::error_chain(&error), hint),
+        Ok(version) => judge_podman(&version.version),
+        Err(error) => no_podman(crate::error_chain(&error)),
     }
 }
 
-fn parse_version(text: &str) -> Option<(u32, u32)> {
-    let mut parts = text.split('.');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+fn judge_podman(found: &str) -> Check {
+    match found.parse::<PodmanVersion>() {
+        Ok(version) if version >= PodmanVersion::WHOLE => Check::new("podman", true, found, ""),
+        Ok(version) if version >= PodmanVersion::OLDEST => Check::warning(
+            "podman",
+            found,
+            format!(
+                "it runs no app that has a network of its own, a volume or a health check, which is nearly every one; install podman {} or newer",
+                PodmanVersion::WHOLE.series()
+            ),
+        ),
+        Ok(_) | Err(_) => no_podman(found),
+    }
+}
+
+fn no_podman(found: impl Into<String>) -> Check {
+    let hint = format!(
+        "install podman {} or newer, then run `systemctl --user enable --now podman.socket`",
+        PodmanVersion::WHOLE.series()
+    );
+    Check::new("podman", false, found, hint)
 }
 
 /// The controllers that the user's systemd may use.
@@ -356,11 +386,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_compare_by_number() {
-        assert!(parse_version("5.4.2") >= Some(PODMAN_MIN));
-        assert!(parse_version("4.10.0-rc1") >= Some(PODMAN_MIN));
-        assert!(parse_version("4.3.1") < Some(PODMAN_MIN));
-        assert_eq!(parse_version("x"), None);
+    fn an_old_podman_is_told_with_what_it_does_not_run() {
+        // Version, whether it is enough, whether something is to be done.
+        let table = [
+            ("5.4.2", true, false),
+            ("4.10.0-rc1", true, false),
+            ("4.7.0", true, false),
+            ("4.6.2", true, true),
+            ("4.4.0", true, true),
+            ("4.3.1", false, true),
+            ("x", false, true),
+        ];
+        for (version, ok, advised) in table {
+            let check = judge_podman(version);
+            assert_eq!((check.ok, check.hint.is_some()), (ok, advised), "{version}");
+            let hint = check.hint.unwrap_or_default();
+            assert_eq!(hint.contains("podman 4.7 or newer"), advised, "{hint}");
+            assert_eq!(hint.contains("runs no app"), ok && advised, "{hint}");
+        }
     }
 
     #[test]

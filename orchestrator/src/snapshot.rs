@@ -118,7 +118,7 @@ pub enum SnapshotError {
         "not enough room for a copy of the app's data: it takes {needed_mib} MiB and {free_mib} MiB are free; make room, or update without a copy"
     )]
     Room {
-        /// What the copy takes.
+        /// What the copy takes, with what stays free.
         needed_mib: u64,
         /// What there is.
         free_mib: u64,
@@ -244,20 +244,20 @@ impl SnapshotStore {
         mut snapshot: Snapshot,
     ) -> Result<Taking, SnapshotError> {
         let directory = self.of(app);
-        disk::create_private_dir(&directory).map_err(io_at(&directory))?;
         let partial = self.partial(app, &snapshot.id);
         let to = partial.join(DATA);
-        disk::create_private_dir(&to).map_err(io_at(&to))?;
+        disk::create_private_dir(&to).map_err(|error| {
+            match error.kind() == io::ErrorKind::StorageFull {
+                true => no_room(0, 0),
+                false => io_at(&to)(error),
+            }
+        })?;
         let (worker, measured) = Worker::begin(&self.transient, &self.worker, from, &to).await?;
         snapshot.bytes = Some(measured.extent.bytes);
-        let free = rustix::fs::statvfs(&directory).map_err(|e| io_at(&directory)(e.into()))?;
-        let free = free.f_bavail.saturating_mul(free.f_frsize);
-        if !measured.shares_blocks && measured.extent.bytes.saturating_add(SPARE_BYTES) > free {
+        let free = disk::free_bytes(&directory).map_err(io_at(&directory))?;
+        if let Err(error) = check_room(&measured, free) {
             let _ = std::fs::remove_dir(&to).and_then(|()| std::fs::remove_dir(&partial));
-            return Err(SnapshotError::Room {
-                needed_mib: measured.extent.bytes.div_ceil(1 << 20),
-                free_mib: free >> 20,
-            });
+            return Err(error);
         }
         Ok(Taking {
             partial,
@@ -464,6 +464,22 @@ impl Snapshot {
     }
 }
 
+/// Refuses a copy that would leave less than [`SPARE_BYTES`] free, unless it takes no room.
+fn check_room(measured: &Measured, free_bytes: u64) -> Result<(), SnapshotError> {
+    let bytes = measured.extent.bytes;
+    match measured.shares_blocks || bytes.saturating_add(SPARE_BYTES) <= free_bytes {
+        true => Ok(()),
+        false => Err(no_room(bytes, free_bytes)),
+    }
+}
+
+fn no_room(bytes: u64, free_bytes: u64) -> SnapshotError {
+    SnapshotError::Room {
+        needed_mib: bytes.saturating_add(SPARE_BYTES).div_ceil(1 << 20),
+        free_mib: free_bytes >> 20,
+    }
+}
+
 fn write(place: &Path, snapshot: &Snapshot) -> Result<(), SnapshotError> {
     let text = serde_json::to_vec_pretty(snapshot).expect("a snapshot's description is plain data");
     let path = place.join(FILE);
@@ -510,6 +526,35 @@ mod tests {
         assert_eq!(SnapshotId::try_from(id.to_string()), Ok(id));
         for text in ["", ".", "..", "a/b", "../x", "2026 ", &"1".repeat(33)] {
             assert!(SnapshotId::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_copy_leaves_room_or_takes_none() {
+        let mib = |count: u64| count << 20;
+        // Data, whether it shares blocks, what is free, what is lacking.
+        let table = [
+            (mib(100), false, mib(164), None),
+            (mib(100), false, mib(164) - 1, Some((164, 163))),
+            (1, false, mib(30), Some((65, 30))),
+            (0, false, 0, Some((64, 0))),
+            (mib(100), true, 0, None),
+        ];
+        for (bytes, shares_blocks, free, lack) in table {
+            let extent = tree::Extent { bytes, entries: 1 };
+            let measured = Measured {
+                extent,
+                shares_blocks,
+            };
+            let found = match check_room(&measured, free) {
+                Ok(()) => None,
+                Err(SnapshotError::Room {
+                    needed_mib,
+                    free_mib,
+                }) => Some((needed_mib, free_mib)),
+                Err(other) => panic!("{other}"),
+            };
+            assert_eq!(found, lack, "{bytes} {free}");
         }
     }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use archy_registry::Slug;
-use archy_registry::manifest::Protocol;
+use archy_registry::manifest::{NetworkPolicy, Protocol};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 
 use crate::desired::{Desired, Wish};
-use crate::diagnose::{Failure, explain, explain_last_run};
+use crate::diagnose::{Failure, Traits, explain, explain_last_run, explain_needed};
 use crate::names;
 use crate::orchestrator::Orchestrator;
 use crate::ports;
@@ -161,23 +161,28 @@ impl Orchestrator {
         checks: &[String],
         began: Timestamp,
     ) -> (Failure, Vec<String>) {
-        let unit = names::container_unit(desired.slug(), container);
+        let mut unit = names::container_unit(desired.slug(), container);
+        let mut needed = None;
+        if *result == JobResult::Dependency {
+            needed = self.failed_unit(desired).await;
+            unit = needed.clone().unwrap_or(unit);
+        }
         let state = self.inner.systemd.service(&unit).await.unwrap_or_default();
         let reading = read_log(&unit, Some(began), LOG_LINES);
         let log = tokio::time::timeout(JOURNAL_TIMEOUT, reading)
             .await
             .unwrap_or_default();
         if *result == JobResult::Dependency {
-            return (Failure::Dependency, log);
+            return (explain_needed(needed, &log), log);
         }
-        let manifest = desired
-            .release
-            .manifest
-            .containers
-            .iter()
-            .find(|c| &c.name == container);
-        let checked = manifest.is_some_and(|container| container.health_check.is_some());
-        let mut failure = explain(&state, &log, checks, checked);
+        let manifest = &desired.release.manifest;
+        let mut containers = manifest.containers.iter();
+        let described = containers.find(|one| &one.name == container);
+        let traits = Traits {
+            has_health_check: described.is_some_and(|one| one.health_check.is_some()),
+            has_host_network: manifest.network_policy == NetworkPolicy::Host,
+        };
+        let mut failure = explain(&state, &log, checks, traits);
         if let Failure::PortTaken { port, holder } = &mut failure {
             let bindings = desired
                 .settings
@@ -195,6 +200,17 @@ impl Orchestrator {
             }
         }
         (failure, log)
+    }
+
+    /// Finds the service of an app that failed: while none of its containers did, that of a network or volume.
+    async fn failed_unit(&self, desired: &Desired) -> Option<String> {
+        for unit in crate::takedown::services(desired) {
+            let state = self.inner.systemd.service(&unit).await;
+            if state.is_ok_and(|state| state.active == "failed") {
+                return Some(unit);
+            }
+        }
+        None
     }
 
     /// Says why a service ended that systemd started again; `None` where its log does not tell.
@@ -224,13 +240,8 @@ impl Orchestrator {
         }
         let containers = self.inner.podman.containers().await.unwrap_or_default();
         let container = containers.into_iter().find(|container| {
-            let mut ports = container.ports.iter().flatten();
-            ports.any(|published| {
-                let last = published
-                    .host_port
-                    .saturating_add(published.range.max(1) - 1);
-                (published.host_port..=last).contains(&port)
-            })
+            let mut published = container.ports.iter().flatten();
+            published.any(|published| ports::has(published, port, protocol))
         });
         match container.and_then(|container| container.names.into_iter().next()) {
             Some(name) => Some(format!("the container {name}")),

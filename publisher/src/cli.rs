@@ -675,6 +675,18 @@ pub enum NodeCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Tell what this machine has and lacks for running apps: the same as `archyd doctor`
+    Doctor {
+        /// What `archyd doctor` is told
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Gather what somebody who helps needs to know of this node, without secrets: the same as `archyd diagnostics`
+    Diagnostics {
+        /// What `archyd diagnostics` is told, such as the file to write
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn parse_floor(text: &str) -> Result<(Slug, u64), String> {

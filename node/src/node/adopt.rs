@@ -127,7 +127,8 @@ fn candidate(
         // Its containers are not known yet; one of its name is likely to be its.
         None => {
             let slug = app.slug.to_string();
-            let like = foreign.iter().find(|one| one.name == slug)?;
+            let mut like = foreign.iter().filter(|one| one.exists());
+            let like = like.find(|one| one.name == slug)?;
             found.containers.insert(slug, like.name.clone());
         }
     }
@@ -148,6 +149,9 @@ fn candidate(
 
 /// Says why no app can claim a container, if none can.
 fn unclaimed(one: &Foreign, candidates: &[AdoptCandidate]) -> Option<String> {
+    if !one.exists() {
+        return Some("Its service does not run: start it to claim the container".to_owned());
+    }
     let fits = |candidate: &&AdoptCandidate| candidate.containers.values().any(|n| *n == one.name);
     let fitting: Vec<&AdoptCandidate> = candidates.iter().filter(fits).collect();
     if fitting

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use archy_registry::Slug;
 use archy_registry::manifest::{Manifest, Protocol};
 
-use super::{Foreign, ForeignMount, ForeignPort, Origin};
+use super::{Foreign, ForeignMount, ForeignPort, Origin, QuadletFile, foreign_files};
 use crate::install::MachineError;
 use crate::names;
 use crate::orchestrator::Orchestrator;
@@ -39,7 +39,9 @@ pub fn matching(
     let mut found = Match::default();
     for container in &manifest.containers {
         let expected = names::container(manifest, &container.name);
-        let free = |candidate: &&Foreign| !found.fits.values().any(|id| *id == candidate.id);
+        let free = |candidate: &&Foreign| {
+            candidate.exists() && !found.fits.values().any(|id| *id == candidate.id)
+        };
         let mut free = foreign.iter().filter(free);
         let fit = match chosen.get(&container.name) {
             Some(wanted) => free.find(|c| c.name == *wanted || c.id == *wanted),
@@ -116,6 +118,25 @@ pub(super) fn describe(found: &Inspection, origin: Origin) -> Foreign {
     }
 }
 
+/// Describes a container that is gone while its service does not run.
+fn gone(file: QuadletFile) -> Foreign {
+    let path = file.path.display().to_string();
+    Foreign {
+        id: path.clone(),
+        name: file.container,
+        image: file.image,
+        state: "stopped".to_owned(),
+        started_at: None,
+        origin: Origin::Unit {
+            unit: file.service,
+            file: path,
+        },
+        restart: "no".to_owned(),
+        ports: Vec::new(),
+        mounts: Vec::new(),
+    }
+}
+
 /// Reads a container's published ports; one of another transport than TCP and UDP is left out.
 pub(super) fn ports(found: &Inspection) -> Vec<ForeignPort> {
     let mut ports = Vec::new();
@@ -157,7 +178,8 @@ fn is_service_name(name: &str) -> bool {
 }
 
 impl Orchestrator {
-    /// Lists the containers on this node that are neither ours nor claimed, by name.
+    /// Lists the containers on this node that are neither ours nor claimed, by name; those too that Quadlet files of others
+    /// make and that are gone while their services do not run.
     ///
     /// # Errors
     ///
@@ -172,7 +194,14 @@ impl Orchestrator {
             .map(|held| (&held.id, &held.name))
             .collect();
         let mut foreign = Vec::new();
-        for container in self.inner.podman.containers().await? {
+        let containers = self.inner.podman.containers().await?;
+        let is_known = |name: &String| {
+            let mut known = containers.iter().flat_map(|container| &container.names);
+            known.any(|one| one == name) || held.iter().any(|(_, held)| *held == name)
+        };
+        let files = foreign_files(&self.inner.config).into_iter();
+        foreign.extend(files.filter(|file| !is_known(&file.container)).map(gone));
+        for container in &containers {
             let is_held = |name: &String| {
                 let mut held = held.iter();
                 held.any(|(id, held)| **id == container.id || *held == name)
@@ -326,6 +355,12 @@ mod tests {
             foreign("x_web_1", service("notes", "web")),
             foreign("notes-db", service("other", "db")),
             foreign("other_db_1", service("other", "db")),
+            gone(QuadletFile {
+                path: "/q/notes-cache.container".into(),
+                container: "notes-cache".to_owned(),
+                image: String::new(),
+                service: "notes-cache.service".to_owned(),
+            }),
         ];
         let chosen = |pairs: &[(&str, &str)]| -> BTreeMap<Slug, String> {
             let pairs = pairs.iter();

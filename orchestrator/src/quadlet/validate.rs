@@ -27,7 +27,7 @@ pub enum ValidateError {
         source: io::Error,
     },
     /// The generator could not be run.
-    #[error("cannot run podman's unit generator {path}: install podman 4.4 or newer")]
+    #[error("cannot run podman's unit generator {path}: install podman 4.7 or newer")]
     Generator {
         /// The generator.
         path: PathBuf,

@@ -30,9 +30,9 @@ pub(super) const SECRET: PodmanVersion = PodmanVersion::new(4, 5);
 /// `Pull=`.
 pub(super) const PULL: PodmanVersion = PodmanVersion::new(4, 6);
 /// `NetworkName=` and `VolumeName=`, without which they could not be told from those of others.
-pub(super) const NAMES: PodmanVersion = PodmanVersion::new(4, 7);
+pub(super) const NAMES: PodmanVersion = PodmanVersion::WHOLE;
 /// `--sdnotify=healthy`: a unit is up once its container is healthy.
-pub(super) const HEALTHY: PodmanVersion = PodmanVersion::new(4, 7);
+pub(super) const HEALTHY: PodmanVersion = PodmanVersion::WHOLE;
 /// `UIDMap=`, `GIDMap=`.
 pub(super) const MAPS: PodmanVersion = PodmanVersion::new(4, 8);
 /// `Notify=healthy`, `Entrypoint=`, `StopTimeout=`.
@@ -47,8 +47,10 @@ pub(super) const MEMORY: PodmanVersion = PodmanVersion::new(5, 5);
 impl PodmanVersion {
     /// The oldest that has Quadlet.
     pub const OLDEST: Self = Self::new(4, 4);
+    /// The oldest that runs every app; before, one is refused that has a network of its own, a volume or a health check.
+    pub const WHOLE: Self = Self::new(4, 7);
     /// What is assumed where podman does not tell: the oldest that can do everything, in forms that all later ones take.
-    pub const ASSUMED: Self = Self::new(4, 7);
+    pub const ASSUMED: Self = Self::WHOLE;
 
     /// The first of a series.
     pub const fn new(major: u16, minor: u16) -> Self {
@@ -57,6 +59,11 @@ impl PodmanVersion {
             minor,
             patch: 0,
         }
+    }
+
+    /// Writes it without its third number.
+    pub(crate) fn series(self) -> String {
+        format!("{}.{}", self.major, self.minor)
     }
 
     /// Tells the version of the program at `podman`: what `known` holds if it is of that very file, else asks it. A

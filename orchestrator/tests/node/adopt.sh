@@ -203,8 +203,15 @@ SuccessExitStatus=143
 [Install]
 WantedBy=default.target
 UNIT
-systemctl --user daemon-reload && systemctl --user start page.service
+systemctl --user daemon-reload
+claim "while its service does not run, it is listed all the same" says '"state": "stopped"' "$DRIVE" adoptable
+claim "with its file" says "$QUADLETS/page.container" "$DRIVE" adoptable
+claim "it cannot be claimed so" says "no container on this node fits" "$DRIVE" claim "$HERE/page.yml" web=layout
+claim "an install beside it is refused, with the file" says "$QUADLETS/page.container makes a container named page" "$DRIVE" install "$HERE/page.yml" web=layout
+claim "nothing of ours is there" no_units page
+systemctl --user start page.service
 before=$(identity page)
+claim "while it runs, it is not listed twice" test "$("$DRIVE" adoptable | grep -c '"name": "page"')" = 1
 claim "a service's container is listed with its file" says "$QUADLETS/page.container" "$DRIVE" adoptable
 claim "claim" "$DRIVE" claim "$HERE/page.yml" web=layout
 claim "it is the very same" same page "$before"

@@ -161,12 +161,26 @@ ARCHY_DATA_DIR=$HOME/.local/share/archy "$DRIVE" purge notes
 claim "install on a small disk" bring install 1
 podman exec notes sh -c 'echo kept > /var/lib/db/probe'
 SECRET=$(secret)
-fallocate -l "$(($(stat -f -c '%a*%S' "$SMALL") - 4096))" "$SMALL/filler" 2>/dev/null
+claim "there is room: the update" bring update 2
+fill() { fallocate -l "$(($(stat -f -c '%a*%S' "$SMALL") - $1))" "$SMALL/filler"; } # BYTES that stay free
+set_version() { "$DRIVE" configure notes "{\"containers\": {\"web\": {\"environment\": {\"VERSION\": \"$1\"}}}}"; }
+fill 4194304
+claim "little room: back to the version before" "$DRIVE" rollback notes
+whole "little room: back"
+claim "little room: an update is refused for want of room for a copy" says "not enough room for a copy of the app's data" bring update 2
+claim "little room: the app answers" answers
+claim "little room: without a copy it is made" env DRIVE_COPY=none DRIVE_SEQ=$((++SEQ)) "$DRIVE" update notes-2.yml web=layout
+claim "little room: a setting" set_version little
+claim "little room: the app is made anew" "$DRIVE" reinstall notes
+whole "little room: anew"
+rm "$SMALL/filler"
+claim "room for a while: back to the version before" "$DRIVE" rollback-present notes
+fill 4096 2>/dev/null
 cat /dev/zero >"$SMALL/filler.2" 2>/dev/null
 cp "$APP/desired.json" before.json
 claim "disk full: an update is refused for want of room" says "room" bring update 2
 claim "disk full: the app answers" answers
-claim "disk full: a setting is refused" refuted "$DRIVE" configure notes '{"containers": {"web": {"environment": {"VERSION": "mine"}}}}'
+claim "disk full: a setting that cannot be written down is refused" refuted set_version mine
 claim "disk full: what was known is known" cmp before.json "$APP/desired.json"
 podman kill notes >/dev/null
 claim "disk full: the app is started again" wait_for answers

@@ -1,4 +1,4 @@
-//! `archy node setup`: hands over to `archyd setup`, which knows how.
+//! `archy node setup|doctor|diagnostics`: hands over to `archyd`, which knows how.
 
 use std::path::PathBuf;
 
@@ -6,26 +6,37 @@ use serde_json::json;
 
 use super::Context;
 use crate::cli::NodeCommand;
-use crate::failure::Failure;
+use crate::failure::{Class, Failure};
+
+/// archyd's exit code for a command line or configuration that makes no sense.
+const EXIT_USAGE: i32 = 2;
 
 pub(super) async fn run(context: &Context<'_>, command: &NodeCommand) -> Result<(), Failure> {
-    let NodeCommand::Setup { arguments } = command;
+    let (name, arguments, is_answer) = match command {
+        NodeCommand::Setup { arguments } => ("setup", arguments, false),
+        NodeCommand::Doctor { arguments } => ("doctor", arguments, true),
+        NodeCommand::Diagnostics { arguments } => ("diagnostics", arguments, true),
+    };
     let archyd = program();
-    let mut setup = tokio::process::Command::new(&archyd);
-    setup.arg("setup").args(arguments);
+    let mut handed = tokio::process::Command::new(&archyd);
+    handed.arg(name).args(arguments);
     // Its words are for people; with --json they must not mix with the result.
-    setup.stdout(std::io::stderr());
-    let status = setup.status().await.map_err(|error| {
+    if !is_answer || !context.output.shows_progress() {
+        handed.stdout(std::io::stderr());
+    }
+    let status = handed.status().await.map_err(|error| {
         Failure::file("run", &archyd, &error)
             .hint("Install archyd beside archy, or into a folder of PATH")
     })?;
     if !status.success() {
-        return Err(Failure::failed(
-            "setup",
-            format!("archyd setup ended with {status}"),
-        ));
+        let class = match status.code() {
+            Some(EXIT_USAGE) => Class::Usage,
+            _ => Class::Failed,
+        };
+        let error = format!("archyd {name} ended with {status}");
+        return Err(Failure::new(class, name, error));
     }
-    context.output.result(&json!({ "setup": true }), "");
+    context.output.result(&json!({ name: true }), "");
     Ok(())
 }
 

@@ -37,6 +37,7 @@ impl From<Refusal> for Failure {
             | Refusal::DataOfAnother { .. }
             | Refusal::Installed { .. }
             | Refusal::ContainerTaken { .. }
+            | Refusal::QuadletFile { .. }
             | Refusal::UnitsTaken { .. }
             | Refusal::Setting(_)
             | Refusal::NameClash { .. }

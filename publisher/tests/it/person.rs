@@ -23,6 +23,7 @@ impl Answer {
 
 pub(crate) struct Person {
     home: tempfile::TempDir,
+    archy: PathBuf,
     socket: Option<PathBuf>,
 }
 
@@ -30,8 +31,20 @@ impl Person {
     pub(crate) fn new() -> Self {
         Self {
             home: tempfile::tempdir().unwrap(),
+            archy: PathBuf::from(env!("CARGO_BIN_EXE_archy")),
             socket: None,
         }
+    }
+
+    /// Installs `archy` in the home folder, and beside it an `archyd` that is this script.
+    pub(crate) fn with_archyd(script: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let person = Self::new();
+        let (archy, archyd) = (person.home().join("archy"), person.home().join("archyd"));
+        std::fs::copy(&person.archy, &archy).unwrap();
+        std::fs::write(&archyd, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&archyd, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Self { archy, ..person }
     }
 
     pub(crate) fn with_node(socket: &Path) -> Self {
@@ -51,7 +64,7 @@ impl Person {
 
     /// Runs `archy` in the home folder.
     pub(crate) async fn types(&self, arguments: &[&str]) -> Answer {
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_archy"));
+        let mut command = tokio::process::Command::new(&self.archy);
         command
             .args(arguments)
             .current_dir(self.home())

@@ -34,6 +34,38 @@ async fn mistakes_are_answered_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn what_archyd_knows_is_handed_over_to_it() {
+    // Its words, what it says on the side, and its exit code.
+    let person = Person::with_archyd("echo \"$@\"; echo aside >&2; exit \"${#2}\"");
+    let table = [
+        (["setup", ""].as_slice(), 0, "", "setup \naside\n"),
+        (&["doctor"], 0, "doctor\n", "aside\n"),
+        (&["diagnostics", ""], 0, "diagnostics \n", "aside\n"),
+        (
+            &["doctor", "x"],
+            1,
+            "doctor x\n",
+            "aside\nerror: archyd doctor ended with exit status: 1\n",
+        ),
+        (
+            &["diagnostics", "-x"],
+            2,
+            "diagnostics -x\n",
+            "aside\nerror: archyd diagnostics ended with exit status: 2\n",
+        ),
+    ];
+    for (arguments, code, out, err) in table {
+        let arguments = [&["node"], arguments].concat();
+        let answer = person.types(&arguments).await;
+        assert_eq!((answer.code, &*answer.out, &*answer.err), (code, out, err));
+    }
+    let answer = person.types(&["--json", "node", "doctor", "x"]).await;
+    assert_eq!((answer.code, &*answer.err), (1, "doctor x\naside\n"));
+    let problem: serde_json::Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!(problem["kind"], "doctor");
+}
+
+#[tokio::test]
 async fn a_new_app_is_valid_and_renders() {
     let person = Person::new();
     person.types(&["app", "new", "notes"]).await;

@@ -163,9 +163,10 @@ pub(super) fn of_start(error: &StartError) -> MachineError {
                 | orchestrator::Failure::OutOfMemory
                 | orchestrator::Failure::Exited { .. }
                 | orchestrator::Failure::Killed { .. }
-                | orchestrator::Failure::Dependency
                 | orchestrator::Failure::Unknown { .. } => ("notRunning", true),
                 orchestrator::Failure::ImageMissing
+                // What a container waits for besides containers is podman's to make.
+                | orchestrator::Failure::Dependency { .. }
                 | orchestrator::Failure::SecretMissing
                 | orchestrator::Failure::DataMissing => ("notRunning", false),
             };
@@ -252,6 +253,10 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
         ),
         Refusal::Installed { .. } => ("installed", "To change to the announced version, update it"),
         Refusal::ContainerTaken { .. } => ("nameTaken", "Remove or rename that container first"),
+        Refusal::QuadletFile { .. } => (
+            "nameTaken",
+            "Remove or rename that file, then `systemctl --user daemon-reload`; or adopt its container",
+        ),
         Refusal::UnitsTaken { .. } => (
             "nameTaken",
             "Uninstall what has that name; `archy app list --dev` lists what developers run",
