@@ -7,10 +7,7 @@ use std::path::Path;
 
 use archy_registry::Slug;
 
-use crate::quadlet::unit;
-
-/// No unit of ours is larger.
-const UNIT_BYTES_MAX: u64 = 4 << 20;
+use crate::quadlet::unit::{self, UNIT_LEN_MAX};
 
 /// Reads the unit directories that the node marked `root` wrote: app → file → text. Others are passed over.
 pub(crate) fn read(
@@ -71,8 +68,8 @@ fn files(directory: &Path) -> io::Result<BTreeMap<String, String>> {
 
 fn read_text(file: fs::File) -> io::Result<String> {
     let mut bytes = Vec::new();
-    file.take(UNIT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > UNIT_BYTES_MAX {
+    file.take(UNIT_LEN_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > UNIT_LEN_MAX as u64 {
         return Ok(String::new());
     }
     Ok(String::from_utf8(bytes).unwrap_or_default())
@@ -128,7 +125,7 @@ mod tests {
         assert_eq!(live[&"a".parse::<Slug>().unwrap()]["b.container"], "");
         assert_eq!(live[&"b".parse::<Slug>().unwrap()]["c.container"], "");
         let large = fs::File::create(root.path().join("a").join("d.container")).unwrap();
-        large.set_len(UNIT_BYTES_MAX + 1).unwrap();
+        large.set_len(UNIT_LEN_MAX as u64 + 1).unwrap();
         let live = read(root.path(), "me").unwrap();
         assert_eq!(live[&"a".parse::<Slug>().unwrap()]["d.container"], "");
     }

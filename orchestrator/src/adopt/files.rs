@@ -66,7 +66,9 @@ fn gather(
 }
 
 fn read(path: &Path) -> Option<QuadletFile> {
-    let is_unit = fs::metadata(path).is_ok_and(|file| file.len() <= UNIT_LEN_MAX as u64);
+    // Whoever opens a pipe waits for its other end.
+    let is_unit =
+        fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() <= UNIT_LEN_MAX as u64);
     let text = is_unit.then(|| fs::read_to_string(path).ok())??;
     let stem = path.file_stem()?.to_str()?;
     // A template makes containers by names that nobody knows before.
