@@ -516,7 +516,8 @@ fn plain_version(version: &str) -> String {
     plain.take(VERSION_MAX).collect()
 }
 
-/// A glob below the data as one that nothing else matches.
+/// A glob below the data as one that nothing else matches. To restic a `**` at the end is the directory before it too, and
+/// that may be the data itself: what is below it is meant.
 fn excluded(directory: &Path, glob: &str) -> OsString {
     let mut pattern = String::new();
     for c in directory.to_string_lossy().chars() {
@@ -526,7 +527,12 @@ fn excluded(directory: &Path, glob: &str) -> OsString {
         pattern.push(c);
     }
     pattern.push_str("/data/");
-    pattern.push_str(glob.trim_start_matches('/'));
+    let mut parts: Vec<&str> = glob.trim_start_matches('/').split('/').collect();
+    if parts.last() == Some(&"**") {
+        while parts.pop_if(|part| *part == "**").is_some() {}
+        parts.push("*");
+    }
+    pattern.push_str(&parts.join("/"));
     pattern.into()
 }
 
@@ -772,7 +778,48 @@ mod tests {
 
     #[test]
     fn a_glob_matches_below_the_data_alone() {
-        let pattern = excluded(Path::new("/srv/a[1]/x"), "/../*.log");
-        assert_eq!(pattern, "/srv/a\\[1\\]/x/data/../*.log");
+        let pattern = |glob| excluded(Path::new("/srv/a[1]/x"), glob);
+        assert_eq!(pattern("/../*.log"), "/srv/a\\[1\\]/x/data/../*.log");
+        assert_eq!(pattern("v/cache/**"), "/srv/a\\[1\\]/x/data/v/cache/*");
+        assert_eq!(pattern("v/**/**"), "/srv/a\\[1\\]/x/data/v/*");
+        assert_eq!(pattern("v/**/x**"), "/srv/a\\[1\\]/x/data/v/**/x**");
+    }
+
+    #[tokio::test]
+    async fn the_data_is_there_whatever_is_left_out_of_it() {
+        let root = tempfile::tempdir().unwrap();
+        let engine = engine(root.path());
+        let app: AppId = APP.parse().unwrap();
+        engine.make().await.unwrap();
+        let all = [
+            "data",
+            "data/v",
+            "data/v/cache",
+            "data/v/cache/big",
+            "data/v/file",
+        ];
+        let cases: [(&str, &[&str]); 5] = [
+            ("**", &all[..1]),
+            ("**/**/**", &all[..1]),
+            ("v/**", &all[..2]),
+            ("v/[a-e]*", &["data", "data/v", "data/v/file"]),
+            ("[[*?a-z]]", &all),
+        ];
+        for (second, (glob, left)) in cases.iter().enumerate() {
+            let staged = staged(root.path(), "text");
+            let label = label(&app, second as i64);
+            let exclude = [(*glob).to_owned()];
+            let stored = engine.store(&staged, &label, &exclude, &|_, _| {}).await;
+            let out = root.path().join(format!("out-{second}"));
+            std::fs::create_dir(&out).unwrap();
+            let fetched = engine.fetch(&stored.unwrap(), &out, &|_, _| {}).await;
+            fetched.unwrap();
+            let there: Vec<&str> = all
+                .iter()
+                .copied()
+                .filter(|name| out.join(name).exists())
+                .collect();
+            assert_eq!(there, *left, "{glob}");
+        }
     }
 }

@@ -153,7 +153,9 @@ impl Orchestrator {
             .data_dir
             .join("fetched")
             .join(name.as_str());
-        let contents = self.fetch_backup(backup, &fetched, progress).await?;
+        let contents = self
+            .fetch_backup(release, backup, &fetched, progress)
+            .await?;
         let place = app_dir(&apart.inner.facts.apps_dir, name);
         std::fs::rename(&fetched, &place).map_err(MachineError::io(&place))?;
         progress(Phase::Validating);
