@@ -1,5 +1,6 @@
 //! Makes backups and rehearsals at their time, one after another. When is the orchestrator's to say.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use archy_orchestrator::{Backup, BackupId};
@@ -8,6 +9,7 @@ use jiff::Zoned;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::types::JobKind;
+use crate::components::{Components, State};
 use crate::install::keeper;
 use crate::jobs::{Manner, Wish};
 use crate::node::Node;
@@ -26,7 +28,11 @@ pub(crate) async fn keep(node: Node, stop: CancellationToken) {
         {
             tracing::info!("the backups cannot be listed: {}", problem.message);
         }
+        let mut told = false;
         loop {
+            if let Ok(keeper) = keeper(&*machine) {
+                told = tell_unreadable(&node.components, keeper.shelf().unreadable, told);
+            }
             if let Some((kind, app)) = node.back_up_by_itself(&Zoned::now()).await {
                 tracing::info!(%app, ?kind, "its time has come");
             }
@@ -37,6 +43,24 @@ pub(crate) async fn keep(node: Node, stop: CancellationToken) {
         () = stop.cancelled() => {}
         () = looking => {}
     }
+}
+
+/// Tells the owner what was lost of their schedules, for as long as the file lies there; returns whether it does.
+fn tell_unreadable(components: &Components, file: Option<PathBuf>, told: bool) -> bool {
+    match &file {
+        Some(file) => components.note(
+            "backups",
+            State::Degraded,
+            format!(
+                "{} could not be read: no app is backed up by itself that was not planned since; plan it again (`archy backup \
+                 schedule APP --every daily`), then remove that file",
+                file.display()
+            ),
+        ),
+        None if told => components.set("backups", State::Running),
+        None => {}
+    }
+    file.is_some()
 }
 
 impl Node {
@@ -87,5 +111,23 @@ impl Node {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_schedules_are_told_until_their_file_is_removed() {
+        let components = Components::default();
+        let state = || components.list().first().map(|part| part.state.clone());
+        assert!(!tell_unreadable(&components, None, false));
+        assert_eq!(state(), None);
+        let file = Some(PathBuf::from("/data/backups.unreadable.json"));
+        assert!(tell_unreadable(&components, file, false));
+        assert_eq!(state().as_deref(), Some("degraded"));
+        assert!(!tell_unreadable(&components, None, true));
+        assert_eq!(state().as_deref(), Some("running"));
     }
 }

@@ -24,14 +24,14 @@ use tokio::sync::watch;
 use self::backup::{Plans, failed_backup};
 use crate::api::types::{
     AdoptParams, AdoptableList, AppPage, AppRef, BackupCreateParams, BackupListParams, BackupPage,
-    BackupRestoreParams, BackupScheduleParams, BackupVerifyParams, BlobProvided, BlobsMissing,
-    BlobsParams, BlockParams, ConfigureParams, FsckParams, Health, History, HistoryParams,
-    InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind, JobListParams, JobRef,
-    Logs, LogsParams, MigrateParams, MigrationPlan, NodeStatus, OpinionGiven, PinParams, Policy,
-    PolicyPage, Problem, PublishState, RegistryAddParams, RegistryList, RegistryMoveParams,
-    RegistryRemoveParams, RegistryTest, RegistryTestParams, RelayInfo, ReportParams,
-    ReviewerParams, Reviewers, RollbackParams, SearchParams, SearchResult, SeedingPage,
-    SeedingPolicy, SettingsPage, StoragePage, TrustPage, TrustParams, UninstallParams,
+    BackupRemoveParams, BackupRestoreParams, BackupScheduleParams, BackupVerifyParams,
+    BlobProvided, BlobsMissing, BlobsParams, BlockParams, ConfigureParams, FsckParams, Health,
+    History, HistoryParams, InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind,
+    JobListParams, JobRef, Logs, LogsParams, MigrateParams, MigrationPlan, NodeStatus,
+    OpinionGiven, PinParams, Policy, PolicyPage, Problem, PublishState, RegistryAddParams,
+    RegistryList, RegistryMoveParams, RegistryRemoveParams, RegistryTest, RegistryTestParams,
+    RelayInfo, ReportParams, ReviewerParams, Reviewers, RollbackParams, SearchParams, SearchResult,
+    SeedingPage, SeedingPolicy, SettingsPage, StoragePage, TrustPage, TrustParams, UninstallParams,
     UpdateParams, VouchParams,
 };
 use crate::api::{AssetBody, Backend, BlobStream, ProvideError, problem};
@@ -289,6 +289,10 @@ impl Backend for Node {
 
     async fn verify(&self, params: BackupVerifyParams) -> Result<JobRef, Problem> {
         self.verify_backup(&params).await
+    }
+
+    async fn remove_backup(&self, params: BackupRemoveParams) -> Result<BackupPage, Problem> {
+        self.remove_kept(&params.backup).await
     }
 
     async fn schedule(&self, params: BackupScheduleParams) -> Result<BackupPage, Problem> {

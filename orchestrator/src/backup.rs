@@ -30,7 +30,7 @@ use crate::runtime::transient::Transient;
 use crate::snapshot::{SnapshotError, SnapshotStore};
 use engine::Engine;
 use ledger::Ledger;
-pub use ledger::{Plan, Proof};
+pub use ledger::{Plan, Proof, Unrehearsed};
 
 /// Names a backup: the engine's own name for it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -81,7 +81,6 @@ impl std::str::FromStr for BackupId {
 
 /// One backup of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Backup {
     /// Its name.
     pub id: BackupId,
@@ -108,6 +107,8 @@ pub struct Shelf {
     pub proofs: std::collections::BTreeMap<BackupId, Proof>,
     /// When apps are backed up by themselves, and what came of it.
     pub plans: std::collections::BTreeMap<AppId, Plan>,
+    /// What could not be read of schedules and proofs, and is as if it had never been: the file, for as long as it lies there.
+    pub unreadable: Option<PathBuf>,
 }
 
 /// An app was not backed up, or its backups could not be told.
@@ -160,6 +161,26 @@ pub enum BackupError {
     /// Something of this machine failed.
     #[error(transparent)]
     Machine(#[from] MachineError),
+}
+
+impl BackupError {
+    /// Tells whether a backup itself is to blame, and not this machine.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Torn(_) => true,
+            Self::Engine(error) => error.is_damage(),
+            Self::NotInstalled(_)
+            | Self::OtherRelease(_)
+            | Self::Missing(_)
+            | Self::Ambiguous(_)
+            | Self::Room { .. }
+            | Self::Gone(_)
+            | Self::Snapshot(_)
+            | Self::Unsettled(_)
+            | Self::Cancelled
+            | Self::Machine(_) => false,
+        }
+    }
 }
 
 impl From<UpdateError> for BackupError {
@@ -271,16 +292,26 @@ impl Orchestrator {
         Ok(Papers { release, keys })
     }
 
-    /// Reads all of the repository's own structure and checks that nothing of it is missing or damaged.
+    /// Reads all of the repository's own structure. When something of it is missing or damaged, the backup is not proven: that is
+    /// kept, and returned.
     ///
     /// # Errors
     ///
-    /// [`BackupError`] with what is wrong.
-    pub async fn check_backups(&self) -> Result<(), BackupError> {
+    /// [`BackupError`] when that could not be found out.
+    pub async fn check_backup(&self, backup: &Backup) -> Result<Option<Proof>, BackupError> {
+        let began = Timestamp::now();
         let backups = &self.inner.backups;
         let _turn = backups.turn.lock().await;
+        self.check_place()?;
         backups.engine.open().await?;
-        Ok(backups.engine.check().await?)
+        match backups.engine.check().await {
+            Ok(()) => Ok(None),
+            Err(error) if error.is_damage() => {
+                let failure = Some(error.to_string());
+                Ok(Some(self.keep_proof(backup, began, failure)?))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Lets go of an app's backups that its schedule does not keep; returns how many.
@@ -296,6 +327,22 @@ impl Orchestrator {
         backups.engine.thin(app, keep).await?;
         self.list_again().await?;
         Ok(before.saturating_sub(backups.ledger.read().backups.len()))
+    }
+
+    /// Lets go of one backup.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError`].
+    pub async fn remove_backup(&self, backup: &Backup) -> Result<(), BackupError> {
+        let backups = &self.inner.backups;
+        let _turn = backups.turn.lock().await;
+        self.check_place()?;
+        backups.engine.open().await?;
+        backups.engine.remove(&backup.id).await?;
+        self.list_again().await?;
+        tracing::info!(app = %backup.app, backup = %backup.id, "removed a backup");
+        Ok(())
     }
 
     /// Decides when an app is backed up by itself.
@@ -331,6 +378,20 @@ impl Orchestrator {
         self.inner.backups.ledger.change(|known| {
             if let Some(plan) = known.plans.get_mut(app) {
                 plan.note(now, failure);
+            }
+        })
+    }
+
+    /// Notes why a backup of an app that has a plan could not be rehearsed, which says nothing of the backup.
+    ///
+    /// # Errors
+    ///
+    /// [`MachineError`] when that cannot be written down.
+    pub fn note_rehearsal(&self, app: &AppId, reason: String) -> Result<(), MachineError> {
+        let at = Timestamp::now();
+        self.inner.backups.ledger.change(|known| {
+            if let Some(plan) = known.plans.get_mut(app) {
+                plan.unrehearsed = Some(Unrehearsed { at, reason });
             }
         })
     }

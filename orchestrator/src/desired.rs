@@ -25,8 +25,6 @@ use crate::values;
 /// The format that this version writes.
 const FORMAT: u32 = 1;
 const FILE: &str = "desired.json";
-/// The same once more, for when a disk, or somebody, spoils the first.
-const TWIN: &str = "desired.twin.json";
 
 /// What the owner wants of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -451,7 +449,7 @@ impl DesiredStore {
     }
 
     fn twin(&self, app: &Slug) -> PathBuf {
-        app_dir(&self.apps_dir, app).join(TWIN)
+        disk::twin(&self.path(app))
     }
 
     /// Reads one app; `None` when it was never installed. A file that is spoiled or gone is made anew from its twin.

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes a file that is not there yet, or replaces what it holds, and waits until the disk has it.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -62,6 +62,11 @@ fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<tempfile::Na
         .set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     file.write_all(bytes)?;
     Ok(file)
+}
+
+/// Names the second copy of a file, from which a spoiled first is made anew: that of `a.json` is `a.twin.json`.
+pub(crate) fn twin(path: &Path) -> PathBuf {
+    path.with_extension("twin.json")
 }
 
 /// Makes the entries of a directory last.

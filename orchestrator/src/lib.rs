@@ -55,7 +55,7 @@ pub use adopt::{
 };
 pub use backup::{
     Backup, BackupError, BackupId, EngineError, Every, Keep, Papers, Plan, Proof, Rehearse,
-    RehearseError, RestoreError, Schedule, Shelf, TornError,
+    RehearseError, RestoreError, Schedule, Shelf, TornError, Unrehearsed,
 };
 pub use change::{ComeUpError, Copy, RollbackData, UpdateError};
 pub use compare::CompareError;

@@ -37,6 +37,29 @@ pub enum StartError {
     Systemd(#[from] SystemdError),
 }
 
+impl StartError {
+    /// Tells whether the app, or its data, is to blame, and not this machine.
+    pub(crate) fn is_of_app(&self) -> bool {
+        match self {
+            Self::Container { failure, .. } => match failure {
+                Failure::ImageMissing
+                | Failure::PortTaken { .. }
+                | Failure::SecretMissing
+                | Failure::DataMissing => false,
+                Failure::NotRunnable
+                | Failure::NeverHealthy { .. }
+                | Failure::Timeout
+                | Failure::OutOfMemory
+                | Failure::Exited { .. }
+                | Failure::Killed { .. }
+                | Failure::Dependency
+                | Failure::Unknown { .. } => true,
+            },
+            Self::Systemd(_) => false,
+        }
+    }
+}
+
 /// Lines of a log that go with a failure.
 const LOG_LINES: u32 = 40;
 /// Lines of a log in which the end of the last run is looked for.

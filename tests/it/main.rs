@@ -6,6 +6,7 @@ mod arrows;
     reason = "a step of an attack that fails has failed the test"
 )]
 mod attacks;
+mod backups;
 // The daemon in this process with a machine that has no podman: archyd's own tests keep it.
 #[expect(
     clippy::unwrap_used,

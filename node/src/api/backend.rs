@@ -9,14 +9,15 @@ use futures_util::Stream;
 
 use super::types::{
     AdoptParams, AdoptableList, AppPage, AppRef, BackupCreateParams, BackupListParams, BackupPage,
-    BackupRestoreParams, BackupScheduleParams, BackupVerifyParams, BlobProvided, BlobsMissing,
-    BlobsParams, BlockParams, ConfigureParams, FsckParams, Health, History, HistoryParams,
-    InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind, JobListParams, JobRef,
-    Logs, LogsParams, MigrateParams, MigrationPlan, NodeStatus, OpinionGiven, PinParams, Policy,
-    PolicyPage, Problem, PublishState, RegistryAddParams, RegistryList, RegistryMoveParams,
-    RegistryRemoveParams, RegistryTest, RegistryTestParams, ReportParams, ReviewerParams,
-    Reviewers, RollbackParams, SearchParams, SearchResult, SeedingPage, SeedingPolicy,
-    SettingsPage, StoragePage, TrustPage, TrustParams, UninstallParams, UpdateParams, VouchParams,
+    BackupRemoveParams, BackupRestoreParams, BackupScheduleParams, BackupVerifyParams,
+    BlobProvided, BlobsMissing, BlobsParams, BlockParams, ConfigureParams, FsckParams, Health,
+    History, HistoryParams, InstallParams, Instance, InstanceList, InstanceParams, Job, JobKind,
+    JobListParams, JobRef, Logs, LogsParams, MigrateParams, MigrationPlan, NodeStatus,
+    OpinionGiven, PinParams, Policy, PolicyPage, Problem, PublishState, RegistryAddParams,
+    RegistryList, RegistryMoveParams, RegistryRemoveParams, RegistryTest, RegistryTestParams,
+    ReportParams, ReviewerParams, Reviewers, RollbackParams, SearchParams, SearchResult,
+    SeedingPage, SeedingPolicy, SettingsPage, StoragePage, TrustPage, TrustParams, UninstallParams,
+    UpdateParams, VouchParams,
 };
 
 /// Bytes of a blob as they arrive.
@@ -86,6 +87,11 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         params: BackupVerifyParams,
     ) -> impl Future<Output = Result<JobRef, Problem>> + Send;
+    /// `backup.remove`.
+    fn remove_backup(
+        &self,
+        params: BackupRemoveParams,
+    ) -> impl Future<Output = Result<BackupPage, Problem>> + Send;
     /// `backup.schedule`.
     fn schedule(
         &self,

@@ -104,6 +104,9 @@ pub(super) fn module<B: Backend>(api: Weak<Api<B>>) -> RpcModule<()> {
         "backup.verify",
         |b, p| async move { b.backend.verify(p).await },
     );
+    methods.add("backup.remove", |b, p| async move {
+        b.backend.remove_backup(p).await
+    });
     methods.add("backup.schedule", |b, p| async move {
         b.backend.schedule(p).await
     });

@@ -138,10 +138,14 @@ impl Installer {
             .verify_backup(context, &*machine, keeper, &backup)
             .await;
         machine.drop_images(&backup.app.slug).await;
-        if let Err(Stop::Failed { problem, .. }) = &verified
-            && problem.kind != "notProven"
-        {
-            keeper.unproven(&backup, problem.message.clone());
+        match &verified {
+            Err(Stop::Failed { problem, .. }) if problem.kind != "notProven" => {
+                keeper.unrehearsed(&backup, problem.message.clone());
+            }
+            Err(Stop::Asked) if context.ending() == Ending::Cancel => {
+                keeper.unrehearsed(&backup, "It was cancelled".to_owned());
+            }
+            Ok(()) | Err(_) => {}
         }
         verified
     }

@@ -45,7 +45,8 @@ pub trait Keeper: Send + Sync {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<(), MachineError>>;
 
-    /// Checks that the repository is whole and that the backup comes up, beside the app; the answer is kept.
+    /// Checks that the repository is whole and that the backup comes up, beside the app; the answer is kept. Fails when that
+    /// could not be found out.
     fn verify<'a>(
         &'a self,
         release: &'a Allowed,
@@ -54,8 +55,11 @@ pub trait Keeper: Send + Sync {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Proof, MachineError>>;
 
-    /// Notes why a backup could not be proven.
-    fn unproven(&self, backup: &Backup, reason: String);
+    /// Notes why a rehearsal could not be made, which says nothing of the backup.
+    fn unrehearsed(&self, backup: &Backup, reason: String);
+
+    /// Lets go of a backup.
+    fn remove<'a>(&'a self, backup: &'a Backup) -> BoxFuture<'a, Result<(), Problem>>;
 
     /// Lets go of an app's old backups.
     fn thin<'a>(&'a self, app: &'a AppId, keep: Keep) -> BoxFuture<'a, Result<usize, Problem>>;

@@ -78,6 +78,15 @@ impl Node {
         self.submit_for(JobKind::Verify, backup).await
     }
 
+    pub(super) async fn remove_kept(&self, name: &str) -> Result<BackupPage, Problem> {
+        let machine = self.machine()?;
+        let keeper = keeper(&*machine)?;
+        let backup = keeper.find(&parse_id(name)?).await?;
+        keeper.remove(&backup).await?;
+        let slug = Some(&backup.app.slug);
+        Ok(page(keeper, &keeper.shelf(), slug, &Zoned::now()))
+    }
+
     async fn submit_for(&self, kind: JobKind, backup: Backup) -> Result<JobRef, Problem> {
         let name = self.display_name(&backup.app).await;
         self.submit(Wish {
@@ -137,6 +146,10 @@ fn page(keeper: &dyn Keeper, shelf: &Shelf, slug: Option<&Slug>, now: &Zoned) ->
         listed: shelf.listed.map(|at| at.to_string()),
         repository: keeper.repository().display().to_string(),
         password_file: keeper.password_file().display().to_string(),
+        unreadable: shelf
+            .unreadable
+            .as_ref()
+            .map(|file| file.display().to_string()),
     }
 }
 
@@ -151,6 +164,7 @@ fn info(backup: &Backup, proof: Option<&Proof>) -> BackupInfo {
             at: proof.at.to_string(),
             seconds: proof.took_ms as f64 / 1000.0,
             failure: proof.failure.clone(),
+            proven: proof.proven().map(|at| at.to_string()),
         }),
     }
 }
@@ -187,6 +201,7 @@ fn plan_of(app: &AppId, plan: &Plan, shelf: &Shelf, now: &Zoned) -> BackupPlan {
         next: plan.next(last, now).map(|next| next.to_string()),
         tried: plan.tried.map(|at| at.to_string()),
         failure: plan.failure.clone(),
+        unrehearsed: plan.unrehearsed.as_ref().map(|last| last.reason.clone()),
     }
 }
 

@@ -29,6 +29,7 @@ fn backups() -> BackupPage {
         listed: None,
         repository: "/backups/restic".to_owned(),
         password_file: "/keys/backups.password".to_owned(),
+        unreadable: None,
     }
 }
 
@@ -118,6 +119,9 @@ impl Backend for Fixed {
         Ok(JobRef {
             job: params.backup.or(params.slug).unwrap_or_default(),
         })
+    }
+    async fn remove_backup(&self, _: BackupRemoveParams) -> Result<BackupPage, Problem> {
+        Ok(backups())
     }
     async fn schedule(&self, _: BackupScheduleParams) -> Result<BackupPage, Problem> {
         Ok(backups())

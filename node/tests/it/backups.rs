@@ -25,6 +25,11 @@ async fn a_backup_is_made_listed_proven_and_put_back() {
     assert_eq!(backup["app"], notes);
     assert!(backup["proof"].is_null());
     assert_eq!(list["passwordFile"], "/keys/backups.password");
+    assert!(list["unreadable"].is_null());
+    let lost = "/data/backups.unreadable.json";
+    node.machine.kept.shelf.lock().unwrap().unreadable = Some(lost.into());
+    let list = node.rpc("backup.list", json!({})).await.unwrap();
+    assert_eq!(list["unreadable"], lost);
     let id = backup["id"].clone();
 
     let proven = node.done("backup.verify", json!({"slug": "notes"})).await;
@@ -38,6 +43,31 @@ async fn a_backup_is_made_listed_proven_and_put_back() {
         .unwrap();
     assert_eq!(list["backups"][0]["proof"]["failure"], "it never answered");
     *node.machine.mood.lock().unwrap() = Mood::Well;
+    node.done("backup.verify", json!({"backup": id})).await;
+
+    // What is not the backup's fault leaves the proof alone, and is told.
+    let params = json!({"slug": "notes", "schedule": daily()});
+    node.rpc("backup.schedule", params).await.unwrap();
+    let before = node.rpc("backup.list", json!({})).await.unwrap();
+    let proof = &before["backups"][0]["proof"];
+    assert_eq!(proof["proven"], proof["at"]);
+    let publisher_did = notes["publisher"].as_str().unwrap().to_owned();
+    let block = async |blocked: bool| {
+        let params = json!({"publisher": publisher_did, "blocked": blocked});
+        node.rpc("trust.block", params).await.unwrap();
+    };
+    block(true).await;
+    let refused = node.done("backup.verify", json!({"backup": id})).await;
+    assert_eq!(refused["state"], "failed", "{refused}");
+    let after = node.rpc("backup.list", json!({})).await.unwrap();
+    assert_eq!(&after["backups"][0]["proof"], proof);
+    assert_eq!(
+        after["plans"][0]["unrehearsed"],
+        refused["problem"]["message"]
+    );
+    block(false).await;
+    let params = json!({"slug": "notes", "schedule": null});
+    node.rpc("backup.schedule", params).await.unwrap();
 
     // Over a newer version, then after everything is gone.
     publisher.publish(&relay, "notes", 2, &layer("two")).await;
@@ -56,10 +86,14 @@ async fn a_backup_is_made_listed_proven_and_put_back() {
     let restored = node.done("backup.restore", json!({"backup": id})).await;
     assert_eq!(restored["state"], "succeeded", "{restored}");
     assert_eq!(version().await, backup["version"]);
+    let left = node.rpc("backup.remove", json!({"backup": id})).await;
+    assert_eq!(left.unwrap()["backups"], json!([]));
 
     for (method, params, kind) in [
         ("backup.create", json!({"slug": "other"}), "notInstalled"),
         ("backup.restore", json!({"backup": "ffffffff"}), "notFound"),
+        ("backup.remove", json!({"backup": id}), "notFound"),
+        ("backup.remove", json!({"backup": "--all"}), "invalid"),
         ("backup.restore", json!({"backup": "../../etc"}), "invalid"),
         ("backup.restore", json!({"backup": "latest"}), "invalid"),
         ("backup.verify", json!({}), "invalid"),

@@ -35,7 +35,8 @@ fn the_web_uis_types_have_not_drifted() {
         TrustParams TrustPage HistoryParams History PinParams BlockParams ReportParams VouchParams OpinionGiven
         AdoptableList AdoptParams MigrationPlan MigrateParams
         ReviewerParams Reviewers Policy PolicyPage StoragePage FsckParams SeedingPolicy SeedingPage
-        BackupCreateParams BackupListParams BackupRestoreParams BackupVerifyParams BackupScheduleParams BackupPage
+        BackupCreateParams BackupListParams BackupRestoreParams BackupVerifyParams BackupRemoveParams
+        BackupScheduleParams BackupPage
     );
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/src/api/types");
     let made = read(dir.path());

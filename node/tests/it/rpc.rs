@@ -65,6 +65,7 @@ async fn methods_answer() {
         ("backup.list", json!({})),
         ("backup.restore", json!({"backup": "0123abcd"})),
         ("backup.verify", json!({"slug": "notes"})),
+        ("backup.remove", json!({"backup": "0123abcd"})),
         (
             "backup.schedule",
             json!({"slug": "notes", "schedule": null}),

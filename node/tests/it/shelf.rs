@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use archy_orchestrator::{Backup, BackupId, Keep, Papers, Plan, Proof, Schedule, Shelf};
+use archy_orchestrator::{
+    Backup, BackupId, Keep, Papers, Plan, Proof, Schedule, Shelf, Unrehearsed,
+};
 use archy_registry::{AppId, Blake3Hash, Slug};
 use archyd::api::problem;
 use archyd::api::types::{InstanceState, JobPhase, Problem};
@@ -126,6 +128,7 @@ impl Keeper for Fake {
                 at: Timestamp::now(),
                 took_ms: 1500,
                 failure: sick.then(|| "it never answered".to_owned()),
+                came_up: None,
             };
             let mut shelf = self.kept.shelf.lock().unwrap();
             shelf.proofs.insert(backup.id.clone(), proof.clone());
@@ -133,14 +136,19 @@ impl Keeper for Fake {
         })
     }
 
-    fn unproven(&self, backup: &Backup, reason: String) {
-        let proof = Proof {
-            at: Timestamp::now(),
-            took_ms: 0,
-            failure: Some(reason),
-        };
-        let mut shelf = self.kept.shelf.lock().unwrap();
-        shelf.proofs.insert(backup.id.clone(), proof);
+    fn unrehearsed(&self, backup: &Backup, reason: String) {
+        let at = Timestamp::now();
+        if let Some(plan) = self.kept.shelf.lock().unwrap().plans.get_mut(&backup.app) {
+            plan.unrehearsed = Some(Unrehearsed { at, reason });
+        }
+    }
+
+    fn remove<'a>(&'a self, backup: &'a Backup) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            let mut shelf = self.kept.shelf.lock().unwrap();
+            shelf.backups.retain(|kept| kept.id != backup.id);
+            Ok(())
+        })
     }
 
     fn thin<'a>(&'a self, _: &'a AppId, keep: Keep) -> BoxFuture<'a, Result<usize, Problem>> {
@@ -159,6 +167,7 @@ impl Keeper for Fake {
                 since: Timestamp::UNIX_EPOCH,
                 tried: None,
                 failure: None,
+                unrehearsed: None,
             };
             shelf.plans.insert(app.clone(), plan);
         }

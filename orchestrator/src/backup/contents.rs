@@ -171,8 +171,13 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Checks what came out of a backup, and removes the papers: data and secrets are left, the latter closed to others.
-pub(super) fn unpack(directory: &Path, backup: &Backup) -> Result<Contents, TornError> {
+/// Checks what came out of a backup, and removes the papers: data and secrets are left, the latter closed to others. `exclude`
+/// is what the backup's release leaves out of the data.
+pub(super) fn unpack(
+    directory: &Path,
+    backup: &Backup,
+    exclude: &[String],
+) -> Result<Contents, TornError> {
     let contents = parse(&read_small(directory, CONTENTS)?)?;
     contents.is_of(backup)?;
     let known = [CONTENTS.name, RELEASE.name, KEYS.name, DATA, SECRETS];
@@ -180,6 +185,11 @@ pub(super) fn unpack(directory: &Path, backup: &Backup) -> Result<Contents, Torn
         if !known.contains(&name.as_str()) {
             return Err(TornError::Unexpected(name));
         }
+    }
+    let data = directory.join(DATA);
+    // Earlier versions had restic leave out the directory too.
+    if exclude.iter().any(|glob| is_everything(glob)) && fs::symlink_metadata(&data).is_err() {
+        disk::create_private_dir(&data).map_err(unreadable(DATA))?;
     }
     for name in [DATA, SECRETS] {
         own_directory(&directory.join(name)).map_err(unreadable(name))?;
@@ -200,6 +210,10 @@ pub(super) fn unpack(directory: &Path, backup: &Backup) -> Result<Contents, Torn
         disk::remove_file(&directory.join(file.name)).map_err(unreadable(file.name))?;
     }
     Ok(contents)
+}
+
+fn is_everything(glob: &str) -> bool {
+    glob.split('/').all(|part| part == "**")
 }
 
 fn unreadable(name: &str) -> impl FnOnce(io::Error) -> TornError + use<> {
@@ -304,7 +318,7 @@ mod tests {
         let root = unpacked();
         let place = root.path().join("place");
         fs::set_permissions(place.join("secrets/key"), fs::Permissions::from_mode(0o666)).unwrap();
-        let contents = unpack(&place, &backup()).unwrap();
+        let contents = unpack(&place, &backup(), &[]).unwrap();
         assert_eq!(contents.version, "1");
         let mut left = entries(&place, ".").unwrap();
         left.sort();
@@ -365,7 +379,20 @@ mod tests {
             let root = unpacked();
             let place = root.path().join("place");
             spoil(&place);
-            assert!(unpack(&place, &backup()).is_err(), "{what}");
+            assert!(unpack(&place, &backup(), &[]).is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn data_may_be_missing_where_all_of_it_was_left_out() {
+        let exclude = |glob: &str| [glob.to_owned()];
+        for (glob, fits) in [("**", true), ("**/**", true), ("v/**", false)] {
+            let root = unpacked();
+            let place = root.path().join("place");
+            fs::remove_dir_all(place.join(DATA)).unwrap();
+            let found = unpack(&place, &backup(), &exclude(glob));
+            assert_eq!(found.is_ok(), fits, "{glob}");
+            assert_eq!(place.join(DATA).is_dir(), fits, "{glob}");
         }
     }
 
@@ -376,7 +403,7 @@ mod tests {
             release: Blake3Hash::of(b"other"),
             ..backup()
         };
-        let refused = unpack(&root.path().join("place"), &other);
+        let refused = unpack(&root.path().join("place"), &other, &[]);
         assert!(matches!(refused, Err(TornError::Other { .. })));
     }
 }

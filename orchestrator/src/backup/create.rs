@@ -37,6 +37,7 @@ impl Orchestrator {
             let _turn = self.inner.backups.turn.lock().await;
             self.check_place()?;
             self.inner.backups.engine.make().await?;
+            self.drop_unfinished().await;
         }
         let (desired, snapshot) = {
             let _lock = self.lock(app).await;
@@ -51,10 +52,24 @@ impl Orchestrator {
             tracing::warn!(app = %app, error = &error as &dyn std::error::Error, "a copy of data for a backup stays until the node starts again");
         }
         let _ = std::fs::remove_dir(staging.of(app));
+        if stored.is_err() {
+            let _turn = self.inner.backups.turn.lock().await;
+            self.drop_unfinished().await;
+        }
         let backup = stored?;
         progress(Phase::Done);
         tracing::info!(app = %backup.app, version = backup.version, backup = %backup.id, "backed up");
         Ok(backup)
+    }
+
+    /// Lets go of what backups that came to nothing left in the repository; its turn must be ours.
+    async fn drop_unfinished(&self) {
+        if let Err(error) = self.inner.backups.engine.drop_unfinished().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "an unfinished backup stays until the next is made"
+            );
+        }
     }
 
     /// Copies all that goes into the backup; the app's lock is held.

@@ -26,6 +26,9 @@ const WHOLE: &str = "archy";
 const UNFINISHED: &str = "archy-unfinished";
 /// The name that stands for this machine's: a backup does not tell where it was made.
 const HOST: &str = "archy";
+/// What it does when it can find damage.
+const CHECKING: &str = "find the repository whole";
+const FETCHING: &str = "read the backup";
 /// Bytes of one line of the engine's output; a list of many thousand backups is one.
 const LINE_BYTES_MAX: usize = 64 << 20;
 /// Characters of its words that are shown.
@@ -79,6 +82,14 @@ pub enum EngineError {
         /// Its words.
         said: String,
     },
+    /// It was ended before it was done, or did not say why it failed.
+    #[error("could not {doing}: restic ended with {status}")]
+    Ended {
+        /// What it was doing.
+        doing: &'static str,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
     /// A file or directory, or the program could not be run.
     #[error("cannot access {path}")]
     Io {
@@ -88,6 +99,13 @@ pub enum EngineError {
         #[source]
         source: io::Error,
     },
+}
+
+impl EngineError {
+    /// Tells whether what lies in the repository is to blame, and not this machine.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self, Self::Failed { doing, .. } if [CHECKING, FETCHING].contains(doing))
+    }
 }
 
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> EngineError + '_ {
@@ -315,7 +333,7 @@ impl Engine {
         directory: &Path,
         progress: Progress<'_>,
     ) -> Result<(), EngineError> {
-        let mut run = Run::new("read the backup", &["restore", "--json"]).inside(directory);
+        let mut run = Run::new(FETCHING, &["restore", "--json", "--no-lock"]).inside(directory);
         run.arguments.extend(["--target".into(), ".".into()]);
         run.arguments.push(backup.id.0.clone().into());
         self.lines(run, |line| {
@@ -355,10 +373,9 @@ impl Engine {
         Ok(bytes)
     }
 
-    /// Checks the repository's structure.
+    /// Checks the repository's structure. A disk that is full, or takes nothing, holds no backup back: there is no lock.
     pub(super) async fn check(&self) -> Result<(), EngineError> {
-        self.run(Run::new("find the repository whole", &["check"]))
-            .await
+        self.run(Run::new(CHECKING, &["check", "--no-lock"])).await
     }
 
     /// Lets go of what is not kept of an app's backups, and of what was never finished, with what only they hold.
@@ -385,8 +402,14 @@ impl Engine {
         self.drop_unfinished().await
     }
 
-    /// Lets go of backups that were being made when the node was killed.
-    async fn drop_unfinished(&self) -> Result<(), EngineError> {
+    /// Lets go of one backup, with what only it holds.
+    pub(super) async fn remove(&self, id: &BackupId) -> Result<(), EngineError> {
+        self.run(Run::new("remove the backup", &["forget", "--prune", &id.0]))
+            .await
+    }
+
+    /// Lets go of backups that were being made when the node was killed, or that were given up.
+    pub(super) async fn drop_unfinished(&self) -> Result<(), EngineError> {
         let doing = "let go of unfinished backups";
         let mut unfinished: Vec<String> = Vec::new();
         let arguments = ["snapshots", "--json", "--no-lock", "--tag", UNFINISHED];
@@ -464,11 +487,10 @@ impl Engine {
         if status.code() == Some(12) || said.contains("wrong password") {
             return Err(self.locked());
         }
-        let said = match said.is_empty() {
-            true => status.to_string(),
-            false => said,
-        };
-        Err(EngineError::Failed { doing, said })
+        match status.code() {
+            Some(_) if !said.is_empty() => Err(EngineError::Failed { doing, said }),
+            Some(_) | None => Err(EngineError::Ended { doing, status }),
+        }
     }
 }
 
@@ -516,7 +538,8 @@ fn plain_version(version: &str) -> String {
     plain.take(VERSION_MAX).collect()
 }
 
-/// A glob below the data as one that nothing else matches.
+/// A glob below the data as one that nothing else matches. To restic a `**` at the end is the directory before it too, and
+/// that may be the data itself: what is below it is meant.
 fn excluded(directory: &Path, glob: &str) -> OsString {
     let mut pattern = String::new();
     for c in directory.to_string_lossy().chars() {
@@ -526,7 +549,12 @@ fn excluded(directory: &Path, glob: &str) -> OsString {
         pattern.push(c);
     }
     pattern.push_str("/data/");
-    pattern.push_str(glob.trim_start_matches('/'));
+    let mut parts: Vec<&str> = glob.trim_start_matches('/').split('/').collect();
+    if parts.last() == Some(&"**") {
+        while parts.pop_if(|part| *part == "**").is_some() {}
+        parts.push("*");
+    }
+    pattern.push_str(&parts.join("/"));
     pattern.into()
 }
 
@@ -640,6 +668,11 @@ mod tests {
         };
         engine.thin(&app, keep).await.unwrap();
         assert_eq!(engine.list().await.unwrap(), made[2..]);
+        engine.remove(&made[2].id).await.unwrap();
+        assert_eq!(engine.list().await.unwrap(), []);
+        let packs = std::fs::read_dir(engine.repository.join("data")).unwrap();
+        let packs = packs.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+        assert_eq!(packs.count(), 0, "nothing is left of it");
     }
 
     #[tokio::test]
@@ -661,7 +694,7 @@ mod tests {
             .store(&staged, &label, &[], &|_, _| {})
             .await
             .unwrap();
-        engine.thin(&app, Keep::default()).await.unwrap();
+        engine.drop_unfinished().await.unwrap();
         assert_eq!(engine.list().await.unwrap().len(), 1);
         let snapshots = std::fs::read_dir(engine.repository.join("snapshots")).unwrap();
         assert_eq!(snapshots.count(), 1, "the unfinished one is gone");
@@ -714,10 +747,30 @@ mod tests {
             let spoilt: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
             std::fs::write(pack.path(), spoilt).unwrap();
         }
-        assert!(engine.check().await.is_err());
+        assert!(engine.check().await.unwrap_err().is_damage());
         let out = root.path().join("out");
         std::fs::create_dir(&out).unwrap();
-        assert!(engine.fetch(&backup, &out, &|_, _| {}).await.is_err());
+        let read = engine.fetch(&backup, &out, &|_, _| {}).await;
+        assert!(read.unwrap_err().is_damage());
+        std::fs::rename(&engine.repository, root.path().join("away")).unwrap();
+        assert!(!engine.open().await.unwrap_err().is_damage());
+    }
+
+    #[tokio::test]
+    async fn what_ends_the_program_is_no_damage() {
+        let root = tempfile::tempdir().unwrap();
+        let engine = engine(root.path());
+        for end in ["kill -9 $$", "exit 1"] {
+            let program = root.path().join("restic");
+            std::fs::write(&program, format!("#!/bin/sh\n{end}\n")).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let ended = Engine {
+                program,
+                ..engine.clone()
+            };
+            let error = ended.check().await.unwrap_err();
+            assert!(!error.is_damage(), "{end}: {error}");
+        }
     }
 
     #[test]
@@ -772,7 +825,48 @@ mod tests {
 
     #[test]
     fn a_glob_matches_below_the_data_alone() {
-        let pattern = excluded(Path::new("/srv/a[1]/x"), "/../*.log");
-        assert_eq!(pattern, "/srv/a\\[1\\]/x/data/../*.log");
+        let pattern = |glob| excluded(Path::new("/srv/a[1]/x"), glob);
+        assert_eq!(pattern("/../*.log"), "/srv/a\\[1\\]/x/data/../*.log");
+        assert_eq!(pattern("v/cache/**"), "/srv/a\\[1\\]/x/data/v/cache/*");
+        assert_eq!(pattern("v/**/**"), "/srv/a\\[1\\]/x/data/v/*");
+        assert_eq!(pattern("v/**/x**"), "/srv/a\\[1\\]/x/data/v/**/x**");
+    }
+
+    #[tokio::test]
+    async fn the_data_is_there_whatever_is_left_out_of_it() {
+        let root = tempfile::tempdir().unwrap();
+        let engine = engine(root.path());
+        let app: AppId = APP.parse().unwrap();
+        engine.make().await.unwrap();
+        let all = [
+            "data",
+            "data/v",
+            "data/v/cache",
+            "data/v/cache/big",
+            "data/v/file",
+        ];
+        let cases: [(&str, &[&str]); 5] = [
+            ("**", &all[..1]),
+            ("**/**/**", &all[..1]),
+            ("v/**", &all[..2]),
+            ("v/[a-e]*", &["data", "data/v", "data/v/file"]),
+            ("[[*?a-z]]", &all),
+        ];
+        for (second, (glob, left)) in cases.iter().enumerate() {
+            let staged = staged(root.path(), "text");
+            let label = label(&app, second as i64);
+            let exclude = [(*glob).to_owned()];
+            let stored = engine.store(&staged, &label, &exclude, &|_, _| {}).await;
+            let out = root.path().join(format!("out-{second}"));
+            std::fs::create_dir(&out).unwrap();
+            let fetched = engine.fetch(&stored.unwrap(), &out, &|_, _| {}).await;
+            fetched.unwrap();
+            let there: Vec<&str> = all
+                .iter()
+                .copied()
+                .filter(|name| out.join(name).exists())
+                .collect();
+            assert_eq!(there, *left, "{glob}");
+        }
     }
 }

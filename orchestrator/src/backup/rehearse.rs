@@ -40,6 +40,12 @@ pub enum RehearseError {
     /// The owner changed their mind.
     #[error("the rehearsal was cancelled")]
     Cancelled,
+    /// This machine cannot run the release.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// This machine could not start it.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// Something of this machine failed.
     #[error(transparent)]
     Machine(#[from] MachineError),
@@ -56,6 +62,19 @@ enum Failure {
     Start(#[from] StartError),
     #[error(transparent)]
     Machine(#[from] MachineError),
+}
+
+impl Failure {
+    /// Returns what the backup is to blame for, or else why that could not be found out.
+    fn of_backup(self) -> Result<String, RehearseError> {
+        match self {
+            Self::Read(error) if !error.is_damage() => Err(error.into()),
+            Self::Start(error) if !error.is_of_app() => Err(error.into()),
+            Self::Render(error) => Err(error.into()),
+            Self::Machine(error) => Err(error.into()),
+            Self::Read(_) | Self::Start(_) => Ok(crate::error_chain(&self)),
+        }
+    }
 }
 
 impl Orchestrator {
@@ -111,31 +130,28 @@ impl Orchestrator {
         let failure = match came_up {
             None => return Err(RehearseError::Cancelled),
             Some(Ok(())) => None,
-            // Not the backup's fault.
-            Some(Err(Failure::Read(error @ BackupError::Room { .. }))) => return Err(error.into()),
-            Some(Err(failure)) => Some(crate::error_chain(&failure)),
+            Some(Err(failure)) => Some(failure.of_backup()?),
         };
-        let at = Timestamp::now();
-        let proof = Proof {
-            at,
-            took_ms: u64::try_from(at.duration_since(began).as_millis()).unwrap_or(0),
-            failure,
-        };
-        self.keep_proof(backup, proof.clone())?;
+        let proof = self.keep_proof(backup, began, failure)?;
         progress(Phase::Done);
-        tracing::info!(app = %backup.app, backup = %backup.id, failure = proof.failure, "rehearsed a backup");
         Ok(proof)
     }
 
-    /// Keeps what came of a rehearsal, or of reading the repository.
-    ///
-    /// # Errors
-    ///
-    /// [`MachineError`] when that cannot be written down.
-    pub fn keep_proof(&self, backup: &Backup, proof: Proof) -> Result<(), MachineError> {
-        self.inner.backups.ledger.change(|known| {
-            known.proofs.insert(backup.id.clone(), proof);
-        })
+    /// Keeps what came of a rehearsal.
+    pub(super) fn keep_proof(
+        &self,
+        backup: &Backup,
+        began: Timestamp,
+        failure: Option<String>,
+    ) -> Result<Proof, MachineError> {
+        tracing::info!(app = %backup.app, backup = %backup.id, failure, "rehearsed a backup");
+        let proof = Proof::new(began, Timestamp::now(), failure);
+        let kept = proof.clone();
+        self.inner
+            .backups
+            .ledger
+            .change(|known| known.prove(backup, kept))?;
+        Ok(proof)
     }
 
     /// Starts a backup under another name and waits until it is healthy.
@@ -153,7 +169,9 @@ impl Orchestrator {
             .data_dir
             .join("fetched")
             .join(name.as_str());
-        let contents = self.fetch_backup(backup, &fetched, progress).await?;
+        let contents = self
+            .fetch_backup(release, backup, &fetched, progress)
+            .await?;
         let place = app_dir(&apart.inner.facts.apps_dir, name);
         std::fs::rename(&fetched, &place).map_err(MachineError::io(&place))?;
         progress(Phase::Validating);
@@ -242,6 +260,50 @@ impl Orchestrator {
                 error = &error as &dyn std::error::Error,
                 "a rehearsal that was interrupted could not be removed; it is tried again at the next start"
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::{EngineError, TornError};
+    use crate::diagnose;
+
+    #[test]
+    fn a_backup_answers_for_itself_alone() {
+        let start = |failure| {
+            Failure::Start(StartError::Container {
+                app: "notes".parse().unwrap(),
+                container: "web".parse().unwrap(),
+                failure,
+                log: Vec::new(),
+            })
+        };
+        let engine = |doing| {
+            let said = "permission denied".to_owned();
+            Failure::Read(BackupError::Engine(EngineError::Failed { doing, said }))
+        };
+        let room = BackupError::Room {
+            directory: "/".into(),
+            needed_mib: 2,
+            free_mib: 1,
+        };
+        let torn = TornError::Unexpected("desired.json".to_owned());
+        let disk = MachineError::io(std::path::Path::new("/"))(std::io::Error::other("full"));
+        let cases = [
+            (Failure::Read(torn.into()), true),
+            (Failure::Read(room), false),
+            (engine("read the backup"), true),
+            (engine("take the repository over"), false),
+            (start(diagnose::Failure::Exited { code: 1 }), true),
+            (start(diagnose::Failure::Timeout), true),
+            (start(diagnose::Failure::ImageMissing), false),
+            (Failure::Machine(disk), false),
+        ];
+        for (failure, of_backup) in cases {
+            let said = failure.to_string();
+            assert_eq!(failure.of_backup().is_ok(), of_backup, "{said}");
         }
     }
 }

@@ -83,7 +83,7 @@ impl Orchestrator {
             Timestamp::now(),
         );
         let unpacked = tokio::select! {
-            unpacked = self.unpack(backup, &snapshot, progress) => unpacked,
+            unpacked = self.unpack(release, backup, &snapshot, progress) => unpacked,
             () = cancel.cancelled() => Err(BackupError::Cancelled.into()),
         };
         let contents = match unpacked {
@@ -117,19 +117,23 @@ impl Orchestrator {
     /// Gets a backup out of the repository, checks it, and makes a snapshot of it.
     async fn unpack(
         &self,
+        release: &Release,
         backup: &Backup,
         snapshot: &Snapshot,
         progress: ProgressSink<'_>,
     ) -> Result<Contents, RestoreError> {
         let partial = self.inner.snapshots.partial(&backup.app.slug, &snapshot.id);
-        let contents = self.fetch_backup(backup, &partial, progress).await?;
+        let contents = self
+            .fetch_backup(release, backup, &partial, progress)
+            .await?;
         self.inner.snapshots.adopt(&backup.app.slug, snapshot)?;
         Ok(contents)
     }
 
-    /// Writes a backup into a new directory and checks it: data and secrets are left there.
+    /// Writes a backup into a new directory and checks it: data and secrets are left there. `release` is the backup's.
     pub(super) async fn fetch_backup(
         &self,
+        release: &Release,
         backup: &Backup,
         directory: &std::path::Path,
         progress: ProgressSink<'_>,
@@ -156,7 +160,8 @@ impl Orchestrator {
         };
         restoring(0, backup.bytes);
         backups.engine.fetch(backup, directory, &restoring).await?;
-        Ok(contents::unpack(directory, backup)?)
+        let exclude = &release.manifest.backup.exclude;
+        Ok(contents::unpack(directory, backup, exclude)?)
     }
 
     /// Installs an app that is not installed on the data of a backup; what was kept of it is set aside.

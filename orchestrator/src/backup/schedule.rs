@@ -4,10 +4,12 @@ use jiff::civil::{Time, Weekday, time};
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 use serde::{Deserialize, Serialize};
 
-use super::{Backup, Plan, Proof};
+use super::{Backup, Plan, Proof, Unrehearsed};
 
 /// Time after a failure until the next try.
 const RETRY: SignedDuration = SignedDuration::from_hours(1);
+/// Time after a rehearsal that could not be made until the next try.
+const REHEARSE_AGAIN: SignedDuration = SignedDuration::from_hours(24);
 /// Age of a proof at which a monthly rehearsal is due.
 const PROOF_AGE: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// The day of weekly backups.
@@ -15,7 +17,6 @@ const DAY: Weekday = Weekday::Sunday;
 
 /// When an app is backed up by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Schedule {
     /// How often.
     pub every: Every,
@@ -62,7 +63,6 @@ pub enum Rehearse {
 
 /// How many backups of an app are kept; the newest of each day, week and month count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Keep {
     /// The newest ones.
     pub last: u16,
@@ -138,8 +138,8 @@ impl Plan {
         Some(again.map_or(slot, |again| again.max(slot)))
     }
 
-    /// Returns the backup that should be rehearsed now: the newest, once, when its time has come. `proof` tells what came of
-    /// each backup's last rehearsal.
+    /// Returns the backup that should be rehearsed now: the newest, once, when its time has come, and again when that could not
+    /// be done. `proof` tells what came of each backup's last rehearsal.
     pub fn due_rehearsal<'a>(
         &self,
         backups: &'a [Backup],
@@ -150,11 +150,12 @@ impl Plan {
         if proof(newest).is_some() {
             return None;
         }
-        let well = backups
-            .iter()
-            .filter_map(&proof)
-            .filter(|proof| proof.failure.is_none());
-        let proven = well.map(|proof| proof.at);
+        let proofs = backups.iter().filter_map(&proof);
+        let proven = proofs.filter_map(|proof| proof.proven());
+        let waits = |last: &Unrehearsed| now.duration_since(last.at) < REHEARSE_AGAIN;
+        if self.unrehearsed.as_ref().is_some_and(waits) {
+            return None;
+        }
         let due = match self.schedule.rehearse {
             Rehearse::Off => false,
             Rehearse::Each => true,
@@ -276,9 +277,10 @@ mod tests {
             at: zoned(at).timestamp(),
             took_ms: 1,
             failure: None,
+            came_up: None,
         };
-        let due = |rehearse, proven: Option<(&str, &str)>, now: &str| {
-            let mut plan = plan(Every::Daily);
+        let mut plan = plan(Every::Daily);
+        let mut due = |rehearse, proven: Option<(&str, &str)>, now: &str| {
             plan.schedule.rehearse = rehearse;
             let proof = |backup: &Backup| {
                 proven
@@ -303,5 +305,14 @@ mod tests {
         assert_eq!(due(Rehearse::Monthly, None, "2026-03-02T05:00"), newest);
         assert_eq!(due(Rehearse::Monthly, early, "2026-03-02T05:00"), None);
         assert_eq!(due(Rehearse::Monthly, early, "2026-04-02T05:00"), newest);
+        plan.unrehearsed = Some(Unrehearsed {
+            at: zoned("2026-03-02T05:00").timestamp(),
+            reason: "no network".to_owned(),
+        });
+        let proof = |_: &Backup| None;
+        for (now, due) in [("2026-03-03T04:59", false), ("2026-03-03T05:00", true)] {
+            let found = plan.due_rehearsal(&all, proof, zoned(now).timestamp());
+            assert_eq!(found.is_some(), due, "{now}");
+        }
     }
 }

@@ -103,6 +103,14 @@ claim "two backups" count 2
 id=$(container notes)
 claim "a rehearsal proves the backup" says "None" "$DRIVE" rehearse "$first" web=layout
 claim "which is told" says "$first notes 1 Some(None)" "$DRIVE" backups
+for fault in torn gone; do
+  case $fault in
+    torn) echo '{' >"$ROOT/backups.json" ;;
+    gone) rm "$ROOT/backups.json" ;;
+  esac
+  claim "what is known of it, $fault, comes from its twin" says "$first notes 1 Some(None)" "$DRIVE" backups
+  claim "what is known of it, $fault, is whole again" test -s "$ROOT/backups.json"
+done
 claim "the app was not touched" untouched "$id"
 claim "nothing of the rehearsal is left" clean
 podman exec notes sh -c 'cd /var/lib/db && rm log && ln -s /nowhere/log log'

@@ -42,6 +42,14 @@ pub enum BackupCommand {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Remove a backup for good
+    Remove {
+        /// The backup: the first eight or more digits of its name
+        backup: String,
+        /// Really do it
+        #[arg(long)]
+        yes: bool,
+    },
     /// See or set when an app is backed up by itself
     Schedule(ScheduleArgs),
     /// Tell where the backups and their password are

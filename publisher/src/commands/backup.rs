@@ -1,4 +1,4 @@
-//! `archy backup create|list|restore|verify|schedule|key`.
+//! `archy backup create|list|restore|verify|remove|schedule|key`.
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -40,6 +40,19 @@ pub(super) async fn run(context: &Context<'_>, command: &BackupCommand) -> Resul
             let params = json!({ "slug": app, "refresh": refresh });
             let answer: Value = node.call("backup.list", &params).await?;
             context.output.result(&answer, list_words(&parse(&answer)?));
+            Ok(())
+        }
+        BackupCommand::Remove { backup, yes } => {
+            if !yes {
+                return Err(
+                    Failure::usage("what is only in this backup cannot be had back")
+                        .hint("To remove it, add --yes"),
+                );
+            }
+            let params = json!({ "backup": backup });
+            let answer: Value = node.call("backup.remove", &params).await?;
+            let words = format!("removed\n{}", list_words(&parse(&answer)?));
+            context.output.result(&answer, words);
             Ok(())
         }
         BackupCommand::Schedule(arguments) => schedule(context, &node, arguments).await,
@@ -115,15 +128,24 @@ fn word(value: &impl ValueEnum) -> String {
 }
 
 fn list_words(page: &BackupPage) -> String {
+    let mut lines = Vec::new();
     if page.backups.is_empty() {
-        return "there is no backup; `archy backup create APP` makes one".to_owned();
+        lines.push("there is no backup; `archy backup create APP` makes one".to_owned());
+    } else {
+        let heading = ["BACKUP", "APP", "VERSION", "TAKEN", "SIZE", "PROOF"];
+        let heading = heading.map(str::to_owned).to_vec();
+        let rows = std::iter::once(heading).chain(page.backups.iter().map(row));
+        let rows: Vec<Vec<String>> = rows.collect();
+        lines.push(table(&rows).trim_end().to_owned());
     }
-    let heading = ["BACKUP", "APP", "VERSION", "TAKEN", "SIZE", "PROOF"];
-    let heading = heading.map(str::to_owned).to_vec();
-    let rows = std::iter::once(heading).chain(page.backups.iter().map(row));
-    let rows: Vec<Vec<String>> = rows.collect();
-    let mut lines = vec![table(&rows).trim_end().to_owned()];
-    lines.extend(page.plans.iter().filter_map(failure_words));
+    lines.extend(page.plans.iter().flat_map(trouble_words));
+    lines.extend(page.unreadable.iter().map(|file| {
+        format!(
+            "{} could not be read: schedules from before are lost, and when backups were proven; set them again, then remove \
+             that file",
+            plain(file)
+        )
+    }));
     lines.join("\n")
 }
 
@@ -132,7 +154,12 @@ fn row(backup: &BackupInfo) -> Vec<String> {
         None => "not proven".to_owned(),
         Some(proof) => match &proof.failure {
             None => format!("proven {}", plain(&proof.at)),
-            Some(failure) => format!("did not come up: {}", plain(failure)),
+            Some(failure) => {
+                let before = proof.proven.as_ref();
+                let before =
+                    before.map_or_else(String::new, |at| format!("proven {}, then ", plain(at)));
+                format!("{before}did not come up: {}", plain(failure))
+            }
         },
     };
     vec![
@@ -165,21 +192,27 @@ fn plan_words(plan: &BackupPlan) -> String {
             .iter()
             .map(|next| format!("next      {}", plain(next))),
     );
-    lines.extend(failure_words(plan));
+    lines.extend(trouble_words(plan));
     lines.join("\n")
 }
 
-fn failure_words(plan: &BackupPlan) -> Option<String> {
-    let failure = plan.failure.as_ref()?;
-    let next = plan
-        .next
-        .as_ref()
-        .map_or_else(String::new, |next| format!("; tried again {}", plain(next)));
+/// What a plan came to that its owner should know.
+fn trouble_words(plan: &BackupPlan) -> impl Iterator<Item = String> + use<> {
     let app = plain(&plan.app.slug);
-    Some(format!(
-        "the last backup of {app} failed: {}{next}",
-        plain(failure)
-    ))
+    let failure = plan.failure.as_ref().map(|failure| {
+        let next = plan
+            .next
+            .as_ref()
+            .map_or_else(String::new, |next| format!("; tried again {}", plain(next)));
+        format!("the last backup of {app} failed: {}{next}", plain(failure))
+    });
+    let unrehearsed = plan.unrehearsed.as_ref().map(|reason| {
+        format!(
+            "the last rehearsal of {app} could not be made: {}; tried again after a day",
+            plain(reason)
+        )
+    });
+    failure.into_iter().chain(unrehearsed)
 }
 
 fn key_words(page: &BackupPage) -> String {
@@ -236,24 +269,29 @@ mod tests {
                 {"id": "0123456789abcdef", "app": {"publisher": "did:key:z", "slug": "notes"}, "version": "1.0",
                  "taken": "2026-01-31T03:30:00Z", "sizeBytes": 1000,
                  "proof": {"at": "2026-01-31T04:00:00Z", "failure": null}},
+                {"id": "aaaaaaaabbbbbbbb", "app": {"publisher": "did:key:z", "slug": "notes"}, "version": "1.0",
+                 "taken": "2026-01-30T04:30:00Z", "sizeBytes": 1000,
+                 "proof": {"at": "2026-01-31T04:00:00Z", "failure": "never healthy", "proven": "2026-01-30T04:40:00Z"}},
                 {"id": "fedcba9876543210", "app": {"publisher": "did:key:z", "slug": "notes"}, "version": "1.0",
                  "taken": "2026-01-30T03:30:00Z", "sizeBytes": 1000, "proof": null},
             ],
             "plans": [{"app": {"publisher": "did:key:z", "slug": "notes"}, "next": "2026-02-01T04:30:00Z",
-                "failure": "no room", "schedule": {"every": "daily", "at": "03:30", "rehearse": "off",
+                "failure": "no room", "unrehearsed": "no network", "schedule": {"every": "daily", "at": "03:30", "rehearse": "off",
                 "keep": {"last": 1, "daily": 2, "weekly": 3, "monthly": 4}}}],
-            "repository": "/backups", "passwordFile": "/key",
+            "repository": "/backups", "passwordFile": "/key", "unreadable": "/lost.json",
         }))
         .unwrap();
         let words = list_words(&page);
         assert!(words.contains("01234567  notes"), "{words}");
         assert!(words.contains("proven 2026-01-31T04:00:00Z"), "{words}");
-        assert!(
-            words.ends_with(
-                "the last backup of notes failed: no room; tried again 2026-02-01T04:30:00Z"
-            ),
-            "{words}"
-        );
+        for told in [
+            "proven 2026-01-30T04:40:00Z, then did not come up: never healthy",
+            "the last backup of notes failed: no room; tried again 2026-02-01T04:30:00Z",
+            "the last rehearsal of notes could not be made: no network",
+            "/lost.json could not be read",
+        ] {
+            assert!(words.contains(told), "{words}");
+        }
         assert!(plan_words(&page.plans[0]).contains("2 days, 3 weeks and 4 months"));
         assert!(key_words(&page).contains("/key"));
     }

@@ -7,6 +7,7 @@ import type { AppRef } from './types/AppRef'
 import type { BackupCreateParams } from './types/BackupCreateParams'
 import type { BackupListParams } from './types/BackupListParams'
 import type { BackupPage } from './types/BackupPage'
+import type { BackupRemoveParams } from './types/BackupRemoveParams'
 import type { BackupRestoreParams } from './types/BackupRestoreParams'
 import type { BackupScheduleParams } from './types/BackupScheduleParams'
 import type { BackupVerifyParams } from './types/BackupVerifyParams'
@@ -76,6 +77,7 @@ export interface Methods {
   'backup.list': { params: BackupListParams; result: BackupPage }
   'backup.restore': { params: BackupRestoreParams; result: JobRef }
   'backup.verify': { params: BackupVerifyParams; result: JobRef }
+  'backup.remove': { params: BackupRemoveParams; result: BackupPage }
   'backup.schedule': { params: BackupScheduleParams; result: BackupPage }
   'job.list': { params: JobListParams; result: Job[] }
   'job.show': { params: JobParams; result: Job }

@@ -22,7 +22,12 @@ export class MockBackups {
   }
 
   prove(id: string, at: number, failure: string | null = null): void {
-    const proof = { at: new Date(at).toISOString(), seconds: 4.2, failure }
+    const proof = {
+      at: new Date(at).toISOString(),
+      seconds: 4.2,
+      failure,
+      proven: failure === null ? new Date(at).toISOString() : null,
+    }
     this.backups = this.backups.map((backup) => (backup.id === id ? { ...backup, proof } : backup))
   }
 
@@ -38,6 +43,7 @@ export class MockBackups {
       listed: null,
       repository: '/home/archy/.local/share/archy/backups/restic',
       passwordFile: '/home/archy/.local/share/archy/keys/backups.password',
+      unreadable: null,
     }
   }
 
@@ -45,7 +51,7 @@ export class MockBackups {
     this.plans = this.plans.filter((plan) => plan.app.slug !== app.slug)
     if (schedule) {
       const next = new Date(now + DAY_MS).toISOString()
-      this.plans = [...this.plans, { app, schedule, next, tried: null, failure: null }]
+      this.plans = [...this.plans, { app, schedule, next, tried: null, failure: null, unrehearsed: null }]
     }
     return this.page(app.slug)
   }

@@ -39,6 +39,12 @@ wire! {
         pub backup: Option<String>,
     }
 
+    /// Parameters of `backup.remove`.
+    pub struct BackupRemoveParams {
+        /// Name of the backup, or the first eight or more digits of it.
+        pub backup: String,
+    }
+
     /// Parameters of `backup.schedule`.
     pub struct BackupScheduleParams {
         /// Slug of the instance.
@@ -47,7 +53,7 @@ wire! {
         pub schedule: Option<BackupSchedule>,
     }
 
-    /// Answer of `backup.list` and `backup.schedule`.
+    /// Answer of `backup.list`, `backup.remove` and `backup.schedule`.
     pub struct BackupPage {
         /// The newest first.
         pub backups: Vec<BackupInfo>,
@@ -59,6 +65,9 @@ wire! {
         pub repository: String,
         /// The file with its password; without it nobody can restore anything.
         pub password_file: String,
+        /// The file with schedules and proofs that could not be read, until somebody removes it; they are as if they had never
+        /// been.
+        pub unreadable: Option<String>,
     }
 
     /// A backup.
@@ -85,6 +94,8 @@ wire! {
         pub seconds: f64,
         /// Why it did not come up; absent when it did.
         pub failure: Option<String>,
+        /// When it last came up.
+        pub proven: Option<String>,
     }
 
     /// When an app is backed up by itself.
@@ -144,5 +155,7 @@ wire! {
         pub tried: Option<String>,
         /// Why that failed.
         pub failure: Option<String>,
+        /// Why the last rehearsal could not be made, which says nothing of the backup; it is tried again.
+        pub unrehearsed: Option<String>,
     }
 }

@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 
 use archy_orchestrator::{
-    Backup, BackupError, BackupId, EngineError, Keep, Papers, Phase, Proof, RehearseError,
+    Backup, BackupError, BackupId, EngineError, Keep, Papers, Phase, Proof, Refusal, RehearseError,
     RestoreError, Schedule, Shelf,
 };
 use archy_registry::{AppId, Slug};
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::failed::{detailed, not_installed, of_install, of_machine, of_snapshot, of_update};
+use super::failed::{
+    detailed, not_installed, of_install, of_machine, of_refusal, of_snapshot, of_start, of_update,
+};
 use super::{Host, tell};
 use crate::api::problem;
 use crate::api::types::{JobPhase, Problem};
@@ -93,10 +94,12 @@ impl Keeper for Host {
             let words = "Checking that the repository is whole".to_owned();
             progress(JobPhase::Checking, words);
             let checked = tokio::select! {
-                checked = self.orchestrator.check_backups() => checked,
+                checked = self.orchestrator.check_backup(backup) => checked,
                 () = cancel.cancelled() => return Err(MachineError::Stopped),
             };
-            checked.map_err(of_backup)?;
+            if let Some(damaged) = checked.map_err(of_backup)? {
+                return Ok(damaged);
+            }
             let report = |phase| tell(progress, words_of_rehearsal(phase));
             let rehearsed = self
                 .orchestrator
@@ -106,15 +109,17 @@ impl Keeper for Host {
         })
     }
 
-    fn unproven(&self, backup: &Backup, reason: String) {
-        let proof = Proof {
-            at: Timestamp::now(),
-            took_ms: 0,
-            failure: Some(reason),
-        };
-        if let Err(error) = self.orchestrator.keep_proof(backup, proof) {
-            tracing::warn!(%error, "could not note that a backup is not proven");
+    fn unrehearsed(&self, backup: &Backup, reason: String) {
+        if let Err(error) = self.orchestrator.note_rehearsal(&backup.app, reason) {
+            tracing::warn!(app = %backup.app, %error, "could not note why there was no rehearsal");
         }
+    }
+
+    fn remove<'a>(&'a self, backup: &'a Backup) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            let removed = self.orchestrator.remove_backup(backup).await;
+            removed.map_err(|error| of_backup(error).into_problem())
+        })
     }
 
     fn thin<'a>(&'a self, app: &'a AppId, keep: Keep) -> BoxFuture<'a, Result<usize, Problem>> {
@@ -262,7 +267,7 @@ fn of_backup(error: BackupError) -> MachineError {
         BackupError::Room { .. } => by_machine(problem(
             "diskFull",
             error.to_string(),
-            "Make room there, or keep fewer backups",
+            "Make room there, or remove backups with `archy backup remove`",
         )),
         BackupError::Gone(_) => by_machine(problem(
             "backupsGone",
@@ -289,7 +294,10 @@ fn of_engine(error: &EngineError) -> Problem {
             "backupPassword",
             "`archy backup key` tells where the password belongs",
         ),
-        EngineError::Failed { .. } | EngineError::Io { .. } | EngineError::Random(_) => (
+        EngineError::Failed { .. }
+        | EngineError::Ended { .. }
+        | EngineError::Io { .. }
+        | EngineError::Random(_) => (
             "backupEngine",
             "Look whether the directory of the backups is there, can be written and has room",
         ),
@@ -331,6 +339,8 @@ fn of_rehearsal(error: RehearseError) -> MachineError {
         RehearseError::Connect(error) => {
             by_machine(explain::internal("prepare a rehearsal", &error))
         }
+        RehearseError::Render(error) => by_machine(of_refusal(&Refusal::Render(error))),
+        RehearseError::Start(error) => of_start(&error),
         RehearseError::Machine(error) => by_machine(of_machine(&error)),
     }
 }

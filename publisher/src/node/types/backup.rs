@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::AppRef;
 
 copies! {
-    /// Answer of `backup.list` and `backup.schedule`.
+    /// Answer of `backup.list`, `backup.remove` and `backup.schedule`.
     pub struct BackupPage {
         /// The newest first.
         pub backups: Vec<BackupInfo>,
@@ -15,6 +15,9 @@ copies! {
         pub repository: String,
         /// The file with its password.
         pub password_file: String,
+        /// The file with schedules and proofs that could not be read.
+        #[serde(default)]
+        pub unreadable: Option<String>,
     }
 
     /// A backup.
@@ -41,6 +44,9 @@ copies! {
         /// Why it did not come up.
         #[serde(default)]
         pub failure: Option<String>,
+        /// When it last came up.
+        #[serde(default)]
+        pub proven: Option<String>,
     }
 
     /// When an app is backed up by itself.
@@ -79,5 +85,8 @@ copies! {
         /// Why the last try failed.
         #[serde(default)]
         pub failure: Option<String>,
+        /// Why the last rehearsal could not be made.
+        #[serde(default)]
+        pub unrehearsed: Option<String>,
     }
 }

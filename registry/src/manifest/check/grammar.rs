@@ -167,7 +167,43 @@ pub(super) fn glob(glob: &str) -> Result<(), Complaint> {
     let fits = glob.len() <= 255 && glob.bytes().all(plain) && glob.split('/').all(part);
     ok_or(fits, || {
         "must be a relative glob such as cache/** without empty, . or .. parts".to_owned()
+    })?;
+    ok_or(glob.split('/').all(has_whole_classes), || {
+        "has brackets that are no class of characters such as [0-9]".to_owned()
     })
+}
+
+/// Tells whether each `[` in a part of a glob opens a class that restic can read: one that it cannot fails every backup
+/// ([path/filepath.Match](https://pkg.go.dev/path/filepath#Match)).
+fn has_whole_classes(part: &str) -> bool {
+    let mut rest = part.chars();
+    while let Some(c) = rest.next() {
+        if c == '[' && !skip_class(&mut rest) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Goes past a class whose `[` was read; `false` where there is none.
+fn skip_class(rest: &mut std::str::Chars<'_>) -> bool {
+    let member = |c: Option<char>| c.is_some_and(|c| c != '-' && c != ']');
+    let mut first = rest.next();
+    loop {
+        if !member(first) {
+            return false;
+        }
+        first = rest.next();
+        if first == Some('-') {
+            if !member(rest.next()) {
+                return false;
+            }
+            first = rest.next();
+        }
+        if first == Some(']') {
+            return true;
+        }
+    }
 }
 
 /// A capability of [`CAPABILITIES`].

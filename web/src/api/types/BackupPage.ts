@@ -3,7 +3,7 @@ import type { BackupInfo } from "./BackupInfo";
 import type { BackupPlan } from "./BackupPlan";
 
 /**
- * Answer of `backup.list` and `backup.schedule`.
+ * Answer of `backup.list`, `backup.remove` and `backup.schedule`.
  */
 export type BackupPage = { 
 /**
@@ -25,4 +25,9 @@ repository: string,
 /**
  * The file with its password; without it nobody can restore anything.
  */
-passwordFile: string, };
+passwordFile: string, 
+/**
+ * The file with schedules and proofs that could not be read, until somebody removes it; they are as if they had never
+ * been.
+ */
+unreadable: string | null, };

@@ -25,4 +25,8 @@ tried: string | null,
 /**
  * Why that failed.
  */
-failure: string | null, };
+failure: string | null, 
+/**
+ * Why the last rehearsal could not be made, which says nothing of the backup; it is tried again.
+ */
+unrehearsed: string | null, };

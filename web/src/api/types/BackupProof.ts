@@ -15,4 +15,8 @@ seconds: number,
 /**
  * Why it did not come up; absent when it did.
  */
-failure: string | null, };
+failure: string | null, 
+/**
+ * When it last came up.
+ */
+proven: string | null, };

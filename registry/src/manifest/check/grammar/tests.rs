@@ -183,8 +183,11 @@ fn environment_names() {
 fn globs_and_versions_and_licences() {
     table(
         glob,
-        &["*", "cache/**", "a/[0-9]?.tmp"],
-        &["", "/a", "../a", "a/../b", "a b", "a//b", "./a", "{a,b}"],
+        &["*", "**", "cache/**", "a/[0-9]?.tmp", "a]", "[[*?a-z]]"],
+        &[
+            "", "/a", "../a", "a/../b", "a b", "a//b", "./a", "{a,b}", "cache/[", "[]", "[]a]",
+            "[a/b]", "[-a]", "[a-]", "[a-b-c]",
+        ],
     );
     table(
         version,
