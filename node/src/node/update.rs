@@ -30,7 +30,8 @@ impl Node {
         let proofs = entry.release.as_ref().map_or(0, signatures);
         let rights = compared.as_ref().map(|compared| &compared.rights);
         let decided = may_update_by_itself(rights, &self.judge.policy(), &reputation, proofs);
-        let waits = decided.err().unwrap_or_default();
+        let mut waits = decided.err().unwrap_or_default();
+        waits.extend(self.judge.forgot.clone());
         let (diff, kept, notices) = match compared {
             Ok(compared) => (Some(compared.rights), compared.kept, compared.notices),
             Err(_) => (None, Vec::new(), Vec::new()),

@@ -66,7 +66,7 @@ wire! {
         /// Whether this node would update without asking.
         pub by_itself: bool,
         /// Why it waits for its owner: `rightsGained`, `policyScore`, `policySignatures`, `blocked`, `refused`,
-        /// `notFetched`, `cannotRun`.
+        /// `notFetched`, `cannotRun`, `evidenceLost`.
         pub waits: Vec<Problem>,
     }
 }

@@ -41,6 +41,6 @@ notices: Array<string>,
 byItself: boolean, 
 /**
  * Why it waits for its owner: `rightsGained`, `policyScore`, `policySignatures`, `blocked`, `refused`,
- * `notFetched`, `cannotRun`.
+ * `notFetched`, `cannotRun`, `evidenceLost`.
  */
 waits: Array<Problem>, };
