@@ -16,6 +16,7 @@ use crate::orchestrator::Orchestrator;
 use crate::ports;
 use crate::runtime::journal::{LogStream, Query};
 use crate::runtime::systemd::{JobResult, SystemdError, Verb};
+use crate::setup;
 
 /// An app did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -193,6 +194,11 @@ impl Orchestrator {
                     .port_holder(desired, binding.host_port, binding.protocol)
                     .await;
             }
+        }
+        if failure.is_podmans()
+            && let Some(lack) = setup::lack_of_sub_ids()
+        {
+            failure = Failure::FewSubIds { lack };
         }
         (failure, log)
     }
