@@ -57,7 +57,8 @@ audit: ## Bans, licences and sources; advisories where their database can be rea
 test: deps ## Everything, real nodes and a real browser included
 	@scripts/test.sh
 
-# ITERATIONS, NODES, JOBS, APPS and PROVE come from the command line or the environment; DOCS=1 writes the page of the book.
+# ITERATIONS, NODES, JOBS, APPS and PROVE (apps whose checks must see what is broken; 1: all) come from the command line or
+# the environment; DOCS=1 writes the page of the book.
 .PHONY: gate
 gate: deps apps build ## Every app through every state of its life (ITERATIONS=5 NODES=2 JOBS=2 APPS= PROVE=)
 	cargo run --quiet -p archy-tests --bin gate -- $(if $(DOCS),--docs)

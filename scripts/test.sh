@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything: format, lints, unit and crate tests, the did:key oracle, the store UI, end-to-end tests on real nodes,
-# a real browser, a short run of the lifecycle gate. Cheap steps first; each failing step says what to do.
+# a real browser, one iteration of the lifecycle gate. Cheap steps first; each failing step says what to do.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -62,11 +62,12 @@ step 'test node' 'tests/node/node doctor says what the host lacks' joined node-b
 step 'images of the apps' 'apps/build repeats it' joined apps
 step 'gate: build' 'see the message above' cargo build -p archy-tests --bin gate
 # Beside the end-to-end tests: it waits for nodes to boot and for apps to start more than it works.
-aside gate env ITERATIONS=1 NODES=1 JOBS=1 APPS='hello mosquitto postgresql' nice "$target/debug/gate"
+gate=(ITERATIONS=1 NODES=1 JOBS=2 PROVE=hello)
+aside gate env "${gate[@]}" nice "$target/debug/gate"
 step 'browser driver' 'npm --prefix tests/browser ci repeats it' make tests/browser/node_modules/.package-lock.json
 step 'end to end, on real nodes and in a real browser' \
   'cargo nextest run -p archy-tests TEST repeats one; logs of its nodes are in target/test-logs' \
   cargo nextest run -p archy-tests
-step 'lifecycle gate' 'make gate ITERATIONS=1 NODES=1 repeats it; what is not green is in target/gate/report.md' joined gate
+step 'lifecycle gate' "make gate ${gate[*]} repeats it; what is not green is in target/gate/report.md" joined gate
 
 printf '\n== everything passed in %s s\n' "$((SECONDS - began))"

@@ -13,13 +13,16 @@ use std::time::Duration;
 
 use archy_registry::Store;
 use archy_registry::release::Platform;
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 
-use crate::api::{self, Api, Hosts, Hub, ServeError};
+use crate::api::types::Problem;
+use crate::api::{self, Api, Hosts, Hub, ServeError, problem};
 use crate::auth::{Auth, AuthError};
 use crate::components::{Components, State};
 use crate::config::{Config, Paths};
+use crate::database::damage::{self, Look};
 use crate::database::{self, DatabaseError};
 use crate::follow::Follow;
 use crate::install::Installer;
@@ -118,10 +121,15 @@ impl Daemon {
             "" => host_name().unwrap_or_else(|| "archy".to_owned()),
             name => name.to_owned(),
         };
+        // Jobs and sessions are few; what was heard may be a gigabyte.
+        damage::set_aside(&paths.node_db(), Look::Whole, Timestamp::now()).await?;
+        damage::set_aside(&paths.registry_db(), Look::AfterCrash, Timestamp::now()).await?;
         let pool = database::open(&paths.node_db()).await?;
         let store = Store::open(&paths.registry_db()).await?;
         let judge = Judge {
             store: store.clone(),
+            forgot: damage::aside(&paths.registry_db())
+                .map(|aside| forgot(&paths.registry_db(), &aside)),
             policies: Arc::new(Policies::open(&paths.policy_file())?),
         };
         let for_apps = (config.apps.clone(), config.backup.clone());
@@ -191,6 +199,19 @@ impl Daemon {
             fsck: storage::Fscks::default(),
             seeding: Seeding::open(&paths.seeding_file(), swarm::ceiling(&config))?,
         };
+        if let Some(forgot) = &judge.forgot {
+            let hint = forgot.hint.as_deref().unwrap_or_default();
+            let words = format!("{}. {hint}", forgot.message);
+            node.components.note("evidence", State::Degraded, words);
+        }
+        if let Some(aside) = damage::aside(&paths.node_db()) {
+            let words = format!(
+                "The list of past jobs was damaged and begins anew; you have to log in again, and nothing else is missing. \
+                 What is left of it is {}: delete that when you do not need it",
+                aside.display()
+            );
+            node.components.note("history", State::Degraded, words);
+        }
         for part in ["apps", "follower", "jobs", scores::PART, "swarm"] {
             node.components.set(part, State::Starting);
         }
@@ -358,6 +379,23 @@ fn say_claim_code(auth: &Auth, address: std::net::SocketAddr) -> Result<(), Auth
         None => {}
     }
     Ok(())
+}
+
+/// Says why nothing new is installed after what was heard and seen of publishers was lost.
+fn forgot(database: &std::path::Path, aside: &std::path::Path) -> Problem {
+    problem(
+        "evidenceLost",
+        format!(
+            "What this node knew of publishers is damaged, so nothing new is installed or updated; apps run on. It is set aside as {}",
+            aside.display()
+        ),
+        &format!(
+            "Stop archyd and put a copy of {database} from before in its place, if you have one. Then, or to go on without it, move \
+             what is set aside to another folder and start archyd. Without it this node has forgotten whom you blocked, vouched \
+             for and chose as reviewers, and which versions it saw, so that an old one may be offered to you as new",
+            database = database.display()
+        ),
+    )
 }
 
 fn hosts(config: &Config) -> Hosts {

@@ -1,5 +1,7 @@
 //! The daemon's own SQLite file: jobs and sessions. What exists and who vouches for it is the registry's.
 
+pub mod damage;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +19,15 @@ pub enum DatabaseError {
         /// Why.
         #[source]
         source: sqlx::Error,
+    },
+    /// It is damaged, and stands where a new one would be.
+    #[error("the database {path} is damaged and could not be renamed; move it elsewhere yourself")]
+    SetAside {
+        /// Which file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// Its tables could not be brought up to date.
     #[error("could not bring the database {path} up to date")]

@@ -18,6 +18,8 @@ pub struct Judge {
     pub store: Store,
     /// What the owner wants.
     pub policies: Arc<Policies>,
+    /// Why nothing new may run here, whoever published it: what was known of publishers is lost.
+    pub forgot: Option<Problem>,
 }
 
 /// A release that the owner's policy lets run here. Whatever writes an app's units takes this, and [`Judge::allow`] alone
@@ -70,6 +72,9 @@ impl Judge {
         reputation: &Reputation,
         release: Option<&Verified<Release>>,
     ) -> Result<(), Problem> {
+        if let (Action::Install | Action::Update, Some(forgot)) = (action, &self.forgot) {
+            return Err(forgot.clone());
+        }
         let signatures = release.map(signatures);
         policy::decide(&self.policies.now(), action, reputation, signatures)
     }

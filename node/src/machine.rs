@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::types::{
-    AdoptionInfo, ContainerInfo, InstanceState, InterfaceInfo, JobPhase, LogLine, MigrationPlan,
-    Problem, Right, RightsDiff,
+    AdoptionInfo, ContainerInfo, InstanceState, InterfaceInfo, JobPhase, KeptSetting, LogLine,
+    MigrationPlan, Problem, Right, RightsDiff,
 };
 use crate::judge::Allowed;
 
@@ -52,6 +52,17 @@ impl MachineError {
             Self::Failed { problem, by_app } => (problem.details, by_app),
         }
     }
+}
+
+/// What another release of an installed app would change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compared {
+    /// What the app may do.
+    pub rights: RightsDiff,
+    /// What its owner set, which stays.
+    pub kept: Vec<KeptSetting>,
+    /// What else its owner should know, in sentences.
+    pub notices: Vec<String>,
 }
 
 /// An installed app.
@@ -267,9 +278,9 @@ pub trait Machine: Send + Sync + 'static {
     /// Says in plain words what a manifest's app may do.
     fn rights(&self, manifest: &Manifest) -> Vec<Right>;
 
-    /// Says what a release would change about the rights of the installed app, read off the units of both; `None` when
-    /// the app is not installed.
-    fn compare(&self, release: &Verified<Release>) -> Result<Option<RightsDiff>, Problem>;
+    /// Says what a release would change about the installed app, read off the units of both; `None` when the app is not
+    /// installed.
+    fn compare(&self, release: &Verified<Release>) -> Result<Option<Compared>, Problem>;
 
     /// Returns free bytes where apps' data goes.
     fn disk_free_bytes(&self) -> Option<u64>;

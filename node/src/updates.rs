@@ -130,6 +130,8 @@ mod tests {
             release: Blake3Hash::of(b"two").to_string(),
             announced: String::new(),
             diff: None,
+            kept: Vec::new(),
+            notices: Vec::new(),
             by_itself: true,
             waits: Vec::new(),
         }

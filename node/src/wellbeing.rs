@@ -116,6 +116,7 @@ mod tests {
         Observed {
             at: None,
             stale: None,
+            damaged: Vec::new(),
             apps: vec![Installed {
                 release: archy_registry::Blake3Hash::of(b"release"),
                 app,

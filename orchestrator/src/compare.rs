@@ -1,9 +1,12 @@
-//! What another release of an installed app would be allowed here, compared with what runs.
+//! What another release of an installed app would change here: what it may do, what its owner set, what others need.
 
-use archy_registry::Verified;
+use archy_registry::manifest::Dependency;
 use archy_registry::release::Release;
+use archy_registry::{Slug, Verified};
 
 use crate::desired::DesiredError;
+use crate::kept::{Kept, kept};
+use crate::neighbours;
 use crate::orchestrator::Orchestrator;
 use crate::ports;
 use crate::quadlet::unit::ReadError;
@@ -11,6 +14,17 @@ use crate::quadlet::{self, RenderError};
 use crate::rights::{Granted, RightsDiff, diff};
 use crate::settings::AssignError;
 use crate::surroundings;
+
+/// What another release of an installed app would change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// What the app may do.
+    pub rights: RightsDiff,
+    /// What its owner set, which stays.
+    pub kept: Vec<Kept>,
+    /// The installed apps that need another version of it, each with what it needs.
+    pub unmet: Vec<(Slug, Dependency)>,
+}
 
 /// A release could not be compared with the installed one.
 #[derive(Debug, thiserror::Error)]
@@ -31,12 +45,12 @@ pub enum CompareError {
 
 impl Orchestrator {
     /// Compares the units of the installed release, as they are live, with those that `release` would get with the
-    /// owner's settings; `None` when the app is not installed. Changes nothing.
+    /// owner's settings, and what both say of these; `None` when the app is not installed. Changes nothing.
     ///
     /// # Errors
     ///
     /// [`CompareError`].
-    pub fn compare(&self, release: &Verified<Release>) -> Result<Option<RightsDiff>, CompareError> {
+    pub fn compare(&self, release: &Verified<Release>) -> Result<Option<Compared>, CompareError> {
         let slug = &release.manifest.app.id;
         let found = self.inner.store.load_all()?;
         let mut known = found.desired.iter();
@@ -55,6 +69,11 @@ impl Orchestrator {
         let hooks = &installed.release.manifest.hooks;
         let before = Granted::read(slug, &installed.units)?.and_hooks(hooks);
         let after = Granted::read(slug, &units.files())?.and_hooks(&release.manifest.hooks);
-        Ok(Some(diff(&before, &after)))
+        let (from, to) = (&installed.release.manifest, &release.manifest);
+        Ok(Some(Compared {
+            rights: diff(&before, &after),
+            kept: kept(&installed.settings, from, to),
+            unmet: neighbours::unmet(installed, to, &found.desired),
+        }))
     }
 }

@@ -20,6 +20,11 @@ pub enum Failure {
     SecretMissing,
     /// A directory that should be mounted is missing.
     DataMissing,
+    /// podman has too few users to run containers as.
+    FewSubIds {
+        /// Which file gives how many, and what gives more.
+        lack: String,
+    },
     /// The program cannot be started: it is not in the image, or not for this machine.
     NotRunnable,
     /// It ran, but its health check never passed.
@@ -71,6 +76,7 @@ impl fmt::Display for Failure {
             }
             Self::SecretMissing => f.write_str("one of its secrets is missing"),
             Self::DataMissing => f.write_str("a directory that it needs is missing"),
+            Self::FewSubIds { lack } => write!(f, "podman has too few users for its containers, because {lack}, then restart this machine"),
             Self::NotRunnable => f.write_str("its program cannot be started: it is missing in the image or made for another machine"),
             Self::NeverHealthy { checks } => {
                 f.write_str("it started but never became healthy")?;
@@ -101,6 +107,15 @@ impl fmt::Display for Failure {
     }
 }
 
+impl Failure {
+    /// Tells whether podman ended without saying a word that is known: whatever it lacks, every container lacks.
+    pub(crate) fn is_podmans(&self) -> bool {
+        matches!(self, Self::Exited { code } if PODMAN_FAILED.contains(code))
+    }
+}
+
+/// podman's exit codes for what it could not do itself (podman-run(1)).
+const PODMAN_FAILED: std::ops::RangeInclusive<i32> = 125..=127;
 /// systemd's codes for how a process ended (`CLD_EXITED`, `CLD_KILLED`, `CLD_DUMPED`).
 const EXITED: i32 = 1;
 const KILLED: i32 = 2;
@@ -111,7 +126,7 @@ const OUT_OF_MEMORY: &str = "killed by the OOM killer";
 const STARTED_AGAIN: &str = "Scheduled restart job";
 
 /// What podman's own words of failure begin with.
-const PODMAN_FAILED: &str = "Error: ";
+const PODMAN_SAYS: &str = "Error: ";
 
 /// What a container's manifest says that decides what its end means.
 #[derive(Debug, Clone, Copy, Default)]
@@ -132,7 +147,7 @@ pub(crate) fn explain(
 ) -> Failure {
     let says = |words: &str| lines.iter().any(|line| line.contains(words));
     let podman_failed =
-        state.exec_main_code == EXITED && (125..=127).contains(&state.exec_main_status);
+        state.exec_main_code == EXITED && PODMAN_FAILED.contains(&state.exec_main_status);
     // A unit whose cgroup podman divides goes on after such an event, so that its result tells nothing of it.
     if state.result == "oom-kill" || says(OUT_OF_MEMORY) {
         return Failure::OutOfMemory;
@@ -194,7 +209,7 @@ pub(crate) fn explain_needed(unit: Option<String>, lines: &[String]) -> Failure 
     let said = lines
         .iter()
         .rev()
-        .find_map(|line| line.strip_prefix(PODMAN_FAILED));
+        .find_map(|line| line.strip_prefix(PODMAN_SAYS));
     let said = said.map(|said| said.trim().to_owned());
     Failure::Dependency { unit, said }
 }
@@ -339,6 +354,15 @@ mod tests {
             );
             assert_eq!(found, expected, "{line}");
         }
+        let denied = "Error: crun: mkdir `/var/tmp`: Permission denied: OCI permission denied";
+        let denied = explain(
+            &state("exit-code", 1, 126),
+            &[denied.to_owned()],
+            &[],
+            checked,
+        );
+        assert!(denied.is_podmans());
+        assert!(!Failure::Exited { code: 1 }.is_podmans() && !Failure::NotRunnable.is_podmans());
         let without_check = explain(&state("timeout", 1, 143), &[], &[], Traits::default());
         assert_eq!(without_check, Failure::Timeout);
         let silent = explain(&state("protocol", 1, 143), &[], &[], checked);

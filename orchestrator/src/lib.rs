@@ -19,6 +19,7 @@ mod helpers;
 pub mod hooks;
 pub mod install;
 pub mod instance;
+pub mod kept;
 mod lasting;
 pub mod lifecycle;
 mod live;
@@ -58,13 +59,14 @@ pub use backup::{
     RehearseError, RestoreError, Schedule, Shelf, TornError, Unrehearsed,
 };
 pub use change::{ComeUpError, Copy, RollbackData, UpdateError};
-pub use compare::CompareError;
+pub use compare::{CompareError, Compared};
 pub use config::Config;
 pub use desired::{Desired, FailedChange, Stage, Wish};
 pub use diagnose::Failure;
 pub use hooks::{CopyError, HookError, Moment};
 pub use install::{InstallError, MachineError, Phase, ProgressSink};
 pub use instance::{ContainerState, ContainerStatus, Earlier, Instance, InstanceState, Observed};
+pub use kept::Kept;
 pub use lifecycle::{ChangeError, LogQuery};
 pub use orchestrator::{ConnectError, LoadError, Orchestrator};
 pub use preflight::Refusal;

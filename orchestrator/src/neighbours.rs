@@ -243,6 +243,27 @@ pub(crate) fn dependents(app: &Desired, desired: &[Desired]) -> Vec<Slug> {
     others.map(|other| other.slug().clone()).collect()
 }
 
+/// Lists the installed apps that need another version of `app` than that of `manifest`, and have what they need now.
+pub(crate) fn unmet(
+    app: &Desired,
+    manifest: &Manifest,
+    desired: &[Desired],
+) -> Vec<(Slug, Dependency)> {
+    let (from, to) = (&app.release.manifest.app.version, &manifest.app.version);
+    let others = desired.iter().filter(|other| other.wish != Wish::Removed);
+    let of = |other: &Desired| {
+        let mut needed = other.release.manifest.dependencies.iter();
+        let needed = needed.find(|needed| {
+            needed.app == *app.slug()
+                && needed.publisher == app.app.publisher
+                && needed.accepts(from) == Some(true)
+                && needed.accepts(to) != Some(true)
+        })?;
+        Some((other.slug().clone(), needed.clone()))
+    };
+    others.filter_map(of).collect()
+}
+
 impl Orchestrator {
     /// Lists the installed apps that depend on an app.
     ///

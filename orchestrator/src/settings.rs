@@ -96,7 +96,7 @@ pub struct PortBinding {
 }
 
 /// First and last port that is assigned when a wish cannot be met.
-const ASSIGNED: std::ops::RangeInclusive<u16> = 20_000..=29_999;
+pub(crate) const ASSIGNED: std::ops::RangeInclusive<u16> = 20_000..=29_999;
 
 /// No port could be assigned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

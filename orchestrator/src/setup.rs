@@ -218,7 +218,7 @@ impl Orchestrator {
             if controllers.is_empty() { "none".to_owned() } else { controllers.clone() },
             "the system does not delegate these controllers to users, so apps' limits have no effect: set Delegate=yes for user@.service",
         ));
-        checks.extend(["/etc/subuid", "/etc/subgid"].map(sub_ids));
+        checks.extend(SUB_IDS.map(sub_ids));
         checks.push(runtime_dir(config));
         checks.push(lingering(rustix::process::getuid().as_raw()));
         checks.push(user_systemd(self).await);
@@ -333,6 +333,19 @@ pub(crate) fn controllers() -> String {
         .unwrap_or_default()
         .trim()
         .to_owned()
+}
+
+/// Where the users and groups of an account's containers are listed (subuid(5), subgid(5)).
+const SUB_IDS: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
+
+/// Says what is wrong, and what to do, where this account has too few users or groups for its containers.
+pub(crate) fn lack_of_sub_ids() -> Option<String> {
+    let lack = SUB_IDS.map(sub_ids).into_iter().find(|check| !check.ok)?;
+    let hint = lack.hint.unwrap_or_default();
+    Some(format!(
+        "{} gives this account {}; {hint}",
+        lack.name, lack.found
+    ))
 }
 
 fn sub_ids(file: &str) -> Check {

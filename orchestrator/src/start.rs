@@ -16,6 +16,7 @@ use crate::orchestrator::Orchestrator;
 use crate::ports;
 use crate::runtime::journal::{LogStream, Query};
 use crate::runtime::systemd::{JobResult, SystemdError, Verb};
+use crate::setup;
 
 /// An app did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,8 @@ impl StartError {
         match self {
             Self::Container { failure, .. } => match failure {
                 Failure::ImageMissing
+                | Failure::FewSubIds { .. }
+                | Failure::Dependency { .. }
                 | Failure::PortTaken { .. }
                 | Failure::SecretMissing
                 | Failure::DataMissing => false,
@@ -52,7 +55,6 @@ impl StartError {
                 | Failure::OutOfMemory
                 | Failure::Exited { .. }
                 | Failure::Killed { .. }
-                | Failure::Dependency
                 | Failure::Unknown { .. } => true,
             },
             Self::Systemd(_) => false,
@@ -221,6 +223,11 @@ impl Orchestrator {
                     .port_holder(desired, binding.host_port, binding.protocol)
                     .await;
             }
+        }
+        if failure.is_podmans()
+            && let Some(lack) = setup::lack_of_sub_ids()
+        {
+            failure = Failure::FewSubIds { lack };
         }
         (failure, log)
     }

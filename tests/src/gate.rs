@@ -3,15 +3,15 @@
 //! This module is the order of things. What is done to an app and what the machine must show then is
 //! [`trial`]'s, what came of it [`matrix`]'s, how it is told [`report`]'s.
 
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use futures_util::{StreamExt, stream};
-use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::node::Bed;
-use crate::stage::{self, Archyd, Programs};
+use crate::stage::{self, Archyd, Programs, repository};
 
 pub mod archive;
 pub mod data;
@@ -63,7 +63,6 @@ pub async fn run(options: &Options, news: &(dyn Fn(&Cell) + Sync)) -> anyhow::Re
     let (publisher, stores) = stage::raise(&bed, &Programs::built()?, &names).await?;
     let gate = Gate {
         shelf: Shelf::new(publisher).await?,
-        offered: offered(&stores).await?,
         options,
         stores: &stores,
         groups: &groups,
@@ -75,6 +74,7 @@ pub async fn run(options: &Options, news: &(dyn Fn(&Cell) + Sync)) -> anyhow::Re
     }
     let setting = Setting {
         day: jiff::Zoned::now().date().to_string(),
+        commit: commit()?,
         machine: machine()?,
         versions: versions(&stores[0]).await?,
         iterations: options.iterations,
@@ -101,8 +101,6 @@ struct Gate<'a> {
     shelf: Shelf,
     stores: &'a [Archyd],
     groups: &'a [Vec<App>],
-    /// Methods that the daemon has, of those that not every one has.
-    offered: Vec<&'static str>,
     found: Mutex<Matrix>,
     news: &'a (dyn Fn(&Cell) + Sync),
 }
@@ -134,12 +132,10 @@ impl<'a> Gate<'a> {
             State::Reinstall,
         ];
         self.pass(&mut nodes, iteration, &first).await;
-        self.offer(&mut nodes, Kind::Second, &[State::Update, State::Rollback])
-            .await;
+        self.offer(&mut nodes, Kind::Second).await;
         self.pass(&mut nodes, iteration, &[State::Update, State::Rollback])
             .await;
-        self.offer(&mut nodes, Kind::Sick, &[State::FailedUpdate])
-            .await;
+        self.offer(&mut nodes, Kind::Sick).await;
         self.pass(&mut nodes, iteration, &[State::FailedUpdate])
             .await;
         for (blow, state) in [
@@ -149,7 +145,7 @@ impl<'a> Gate<'a> {
         ] {
             self.strike(&mut nodes, iteration, blow, state).await;
         }
-        self.offer(&mut nodes, Kind::First, &[]).await;
+        self.offer(&mut nodes, Kind::First).await;
         // What is needed by others goes last.
         for trials in nodes.iter_mut().flatten() {
             trials.reverse();
@@ -161,15 +157,8 @@ impl<'a> Gate<'a> {
         }
     }
 
-    fn has(&self, state: State) -> bool {
-        trial::method(state).is_none_or(|method| self.offered.contains(&method))
-    }
-
-    /// Publishes a release of every app, unless the states for which it is needed cannot be reached anyway.
-    async fn offer(&self, nodes: &mut [NodeTrials<'a>], kind: Kind, needed: &[State]) {
-        if !needed.iter().all(|state| self.has(*state)) {
-            return;
-        }
+    /// Publishes a release of every app.
+    async fn offer(&self, nodes: &mut [NodeTrials<'a>], kind: Kind) {
         for trial in nodes.iter_mut().flatten().flatten() {
             trial.take(self.shelf.offer(trial.app, kind, self.stores).await);
         }
@@ -213,11 +202,6 @@ impl<'a> Gate<'a> {
 
     /// Takes one app into one state and looks.
     async fn reach(&self, trial: &mut Trial<'a>, iteration: u32, state: State) {
-        if !self.has(state) {
-            self.enter(trial, iteration, state, 0.0, Outcome::NotOffered)
-                .await;
-            return;
-        }
         let began = Instant::now();
         let done = match &trial.given_up {
             Some(reason) if state != State::Purge => Err(anyhow::anyhow!("{NOT_TRIED}{reason}")),
@@ -231,7 +215,7 @@ impl<'a> Gate<'a> {
 
     async fn go(&self, trial: &mut Trial<'a>, state: State) -> anyhow::Result<()> {
         trial.note().await?;
-        if self.options.prove {
+        if self.options.proves(trial.app.slug()) {
             self.proven(proof::before(trial, state).await).await;
         }
         trial.act(state).await?;
@@ -239,7 +223,7 @@ impl<'a> Gate<'a> {
         if state == State::Install {
             trial.leave_data().await?;
         }
-        if self.options.prove {
+        if self.options.proves(trial.app.slug()) {
             self.proven(proof::after(trial, state).await?).await;
         }
         Ok(())
@@ -253,7 +237,7 @@ impl<'a> Gate<'a> {
                 if let Err(error) = trial.note().await {
                     struck = Err(error);
                 }
-                if self.options.prove {
+                if self.options.proves(trial.app.slug()) {
                     self.proven(proof::before(trial, state).await).await;
                 }
             }
@@ -269,7 +253,7 @@ impl<'a> Gate<'a> {
                     (Ok(()), None) => trial.arrives(state).await,
                 };
                 let ended = self.judge(trial, iteration, state, began, seen).await;
-                if self.options.prove && ended {
+                if ended && self.options.proves(trial.app.slug()) {
                     match proof::after(trial, state).await {
                         Ok(proofs) => self.proven(proofs).await,
                         Err(error) => {
@@ -293,7 +277,7 @@ impl<'a> Gate<'a> {
             Ok(())
         };
         let mut seen = look().await;
-        if self.options.prove && seen.is_ok() {
+        if !self.options.prove.is_empty() && seen.is_ok() {
             seen = async {
                 let stray = |verb| ["podman", "volume", verb, "stray"];
                 store.node.exec_ok(&stray("create")).await?;
@@ -401,20 +385,6 @@ fn store_of<'a>(groups: &NodeTrials<'a>) -> Option<&'a Archyd> {
     groups.iter().flatten().map(|trial| trial.store).next()
 }
 
-/// Finds out which methods the daemon has. One that it has complains of its parameters.
-async fn offered(stores: &[Archyd]) -> anyhow::Result<Vec<&'static str>> {
-    let store = stores.first().context("a gate without nodes")?;
-    let mut offered = Vec::new();
-    for method in [trial::REINSTALL, trial::UPDATE, trial::ROLLBACK] {
-        let called = store.call::<_, Value>(method, json!({})).await;
-        let unknown = called.is_err_and(|error| error.to_string().contains("-32601"));
-        if !unknown {
-            offered.push(method);
-        }
-    }
-    Ok(offered)
-}
-
 /// The last lines of what the app and the daemon logged.
 async fn logs(trial: &Trial<'_>) -> String {
     let units = format!("archy.{}.*", trial.app.slug());
@@ -440,6 +410,25 @@ async fn logs(trial: &Trial<'_>) -> String {
 }
 
 /// Processors, memory and kernel of this machine.
+/// The commit of this repository, and whether anything was changed since; `unknown` where git cannot tell.
+fn commit() -> anyhow::Result<String> {
+    let git = |arguments: &[&str]| -> anyhow::Result<Option<String>> {
+        let mut git = Command::new("git");
+        let said = git.current_dir(repository()).args(arguments).output();
+        let said = said.context("running git")?;
+        let text = String::from_utf8(said.stdout).context("reading what git says")?;
+        Ok(said.status.success().then(|| text.trim().to_owned()))
+    };
+    let Some(commit) = git(&["rev-parse", "--short", "HEAD"])? else {
+        return Ok("unknown".to_owned());
+    };
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    Ok(match changed.as_deref() {
+        Some("") => commit,
+        Some(_) | None => format!("{commit} with changes"),
+    })
+}
+
 fn machine() -> anyhow::Result<String> {
     let processors = std::thread::available_parallelism()?;
     let memory = std::fs::read_to_string("/proc/meminfo")?;

@@ -19,9 +19,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Change, Keeper, Machine, MachineError, Observed, Progress};
+use super::{Change, Compared, Keeper, Machine, MachineError, Observed, Progress};
 use crate::api::problem;
-use crate::api::types::{JobPhase, LogLine, MigrationPlan, Problem, Right, RightsDiff};
+use crate::api::types::{JobPhase, LogLine, MigrationPlan, Problem, Right};
 use crate::judge::Allowed;
 use crate::problem as explain;
 pub(crate) use adopt::container;
@@ -389,10 +389,10 @@ impl Machine for Host {
         rights::of(manifest)
     }
 
-    fn compare(&self, release: &Verified<Release>) -> Result<Option<RightsDiff>, Problem> {
+    fn compare(&self, release: &Verified<Release>) -> Result<Option<Compared>, Problem> {
         let compared = self.orchestrator.compare(release);
-        let diff = compared.map_err(|error| rights::not_compared(&error))?;
-        Ok(diff.map(rights::of_diff))
+        let compared = compared.map_err(|error| rights::not_compared(&error))?;
+        Ok(compared.map(|compared| rights::of_compared(compared, &release.manifest)))
     }
 
     fn disk_free_bytes(&self) -> Option<u64> {

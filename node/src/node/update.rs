@@ -7,7 +7,7 @@ use super::Node;
 use crate::api::problem;
 use crate::api::types::{Problem, UpdateOffer};
 use crate::judge::signatures;
-use crate::machine::Installed;
+use crate::machine::{Compared, Installed};
 use crate::policy::may_update_by_itself;
 use crate::problem as explain;
 
@@ -28,21 +28,29 @@ impl Node {
         let reputation = self.judge.reputation(&installed.app.publisher, now).await?;
         let compared = self.compared(&entry);
         let proofs = entry.release.as_ref().map_or(0, signatures);
-        let decided =
-            may_update_by_itself(compared.as_ref(), &self.judge.policy(), &reputation, proofs);
+        let rights = compared.as_ref().map(|compared| &compared.rights);
+        let decided = may_update_by_itself(rights, &self.judge.policy(), &reputation, proofs);
+        let mut waits = decided.err().unwrap_or_default();
+        waits.extend(self.judge.forgot.clone());
+        let (diff, kept, notices) = match compared {
+            Ok(compared) => (Some(compared.rights), compared.kept, compared.notices),
+            Err(_) => (None, Vec::new(), Vec::new()),
+        };
         let announcement = &entry.announcement;
         Ok(Some(UpdateOffer {
             version: announcement.version.clone(),
             seq: announcement.seq,
             release: announcement.release.blake3.to_string(),
             announced: entry.announced.to_string(),
-            diff: compared.ok(),
-            by_itself: decided.is_ok(),
-            waits: decided.err().unwrap_or_default(),
+            diff,
+            kept,
+            notices,
+            by_itself: waits.is_empty(),
+            waits,
         }))
     }
 
-    fn compared(&self, entry: &CatalogEntry) -> Result<crate::api::types::RightsDiff, Problem> {
+    fn compared(&self, entry: &CatalogEntry) -> Result<Compared, Problem> {
         let Some(release) = &entry.release else {
             return Err(self
                 .follow
@@ -55,7 +63,7 @@ impl Node {
                     )
                 }));
         };
-        let diff = self.machine()?.compare(release)?;
-        diff.ok_or_else(|| super::not_installed(&release.manifest.app.id))
+        let compared = self.machine()?.compare(release)?;
+        compared.ok_or_else(|| super::not_installed(&release.manifest.app.id))
     }
 }

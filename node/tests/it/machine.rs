@@ -15,7 +15,9 @@ use archyd::api::types::{
     AdoptionInfo, InstanceState, JobPhase, LogLine, MigrationPlan, Problem, Right, RightsDiff,
 };
 use archyd::judge::Allowed;
-use archyd::machine::{Change, Installed, Keeper, Machine, MachineError, Observed, Progress};
+use archyd::machine::{
+    Change, Compared, Installed, Keeper, Machine, MachineError, Observed, Progress,
+};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -49,7 +51,7 @@ pub(crate) struct Fake {
     /// Apps and digests of images that came in for an install that is not done.
     pub(crate) images: Mutex<Vec<(Slug, String)>>,
     /// What every newer release changes.
-    pub(crate) diff: Mutex<RightsDiff>,
+    pub(crate) compared: Mutex<Compared>,
     /// Containers that others made.
     pub(crate) foreign: Mutex<Vec<Foreign>>,
     /// What it has backed up.
@@ -63,9 +65,13 @@ impl Fake {
             mood: Mutex::new(Mood::Well),
             begun: Notify::new(),
             loaded: Mutex::default(),
-            diff: Mutex::new(RightsDiff {
-                gained: Vec::new(),
-                lost: Vec::new(),
+            compared: Mutex::new(Compared {
+                rights: RightsDiff {
+                    gained: Vec::new(),
+                    lost: Vec::new(),
+                },
+                kept: Vec::new(),
+                notices: Vec::new(),
             }),
             images: Mutex::default(),
             foreign: Mutex::default(),
@@ -409,12 +415,12 @@ impl Machine for Fake {
         Vec::new()
     }
 
-    fn compare(&self, release: &Verified<Release>) -> Result<Option<RightsDiff>, Problem> {
+    fn compare(&self, release: &Verified<Release>) -> Result<Option<Compared>, Problem> {
         let app = &release.manifest.app.id;
         if self.observed.borrow().find(app).is_none() {
             return Ok(None);
         }
-        Ok(Some(self.diff.lock().unwrap().clone()))
+        Ok(Some(self.compared.lock().unwrap().clone()))
     }
 
     fn disk_free_bytes(&self) -> Option<u64> {

@@ -11,6 +11,7 @@ mod backups;
 mod bed;
 mod cli;
 mod contract;
+mod damage;
 mod deltas;
 mod guard;
 mod http;

@@ -3,7 +3,8 @@
 use archy_nostr::{Draft, Label, NostrKey, PublishOptions, publish};
 use archy_registry::SigningKey;
 use archy_registry::trust::Event;
-use archyd::api::types::{Right, RightWeight, RightsDiff};
+use archyd::api::types::{KeptSetting, Right, RightWeight, RightsDiff, SettingKind};
+use archyd::machine::Compared;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -252,9 +253,22 @@ async fn an_update_waits_for_its_owner_when_it_gains_a_right() {
         text: "Can reach the internet and your local network.".to_owned(),
         weight: RightWeight::Notable,
     };
-    *node.machine.diff.lock().unwrap() = RightsDiff {
-        gained: vec![right],
-        lost: Vec::new(),
+    let kept = KeptSetting {
+        container: "app".to_owned(),
+        kind: SettingKind::Memory,
+        name: None,
+        yours: "64M".to_owned(),
+        before: None,
+        now: Some("128M".to_owned()),
+        is_used: true,
+    };
+    *node.machine.compared.lock().unwrap() = Compared {
+        rights: RightsDiff {
+            gained: vec![right],
+            lost: Vec::new(),
+        },
+        kept: vec![kept],
+        notices: vec!["The app teller needs notes ^1.".to_owned()],
     };
     publisher.publish(&relay, "notes", 2, &layer("two")).await;
     let page = node.page(&notes, |page| page["release"]["seq"] == 2).await;
@@ -275,6 +289,12 @@ async fn an_update_waits_for_its_owner_when_it_gains_a_right() {
         json!(["Can reach the internet and your local network."])
     );
 
+    assert_eq!(
+        offer["kept"],
+        json!([{"container": "app", "kind": "memory", "name": null, "yours": "64M", "before": null, "now": "128M", "isUsed": true}])
+    );
+    assert_eq!(offer["notices"], json!(["The app teller needs notes ^1."]));
+
     node.rpc("trust.pin", of(&publisher, json!({"pinned": true})))
         .await
         .unwrap();
@@ -283,7 +303,9 @@ async fn an_update_waits_for_its_owner_when_it_gains_a_right() {
         .await
         .unwrap();
     assert_eq!(kinds(&status["offer"]), ["rightsGained"]);
-    node.machine.diff.lock().unwrap().gained.clear();
+    let mut compared = node.machine.compared.lock().unwrap();
+    compared.rights.gained.clear();
+    drop(compared);
     let status = node
         .rpc("package.status", json!({"slug": "notes"}))
         .await

@@ -198,6 +198,10 @@ async fn updates(slug: &str, port: u16, runs: usize) -> Result<Value, Failure> {
             if turn {
                 daemon::does("package.update", &json!({ "slug": slug }))?;
                 updates.push(milliseconds(prober.longest()?));
+                let status = daemon::call("package.status", &json!({ "slug": slug }))?;
+                if status["before"]["hasData"] != true {
+                    return Err(format!("the update left no copy of the data: {status}").into());
+                }
             } else {
                 // systemd refuses a unit that is started too often.
                 systemd.reset_failed(&unit).await?;

@@ -3,7 +3,8 @@
 //! Needs root and what the test node needs (`tests/node/README.md`), strace, and `archy` and `archyd` beside the benchmark
 //! in the target folder (`make bench-orchestrator` builds them). What is compared is measured side by side in one run.
 //! Prints a table, writes `target/bench/orchestrator.json` and fails when a bound is missed. `PROVE=1` only shows that the
-//! counter of processes counts: it must find those of an install, and none where nothing is done.
+//! counters count: one must find the processes of an install, the other the services of an update, and both none where
+//! nothing is done.
 #![expect(
     clippy::print_stdout,
     reason = "a benchmark is a program of its own that prints"
@@ -20,6 +21,7 @@ mod downtime;
 mod inside;
 mod node;
 mod scenes;
+mod services;
 mod trace;
 
 /// Whatever went wrong; a benchmark stops at the first fault.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::node::{Node, repository};
+use crate::services::Services;
 use crate::trace::Trace;
 use crate::{Failure, Figure, median, quantile};
 
@@ -13,8 +14,10 @@ use crate::{Failure, Figure, median, quantile};
 const APPS: usize = 40;
 /// The app that is installed again and again, beside the forty.
 const GUEST: &str = "tiny-41";
-/// The app that is updated; its page is on this port.
+/// The app that is updated; its page is on this port. It alone has data, which each update copies.
 const UPDATED: (&str, &str) = ("tiny-01", "21001");
+/// Files of its data.
+const FILES: usize = 3000;
 /// Looks at the machine that are timed.
 const LOOKS: usize = 60;
 /// Looks during which processes are counted.
@@ -62,9 +65,10 @@ pub(crate) fn play() -> Result<bool, Failure> {
     found("reconcile_noop_ms_40", median(looks), "ms", 50.0);
     say("processes started by them, by archyd and by podman's service");
     let watched = [archyd(&node)?, podman(&node)?];
-    let trace = Trace::of(&watched)?;
+    let (trace, services) = (Trace::of(&watched)?, Services::on(&node)?);
     self::looks(&node, LOOKS_COUNTED)?;
-    found("reconcile_spawned", trace.count()? as f64, "processes", 0.0);
+    let spawned = trace.count()? + services.count()?;
+    found("reconcile_spawned", spawned as f64, "processes", 0.0);
 
     // From here on it looks as often as it does anywhere.
     node.shell(
@@ -95,8 +99,7 @@ pub(crate) fn play() -> Result<bool, Failure> {
     );
 
     say("updates, and restarts by hand");
-    let (app, port) = UPDATED;
-    let runs = inside(&node, &["update", app, port, &UPDATES.to_string()])?;
+    let runs = updates(&node, UPDATES)?;
     let (update, restart) = (
         median(list(&runs, "update")),
         median(list(&runs, "restart")),
@@ -152,16 +155,30 @@ fn set_up() -> Result<Node, Failure> {
     let mut words = vec!["fill"];
     words.extend(names.iter().take(APPS).map(String::as_str));
     inside(&node, &words)?;
+    let (app, _) = UPDATED;
+    node.exec(&["podman", "exec", app, "/bin/busybox", "sh", "-c", &fill()])?;
     Ok(node)
+}
+
+/// Writes the data of the app that is updated: small files, of which none is as long as another one.
+fn fill() -> String {
+    format!(
+        "cd /data; n=0; text=; while [ $n -lt {FILES} ]; do text=$text.; echo $text >$n; n=$((n+1)); done"
+    )
 }
 
 /// Its check seldom runs, because forty of them at once are a load of their own, which is podman's.
 fn manifest(name: &str, number: usize) -> String {
+    let volumes = if name == UPDATED.0 {
+        "    volumes:\n      - {name: data, target: /data, data_uid: 1000}\n"
+    } else {
+        ""
+    };
     format!(
         "app:\n  id: {name}\n  name: {name}\n  version: 1.0.0\n  tagline: One page\n  category: other\n\
          containers:\n  - name: web\n    source: {{type: pull, image: \"localhost/tiny:latest\"}}\n    user: \"1000:1000\"\n\
          \x20   readonly_root: true\n    command: [\"httpd\", \"-f\", \"-p\", \"8080\", \"-h\", \"/www\"]\n\
-         \x20   ports:\n      - {{container: 8080, host: {}}}\n    resources: {{memory: 32M, pids: 16}}\n\
+         {volumes}\x20   ports:\n      - {{container: 8080, host: {}}}\n    resources: {{memory: 32M, pids: 16}}\n\
          \x20   health_check: {{type: http, port: 8080, path: /, interval: 10m}}\n    stop_timeout: 5s\n\
          interfaces:\n  - {{name: Page, port: 8080, type: ui}}\n",
         21_000 + number
@@ -227,9 +244,10 @@ fn podman(node: &Node) -> Result<u32, Failure> {
     node.host_pid("/usr/bin/podman --log-level=info system service")
 }
 
-/// Processes that archyd starts for one install. Each needs the generator's check, so that none found is a blind counter.
+/// Processes that archyd starts for one install, and services that it has started. Each install needs the generator's check,
+/// so that none found is a blind counter.
 fn spawned_by_install(node: &Node) -> Result<f64, Failure> {
-    let trace = Trace::of(&[archyd(node)?])?;
+    let (trace, services) = (Trace::of(&[archyd(node)?])?, Services::on(node)?);
     inside(node, &["archy-only", GUEST, &INSTALLS_COUNTED.to_string()])?;
     let installs = INSTALLS_COUNTED + 1;
     let spawned = trace.count()?;
@@ -239,14 +257,32 @@ fn spawned_by_install(node: &Node) -> Result<f64, Failure> {
         )
         .into());
     }
+    let spawned = spawned + services.count()?;
     Ok(spawned as f64 / installs as f64)
+}
+
+/// Updates and restarts the app with data. Each update needs a service that copies, so that none found is a blind counter.
+fn updates(node: &Node, runs: usize) -> Result<Value, Failure> {
+    let (app, port) = UPDATED;
+    let services = Services::on(node)?;
+    let found = inside(node, &["update", app, port, &runs.to_string()])?;
+    let started = services.count()?;
+    if started < runs {
+        return Err(format!(
+            "{runs} updates, each with a copy, and {started} services: the counter is blind"
+        )
+        .into());
+    }
+    Ok(found)
 }
 
 fn counter_counts(node: &Node) -> Result<bool, Failure> {
     let spawned = spawned_by_install(node)?;
     println!("an install is seen to start {spawned} processes");
-    let trace = Trace::of(&[std::process::id()])?;
-    let quiet = trace.count()?;
+    updates(node, 1)?;
+    println!("an update is seen to start services");
+    let (trace, services) = (Trace::of(&[std::process::id()])?, Services::on(node)?);
+    let quiet = trace.count()? + services.count()?;
     println!("what does nothing is seen to start {quiet}");
     Ok(quiet == 0)
 }

@@ -64,6 +64,33 @@ fn a_dependency_must_be_there_in_a_version_that_will_do() {
 }
 
 #[test]
+fn who_needs_another_version_than_an_update_brings_is_known() {
+    let bank = installed(bank(), Wish::Running);
+    let needs = |slug: &str, publisher: &str, version: &str, wish: Wish| {
+        installed(user(slug, "web", publisher, version, "url"), wish)
+    };
+    let all = [
+        bank.clone(),
+        needs("teller", PUBLISHER, "^1", Wish::Running),
+        needs("stopped", PUBLISHER, "<2", Wish::Stopped),
+        needs("any", PUBLISHER, "*", Wish::Running),
+        needs("gone", PUBLISHER, "^1", Wish::Removed),
+        needs("others", OTHER, "^1", Wish::Running),
+        // It has not what it needs now either: no news.
+        needs("late", PUBLISHER, "^0.9", Wish::Running),
+    ];
+    let to = |version: &str| {
+        let mut manifest = bank.release.manifest.clone();
+        version.clone_into(&mut manifest.app.version);
+        let unmet = unmet(&bank, &manifest, &all);
+        let names: Vec<_> = unmet.iter().map(|(app, _)| app.to_string()).collect();
+        names
+    };
+    assert_eq!(to("2.0"), ["teller", "stopped"]);
+    assert_eq!(to("1.3"), [""; 0]);
+}
+
+#[test]
 fn only_who_uses_a_value_is_in_the_network_and_only_what_is_exported() {
     let bank = installed(bank(), Wish::Running);
     let mut teller = installed(user("teller", "web", PUBLISHER, "*", "url"), Wish::Running);

@@ -20,6 +20,15 @@ secret() { podman exec notes sh -c 'echo $KEY'; }
 settles() { "$DRIVE" recover && "$DRIVE" reconcile && wait_for quiet; } # systemd may be at it
 untouched() { [[ $(container notes) == "$ID" ]] || { podman ps -a; return 1; }; }
 looks() { "$DRIVE" reconcile; }
+again() { # podman's namespaces are made anew, as when this machine starts; what holds them goes
+  systemctl --user stop podman.socket podman.service archy.notes.web.service archy-netns.service archy-pause.service
+  pkill -9 -u "$UID" conmon
+  pkill -9 -u "$UID" -x catatonit
+  pkill -9 -u "$UID" aardvark-dns
+  rm -rf "$XDG_RUNTIME_DIR/libpod" "$XDG_RUNTIME_DIR/containers"
+  systemctl --user reset-failed
+  systemctl --user start podman.socket archy-pause.service archy-netns.service
+}
 whole() { # FAULT: the app answers, with its data and its secret
   claim "$1: the app answers" wait_for answers
   claim "$1: the data is there" probe
@@ -140,6 +149,7 @@ generator=/usr/libexec/podman/quadlet
 ID=$(container notes)
 "$ROOT" chmod 000 $generator
 claim "no generator: an update is refused" refuted bring update 2
+claim "no generator: that is said" says "cannot run podman's unit generator $generator" bring update 2
 systemctl --user daemon-reload
 looks >/dev/null 2>&1
 claim "no generator: the app runs on" untouched
@@ -148,9 +158,15 @@ systemctl --user daemon-reload
 mended "generator back"
 "$ROOT" sed -i.kept "/^$(id -un):/d" /etc/subuid /etc/subgid
 claim "no sub-ids: the doctor says so" says "/etc/subuid" "$DRIVE" doctor
-looks >/dev/null 2>&1
+claim "no sub-ids: a look changes nothing" quiet
 claim "no sub-ids: the app runs on" answers
+podman kill notes >/dev/null
+claim "no sub-ids: a killed app comes back in the namespace that is held" wait_for answers
+again 2>/dev/null
+claim "no sub-ids when the machine starts: that is said, and what to do" \
+  wait_for says "because /etc/subuid gives this account 0 ids; as root: usermod --add-subuids" "$DRIVE" status
 "$ROOT" mv /etc/subuid.kept /etc/subuid && "$ROOT" mv /etc/subgid.kept /etc/subgid
+again 2>/dev/null
 mended "sub-ids back"
 
 # A disk without room.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::store::parse;
 use crate::failure::Failure;
-use crate::node::types::{Instance, InstanceList, NodeStatus, UpdateOffer};
+use crate::node::types::{Instance, InstanceList, KeptSetting, NodeStatus, UpdateOffer};
 use crate::text::{count, plain, table};
 
 pub(super) async fn node(context: &Context<'_>) -> Result<(), Failure> {
@@ -212,6 +212,12 @@ fn offer_words(offer: &UpdateOffer) -> String {
         }
         None => {}
     }
+    for kept in &offer.kept {
+        text.push_str(&format!("\n  = {}", kept_words(kept)));
+    }
+    for notice in &offer.notices {
+        text.push_str(&format!("\nnote: {}", plain(notice)));
+    }
     for wait in &offer.waits {
         text.push_str(&format!("\nwaits for you: {}", plain(&wait.message)));
         if let Some(hint) = &wait.hint {
@@ -219,4 +225,67 @@ fn offer_words(offer: &UpdateOffer) -> String {
         }
     }
     text
+}
+
+/// Says what becomes of a setting of the owner's.
+fn kept_words(kept: &KeptSetting) -> String {
+    let what = match &kept.name {
+        Some(name) => format!("{} {}", plain(&kept.kind), plain(name)),
+        None => plain(&kept.kind),
+    };
+    let (container, yours) = (plain(&kept.container), plain(&kept.yours));
+    let mut text = format!("{what} of {container} stays {yours:?} (yours)");
+    if !kept.is_used {
+        text.push_str("; this version has no place for it");
+    } else if kept.now != kept.before {
+        text.push_str("; the publisher ");
+        text.push_str(&match (&kept.before, &kept.now) {
+            (Some(before), Some(now)) => {
+                format!("now says {:?} rather than {:?}", plain(now), plain(before))
+            }
+            (None, Some(now)) => format!("now says {:?}", plain(now)),
+            (_, None) => "no longer says anything".to_owned(),
+        });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offer_says_what_the_owner_set_and_what_the_publisher_says_now() {
+        let kept = |kind: &str, name: Option<&str>, before: Option<&str>, now: Option<&str>| {
+            serde_json::json!({
+                "container": "web", "kind": kind, "name": name, "yours": "64M",
+                "before": before, "now": now, "isUsed": kind != "port",
+            })
+        };
+        let offer: UpdateOffer = serde_json::from_value(serde_json::json!({
+            "version": "2", "byItself": true, "waits": [],
+            "diff": {"gained": [], "lost": []},
+            "kept": [
+                kept("port", Some("80/tcp"), Some("80"), None),
+                kept("variable", Some("A"), Some("x"), Some("x")),
+                kept("variable", Some("B"), Some("x"), None),
+                kept("memory", None, Some("96M"), Some("128M")),
+                kept("cpus", None, None, Some("1")),
+            ],
+            "notices": ["The app teller needs bank ^1."],
+        }))
+        .unwrap();
+        assert_eq!(
+            offer_words(&offer),
+            r#"
+
+version 2 is there; it may do exactly the same
+  = port 80/tcp of web stays "64M" (yours); this version has no place for it
+  = variable A of web stays "64M" (yours)
+  = variable B of web stays "64M" (yours); the publisher no longer says anything
+  = memory of web stays "64M" (yours); the publisher now says "128M" rather than "96M"
+  = cpus of web stays "64M" (yours); the publisher now says "1"
+note: The app teller needs bank ^1."#
+        );
+    }
 }

@@ -31,7 +31,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     if options.docs {
         write(PAGE, &text)?;
     }
-    let tried = found.matrix.tried().count();
+    let tried = found.matrix.cells.len();
     let failed = found.matrix.failures().count();
     println!(
         "{} of {tried} cells are green after {:.1} minutes: target/gate/report.md",
@@ -67,7 +67,6 @@ fn tell(cell: &Cell) {
     } = cell;
     match &cell.outcome {
         Outcome::Ok => println!("{iteration} {node} {app:<14} {state:<14} ok {seconds:>6.1} s"),
-        Outcome::NotOffered => println!("{iteration} {node} {app:<14} {state:<14} n/a"),
         Outcome::Failed { reason, .. } => {
             let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
             println!("{iteration} {node} {app:<14} {state:<14} FAILED {seconds:>6.1} s: {reason}");

@@ -7,6 +7,9 @@ use anyhow::{Context, bail, ensure};
 /// Most nodes that a run boots besides the publisher's: one letter of the alphabet each.
 const NODES_MAX: usize = 8;
 
+/// What `PROVE` says for all apps.
+const EVERY_APP: &str = "1";
+
 /// What a run is asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -18,8 +21,8 @@ pub struct Options {
     pub jobs: usize,
     /// Which apps; all without any (`APPS`, with spaces or commas between).
     pub apps: BTreeSet<String>,
-    /// Whether each check is also given something broken, which it must see (`PROVE=1`).
-    pub prove: bool,
+    /// Apps of which each check is also given something broken, which it must see (`PROVE`, as `APPS`; 1 is all).
+    pub prove: BTreeSet<String>,
     /// Whether the report becomes a page of the book (`--docs`).
     pub docs: bool,
 }
@@ -49,17 +52,17 @@ impl Options {
             );
             Ok(value)
         };
+        let names = |name: &str| -> BTreeSet<String> {
+            let text = variable(name).unwrap_or_default();
+            let names = text.split([' ', ',']).filter(|one| !one.is_empty());
+            names.map(str::to_owned).collect()
+        };
         let mut options = Self {
             iterations: u32::try_from(number("ITERATIONS", 5, 1000)?)?,
             nodes: number("NODES", 2, NODES_MAX)?,
             jobs: number("JOBS", 2, 64)?,
-            apps: variable("APPS")
-                .unwrap_or_default()
-                .split([' ', ','])
-                .filter(|app| !app.is_empty())
-                .map(str::to_owned)
-                .collect(),
-            prove: variable("PROVE").is_some_and(|value| value.trim() == "1"),
+            apps: names("APPS"),
+            prove: names("PROVE"),
             docs: false,
         };
         for argument in arguments {
@@ -69,6 +72,11 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    /// Tells whether the checks of an app are also given something broken.
+    pub fn proves(&self, app: &str) -> bool {
+        self.prove.contains(EVERY_APP) || self.prove.contains(app)
     }
 
     /// Names the nodes that install: `b`, `c` and so on.
@@ -95,7 +103,7 @@ mod tests {
     fn what_is_not_said_has_its_default() {
         let options = parse(&[("APPS", ""), ("NODES", " ")], &[]).unwrap();
         assert_eq!((options.iterations, options.nodes, options.jobs), (5, 2, 2));
-        assert!(options.apps.is_empty() && !options.docs && !options.prove);
+        assert!(options.apps.is_empty() && !options.docs && !options.proves("hello"));
         assert_eq!(options.node_names(), ["b", "c"]);
     }
 
@@ -111,7 +119,9 @@ mod tests {
         let options = parse(&variables, &["--docs"]).unwrap();
         assert_eq!((options.iterations, options.nodes, options.jobs), (1, 3, 4));
         assert!(options.apps.iter().eq(["hello", "radicale", "wordpress"]));
-        assert!(options.docs && options.prove);
+        assert!(options.docs && options.proves("hello"));
+        let one = parse(&[("PROVE", "hello")], &[]).unwrap();
+        assert!(one.proves("hello") && !one.proves("radicale"));
         assert_eq!(options.node_names(), ["b", "c", "d"]);
     }
 

@@ -10,6 +10,8 @@ use super::state::State;
 pub struct Setting {
     /// The day, as `2026-01-31`.
     pub day: String,
+    /// The commit that was built, and whether anything was changed since.
+    pub commit: String,
     /// Processors, memory and kernel of the machine that carries the nodes.
     pub machine: String,
     /// What runs on the nodes, one program and its version each.
@@ -44,7 +46,7 @@ macro_rules! say {
 }
 
 fn heading(text: &mut String, matrix: &Matrix, setting: &Setting) {
-    let tried = matrix.tried().count();
+    let tried = matrix.cells.len();
     let failed = matrix.failures().count();
     say!(text, "# The lifecycle gate\n");
     say!(
@@ -63,24 +65,10 @@ fn heading(text: &mut String, matrix: &Matrix, setting: &Setting) {
         setting.minutes,
         setting.day
     );
-    let absent: Vec<&str> = State::ALL
-        .into_iter()
-        .filter(|state| {
-            let cells = || matrix.cells.iter().filter(|cell| cell.state == *state);
-            cells().count() > 0 && cells().all(|cell| cell.outcome == Outcome::NotOffered)
-        })
-        .map(State::as_str)
-        .collect();
-    if !absent.is_empty() {
-        say!(
-            text,
-            "Not tried, because this archyd has no method for it (`n/a`): {}.\n",
-            absent.join(", ")
-        );
-    }
     say!(
         text,
-        "The machine: {}. On the nodes: {}.\n",
+        "The commit: {}. The machine: {}. On the nodes: {}.\n",
+        setting.commit,
         setting.machine,
         setting.versions.join(", ")
     );
@@ -105,27 +93,20 @@ fn summary(text: &mut String, matrix: &Matrix) {
 }
 
 fn summed(cells: &[&Cell]) -> String {
-    let tried: Vec<&&Cell> = cells
-        .iter()
-        .filter(|cell| cell.outcome != Outcome::NotOffered)
-        .collect();
     if cells.is_empty() {
         return String::new();
     }
-    if tried.is_empty() {
-        return "n/a".to_owned();
-    }
-    let green = tried
+    let green = cells
         .iter()
         .filter(|cell| cell.outcome == Outcome::Ok)
         .count();
-    let mut seconds: Vec<f64> = tried.iter().map(|cell| cell.seconds).collect();
+    let mut seconds: Vec<f64> = cells.iter().map(|cell| cell.seconds).collect();
     seconds.sort_by(f64::total_cmp);
     let median = seconds[seconds.len() / 2];
-    if green == tried.len() {
+    if green == cells.len() {
         format!("{green}/{green}<br>{median:.1}")
     } else {
-        format!("**{green}/{}**<br>{median:.1}", tried.len())
+        format!("**{green}/{}**<br>{median:.1}", cells.len())
     }
 }
 
@@ -192,7 +173,6 @@ fn rounds(text: &mut String, matrix: &Matrix) {
                 cell.map_or_else(String::new, |cell| match cell.outcome {
                     Outcome::Ok => format!("{:.1}", cell.seconds),
                     Outcome::Failed { .. } => format!("**failed** {:.1}", cell.seconds),
-                    Outcome::NotOffered => "n/a".to_owned(),
                 })
             });
             table_row(text, app, cells);
@@ -249,6 +229,7 @@ mod tests {
     fn setting() -> Setting {
         Setting {
             day: "2026-01-31".to_owned(),
+            commit: "9305240 with changes".to_owned(),
             machine: "2 processors".to_owned(),
             versions: vec!["podman 5.4.2".to_owned()],
             iterations: 2,
@@ -279,7 +260,6 @@ mod tests {
             cells: vec![
                 cell("hello", State::Install, 1, 1.0, Outcome::Ok),
                 cell("hello", State::Install, 2, 3.0, Outcome::Ok),
-                cell("hello", State::Update, 1, 0.0, Outcome::NotOffered),
                 cell("hello", State::Purge, 1, 0.5, failed),
                 cell("hello", State::Purge, 2, 0.7, Outcome::Ok),
                 cell(EVERYTHING, State::Purge, 2, 0.1, Outcome::Ok),
@@ -302,16 +282,16 @@ mod tests {
         let text = markdown(&matrix, &setting());
         for part in [
             "**4 of 5 cells are green.** 2 iterations on 1 nodes",
-            "(`n/a`): update.",
-            "| hello | 2/2<br>3.0 | n/a | **1/2**<br>0.7 |",
+            "The commit: 9305240 with changes. The machine: 2 processors. On the nodes: podman 5.4.2.",
+            "| hello | 2/2<br>3.0 | **1/2**<br>0.7 |",
             "### purge of hello, iteration 1 on b, after 0.5 s",
             "the probe of volume data is gone",
             "line one\nline two",
             "| stop | hello | something listens | port 80 \\| is open |",
             "does not see it",
             "## Iteration 2 on b",
-            "| hello | 1.0 | n/a | **failed** 0.5 |",
-            "| everything |  |  | 0.1 |",
+            "| hello | 1.0 | **failed** 0.5 |",
+            "| everything |  | 0.1 |",
             "| purge | nothing at all",
         ] {
             assert!(text.contains(part), "{part:?} is missing in:\n{text}");
@@ -326,6 +306,6 @@ mod tests {
         };
         let text = markdown(&matrix, &setting());
         assert!(text.contains("**1 of 1 cells are green.**"));
-        assert!(!text.contains("not green") && !text.contains("n/a") && !text.contains("broken"));
+        assert!(!text.contains("not green") && !text.contains("broken"));
     }
 }

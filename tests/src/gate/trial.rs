@@ -494,23 +494,3 @@ pub const REINSTALL: &str = "package.reinstall";
 pub const UPDATE: &str = "package.update";
 /// Brings an app back to the release that it had before.
 pub const ROLLBACK: &str = "package.rollback";
-
-/// The method without which a state cannot be reached.
-pub const fn method(state: State) -> Option<&'static str> {
-    match state {
-        State::Reinstall => Some(REINSTALL),
-        State::Update | State::FailedUpdate => Some(UPDATE),
-        State::Rollback => Some(ROLLBACK),
-        State::Install
-        | State::Ui
-        | State::Stop
-        | State::Start
-        | State::Restart
-        | State::DaemonKilled
-        | State::Reboot
-        | State::PowerCut
-        | State::Uninstall
-        | State::InstallAgain
-        | State::Purge => None,
-    }
-}

@@ -132,8 +132,20 @@ const ON_THE_WAY: Record<JobKind, InstanceState> = {
 }
 
 /** What an offer says of rights: the one waits for its owner, the other for nobody. */
-const GAINING: Pick<UpdateOffer, 'diff' | 'byItself' | 'waits'> = {
+const GAINING: Pick<UpdateOffer, 'diff' | 'kept' | 'notices' | 'byItself' | 'waits'> = {
   diff: { gained: [RIGHTS.device, RIGHTS.internet], lost: [RIGHTS.capability] },
+  kept: [
+    {
+      container: 'app',
+      kind: 'variable',
+      name: 'TZ',
+      yours: 'Europe/Berlin',
+      before: 'Etc/UTC',
+      now: 'Etc/UTC',
+      isUsed: true,
+    },
+  ],
+  notices: [],
   byItself: false,
   waits: [
     {
@@ -144,7 +156,13 @@ const GAINING: Pick<UpdateOffer, 'diff' | 'byItself' | 'waits'> = {
     },
   ],
 }
-const HARMLESS: typeof GAINING = { diff: { gained: [], lost: [] }, byItself: true, waits: [] }
+const HARMLESS: typeof GAINING = {
+  diff: { gained: [], lost: [] },
+  kept: [],
+  notices: [],
+  byItself: true,
+  waits: [],
+}
 
 function isChange(kind: JobKind): boolean {
   return ON_THE_WAY[kind] === 'changing' || kind === 'backup' || kind === 'verify'

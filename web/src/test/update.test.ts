@@ -8,6 +8,7 @@ import type { Instance } from '@/api/types/Instance'
 import type { Job } from '@/api/types/Job'
 import type { JobKind } from '@/api/types/JobKind'
 import type { JobPhase } from '@/api/types/JobPhase'
+import type { KeptSetting } from '@/api/types/KeptSetting'
 import type { UpdateOffer } from '@/api/types/UpdateOffer'
 import InstanceMenu from '@/components/InstanceMenu.vue'
 import JobProgress from '@/components/JobProgress.vue'
@@ -147,6 +148,57 @@ describe('an update', () => {
     wrapper.unmount()
   })
 
+  it('says what the owner set, and what the publisher says instead', async () => {
+    const world = mockNetwork()
+    const instance = status(world, 'radicale')
+    const kept = (change: Partial<KeptSetting>): KeptSetting => ({
+      container: 'app',
+      kind: 'memory',
+      name: null,
+      yours: '64M',
+      before: '96M',
+      now: '96M',
+      isUsed: true,
+      ...change,
+    })
+    const offer: UpdateOffer = {
+      version: '3.5.4',
+      seq: 14,
+      release: 'r',
+      announced: '2026-11-20T08:00:00Z',
+      diff: { gained: [], lost: [] },
+      kept: [
+        kept({ now: '128M' }),
+        kept({ kind: 'cpus', yours: '0.5', before: null, now: '2' }),
+        kept({ kind: 'pids', yours: '7', now: null }),
+        kept({ kind: 'port', name: '80/tcp', yours: '4000', isUsed: false, now: null }),
+        kept({ kind: 'variable', name: 'TZ', yours: 'Europe/Berlin', before: 'UTC', now: 'UTC' }),
+        kept({ kind: 'variable', name: 'MOTD', yours: '', now: '' }),
+      ],
+      notices: ['The app Teller needs bank ^1, and this is 2.0.'],
+      byItself: true,
+      waits: [],
+    }
+    const wrapper = await mountPart(UpdatePanel, { instance, offer }, {}, world)
+    const lines = wrapper.findAll('li').map((line) => line.text().replaceAll(/\s+/g, ' '))
+    expect(lines).toEqual([
+      'yoursMemory stays 64M. The publisher now says 128M, before 96M.',
+      'yoursProcessors stays 0.5. The publisher now says 2.',
+      'yoursProcesses stays 7. The publisher now sets none.',
+      'yoursPort 80/tcp stays 4000. This version has no place for it; it is kept.',
+      'yoursTZ stays Europe/Berlin.',
+      'yoursMOTD stays empty. The publisher now leaves it empty.',
+      'The app Teller needs bank ^1, and this is 2.0.',
+    ])
+    await expectAccessible()
+    wrapper.unmount()
+    const [container] = instance.containers
+    const stack = { ...instance, containers: [container, container] }
+    const other = await mountPart(UpdatePanel, { instance: stack, offer }, {}, world)
+    expect(other.text()).toContain('Memory of container app stays 64M.')
+    other.unmount()
+  })
+
   it('has no button where the node would refuse it, and says so when it is refused', async () => {
     const world = mockNetwork()
     const instance = status(world, 'radicale')
@@ -156,6 +208,8 @@ describe('an update', () => {
       release: 'r',
       announced: '2026-11-20T08:00:00Z',
       diff: { gained: [], lost: [] },
+      kept: [],
+      notices: [],
       byItself: false,
       waits: [{ kind: 'policyScore', message: 'asks for 35 points', hint: null, details: [] }],
     }

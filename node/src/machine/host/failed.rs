@@ -167,6 +167,7 @@ pub(super) fn of_start(error: &StartError) -> MachineError {
                 orchestrator::Failure::ImageMissing
                 // What a container waits for besides containers is podman's to make.
                 | orchestrator::Failure::Dependency { .. }
+                | orchestrator::Failure::FewSubIds { .. }
                 | orchestrator::Failure::SecretMissing
                 | orchestrator::Failure::DataMissing => ("notRunning", false),
             };
@@ -175,6 +176,9 @@ pub(super) fn of_start(error: &StartError) -> MachineError {
                 error.to_string(),
                 match kind {
                     "portTaken" => "Stop what uses the port, then try again",
+                    _ if matches!(failure, orchestrator::Failure::FewSubIds { .. }) => {
+                        "Do that, then try again; `archyd doctor` shows what else this machine lacks"
+                    }
                     _ => "Its last log lines are in the details; tell the publisher",
                 },
             );

@@ -1,10 +1,12 @@
 //! What an app may do, and what a newer release changes about it, in the API's words.
 
-use archy_orchestrator::{self as orchestrator, CompareError, RightKind};
-use archy_registry::manifest::Manifest;
+use archy_orchestrator::kept::Setting;
+use archy_orchestrator::{self as orchestrator, CompareError, Kept, RightKind};
+use archy_registry::manifest::{Manifest, Protocol};
 
 use crate::api::problem;
-use crate::api::types::{Problem, Right, RightWeight, RightsDiff};
+use crate::api::types::{KeptSetting, Problem, Right, RightWeight, RightsDiff, SettingKind};
+use crate::machine::Compared;
 use crate::problem as explain;
 
 /// Lists a manifest's rights; none when it cannot be rendered.
@@ -12,11 +14,48 @@ pub(super) fn of(manifest: &Manifest) -> Vec<Right> {
     words(orchestrator::rights(manifest).unwrap_or_default())
 }
 
-/// Says what a newer release changes.
-pub(super) fn of_diff(diff: orchestrator::RightsDiff) -> RightsDiff {
-    RightsDiff {
-        gained: words(diff.gained),
-        lost: words(diff.lost),
+/// Says what a newer release, that of `manifest`, changes.
+pub(super) fn of_compared(compared: orchestrator::Compared, manifest: &Manifest) -> Compared {
+    let unmet = compared.unmet.iter().map(|(app, needed)| {
+        format!(
+            "The app {app} needs {} {}, and this is {}. {app} may not work with it until it is updated too.",
+            needed.app,
+            needed.version.as_deref().unwrap_or("*"),
+            manifest.app.version
+        )
+    });
+    Compared {
+        notices: unmet.collect(),
+        rights: RightsDiff {
+            gained: words(compared.rights.gained),
+            lost: words(compared.rights.lost),
+        },
+        kept: compared.kept.into_iter().map(kept).collect(),
+    }
+}
+
+fn kept(kept: Kept) -> KeptSetting {
+    let (kind, name) = match kept.what {
+        Setting::Port { port, protocol } => {
+            let protocol = match protocol {
+                Protocol::Tcp => "tcp",
+                Protocol::Udp => "udp",
+            };
+            (SettingKind::Port, Some(format!("{port}/{protocol}")))
+        }
+        Setting::Variable(name) => (SettingKind::Variable, Some(name)),
+        Setting::Memory => (SettingKind::Memory, None),
+        Setting::Cpus => (SettingKind::Cpus, None),
+        Setting::Pids => (SettingKind::Pids, None),
+    };
+    KeptSetting {
+        container: kept.container.to_string(),
+        kind,
+        name,
+        yours: kept.yours,
+        before: kept.before,
+        now: kept.now,
+        is_used: kept.is_used,
     }
 }
 

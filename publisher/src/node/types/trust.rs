@@ -120,12 +120,36 @@ copies! {
         pub lost: Vec<Right>,
     }
 
+    /// What the owner set of an app, which an update leaves as it is.
+    pub struct KeptSetting {
+        /// The container.
+        pub container: String,
+        /// What is set: `port`, `variable`, `memory`, `cpus`, `pids`.
+        pub kind: String,
+        /// Which variable, or which port inside the container, as `80/tcp`.
+        pub name: Option<String>,
+        /// The value on this node.
+        pub yours: String,
+        /// What the installed release says instead.
+        pub before: Option<String>,
+        /// What the new release says instead.
+        pub now: Option<String>,
+        /// Whether the new release has a place for it.
+        pub is_used: bool,
+    }
+
     /// A newer release of an installed app.
     pub struct UpdateOffer {
         /// Version.
         pub version: String,
         /// What it changes about the app's rights.
         pub diff: Option<RightsDiff>,
+        /// What the owner set and it leaves as it is.
+        #[serde(default)]
+        pub kept: Vec<KeptSetting>,
+        /// What else the owner should know before.
+        #[serde(default)]
+        pub notices: Vec<String>,
         /// Whether the node would update without asking.
         pub by_itself: bool,
         /// Why it waits for its owner.
