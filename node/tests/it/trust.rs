@@ -303,9 +303,8 @@ async fn an_update_waits_for_its_owner_when_it_gains_a_right() {
         .await
         .unwrap();
     assert_eq!(kinds(&status["offer"]), ["rightsGained"]);
-    let mut compared = node.machine.compared.lock().unwrap();
-    compared.rights.gained.clear();
-    drop(compared);
+    let compared = &node.machine.compared;
+    compared.lock().unwrap().rights.gained.clear();
     let status = node
         .rpc("package.status", json!({"slug": "notes"}))
         .await
