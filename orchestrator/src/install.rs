@@ -456,7 +456,8 @@ impl Orchestrator {
     /// Removes all trace of an app that wrote no data, unless it has secrets: what it wrote elsewhere may be locked with
     /// them. Only a purge removes those.
     pub(crate) fn forget_if_dataless(&self, desired: &Desired) -> Result<(), MachineError> {
-        if writes_elsewhere(desired) || desired.secrets().next().is_some() {
+        let directory = app_dir(&self.inner.facts.apps_dir, desired.slug());
+        if writes_elsewhere(desired) || holds_anything(&directory.join("secrets")) {
             return Ok(());
         }
         self.forget_without_data(desired)

@@ -102,13 +102,26 @@ async fn one_that_takes_long_to_start_holds_up_nobody(store: &Archyd) -> anyhow:
     store.becomes(HELLO.slug, InstanceState::Running).await
 }
 
-/// Another app that was stopped behind the node's back is started again.
+/// Another app that is stopped behind the node's back is started again.
 async fn comes_back(store: &Archyd) -> anyhow::Result<()> {
-    store
-        .node
-        .exec_ok(&["systemctl", "--user", "stop", RADICALE_UNIT])
-        .await?;
-    let is_back = async || is_active(store, RADICALE_UNIT).await;
+    let invocation = async || {
+        let argv = [
+            "systemctl",
+            "--user",
+            "show",
+            "--value",
+            "--property=InvocationID",
+            RADICALE_UNIT,
+        ];
+        store.node.exec_ok(&argv).await
+    };
+    let before = invocation().await?;
+    // The node may be quicker than whoever waits for the end of the stop.
+    let stop = ["systemctl", "--user", "stop", "--no-block", RADICALE_UNIT];
+    store.node.exec_ok(&stop).await?;
+    let is_back = async || {
+        invocation().await.is_ok_and(|now| now != before) && is_active(store, RADICALE_UNIT).await
+    };
     wait_until("the other app runs again", ACTED, is_back).await?;
     store.becomes(RADICALE.slug, InstanceState::Running).await
 }
