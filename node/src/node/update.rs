@@ -44,8 +44,8 @@ impl Node {
             announced: entry.announced.to_string(),
             diff,
             kept,
+            by_itself: waits.is_empty() && notices.is_empty(),
             notices,
-            by_itself: waits.is_empty(),
             waits,
         }))
     }

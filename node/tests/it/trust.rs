@@ -305,11 +305,17 @@ async fn an_update_waits_for_its_owner_when_it_gains_a_right() {
     assert_eq!(kinds(&status["offer"]), ["rightsGained"]);
     let compared = &node.machine.compared;
     compared.lock().unwrap().rights.gained.clear();
-    let status = node
-        .rpc("package.status", json!({"slug": "notes"}))
-        .await
-        .unwrap();
-    assert_eq!(status["offer"]["byItself"], true, "{status}");
+    // It waits for its owner while there is something to be told.
+    for (told, by_itself) in [(true, false), (false, true)] {
+        if !told {
+            compared.lock().unwrap().notices.clear();
+        }
+        let status = node
+            .rpc("package.status", json!({"slug": "notes"}))
+            .await
+            .unwrap();
+        assert_eq!(status["offer"]["byItself"], by_itself, "{status}");
+    }
     let list = node.rpc("package.list", json!({})).await.unwrap();
     assert_eq!(list["instances"][0]["update"], "1.2.0");
     assert!(list["instances"][0]["offer"].is_null());

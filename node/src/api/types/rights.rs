@@ -61,7 +61,7 @@ wire! {
         pub diff: Option<RightsDiff>,
         /// What the owner set and it leaves as it is.
         pub kept: Vec<KeptSetting>,
-        /// What else the owner should know before, in sentences.
+        /// What else the owner should know before, in sentences; nothing is updated unasked over that.
         pub notices: Vec<String>,
         /// Whether this node would update without asking.
         pub by_itself: bool,

@@ -32,7 +32,7 @@ diff: RightsDiff | null,
  */
 kept: Array<KeptSetting>, 
 /**
- * What else the owner should know before, in sentences.
+ * What else the owner should know before, in sentences; nothing is updated unasked over that.
  */
 notices: Array<string>, 
 /**
