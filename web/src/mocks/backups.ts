@@ -31,6 +31,12 @@ export class MockBackups {
     this.backups = this.backups.map((backup) => (backup.id === id ? { ...backup, proof } : backup))
   }
 
+  remove(id: string): BackupPage {
+    const slug = this.find(id)?.app.slug ?? null
+    this.backups = this.backups.filter((backup) => backup.id !== id)
+    return this.page(slug)
+  }
+
   find(id: string): BackupInfo | undefined {
     return this.backups.find((backup) => backup.id === id)
   }

@@ -304,6 +304,8 @@ export class MockNode {
       case 'backup.restore':
       case 'backup.verify':
         return this.ofBackup(method === 'backup.restore' ? 'restore' : 'verify', String(params.backup))
+      case 'backup.remove':
+        return this.backups.remove(String(params.backup))
       case 'backup.schedule': {
         const { app } = this.instance(String(params.slug))
         return this.backups.schedule(app, params.schedule as BackupSchedule | null, this.now)

@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest'
 import { button, follow, page, pass, pressInDialog, status } from './act'
 import { expectAccessible, mockNetwork, mountPage, mountPart, settle, type World } from './mount'
+import { keys } from '@/api/keys'
 import type { BackupPage } from '@/api/types/BackupPage'
 import InstanceCard from '@/components/InstanceCard.vue'
 
@@ -61,6 +62,53 @@ describe('backups', () => {
     expect(world.calls).not.toContain('backup.restore')
     await pressInDialog('Restore')
     expect(world.calls).toContain('backup.restore')
+    wrapper.unmount()
+  })
+
+  it('are removed once that is confirmed', async () => {
+    const world = mockNetwork()
+    follow(world)
+    const wrapper = await madeOne(world)
+    const before = shelf(world, 'radicale').backups
+    await button(wrapper, 'Remove…').trigger('click')
+    await settle()
+    expect(document.querySelector('[role="dialog"]')?.textContent).toContain('cannot be had back')
+    await expectAccessible()
+    expect(shelf(world, 'radicale').backups).toEqual(before)
+    await pressInDialog('Remove')
+    expect(shelf(world, 'radicale').backups).toEqual(before.slice(1))
+    const listed = wrapper.findAll('[aria-label="Backups, the newest first"] li')
+    expect(listed).toHaveLength(before.length - 1)
+    wrapper.unmount()
+  })
+
+  it('say what is lost, what could not be tried, and what they once came up to', async () => {
+    const world = mockNetwork()
+    follow(world)
+    const wrapper = await madeOne(world)
+    await wrapper.get('form select').setValue('daily')
+    await wrapper.get('form').trigger('submit')
+    await settle()
+    const before = shelf(world, 'radicale')
+    const newest = before.backups.slice(0, 1)
+    const proof = {
+      at: '2026-03-02T02:30:00Z',
+      seconds: 3,
+      failure: 'web never became healthy',
+      proven: '2026-03-01T02:30:00Z',
+    }
+    const told = {
+      ...before,
+      backups: newest.map((backup) => ({ ...backup, proof })),
+      plans: before.plans.map((plan) => ({ ...plan, unrehearsed: 'no network' })),
+      unreadable: '/data/backups.unreadable.json',
+    }
+    world.client.setQueryData(keys.backupsOf('radicale'), told)
+    await settle()
+    expect(wrapper.text()).toContain('The last proof could not be tried: No network.')
+    expect(wrapper.text()).toContain('/data/backups.unreadable.json could not be read')
+    expect(wrapper.text()).toContain('Did not come up: Web never became healthy. It had come up')
+    await expectAccessible()
     wrapper.unmount()
   })
 

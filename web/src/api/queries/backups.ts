@@ -2,6 +2,7 @@ import { useMutation, useQuery, useQueryClient } from '@tanstack/vue-query'
 import { computed, type MaybeRefOrGetter, toValue } from 'vue'
 import { rpc } from '../client'
 import { keys } from '../keys'
+import type { BackupInfo } from '../types/BackupInfo'
 import type { BackupScheduleParams } from '../types/BackupScheduleParams'
 import type { JobRef } from '../types/JobRef'
 
@@ -31,6 +32,14 @@ export function useRestore() {
 
 export function useVerify() {
   return useJobMutation((backup: string) => rpc('backup.verify', { slug: null, backup }))
+}
+
+export function useRemoveBackup() {
+  const client = useQueryClient()
+  return useMutation({
+    mutationFn: ({ id }: BackupInfo) => rpc('backup.remove', { backup: id }),
+    onSuccess: (page, { app }) => client.setQueryData(keys.backupsOf(app.slug), page),
+  })
 }
 
 export function useScheduleBackups() {
