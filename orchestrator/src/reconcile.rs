@@ -110,9 +110,9 @@ impl Orchestrator {
                 match self.plan_now().await {
                     Ok(plan) => {
                         tracing::debug!(
-                            apps_to_change = plan.apps.len(),
+                            apps_changed = plan.apps.len(),
                             duration_us = began.elapsed().as_micros() as u64,
-                            "looked"
+                            "reconciled"
                         );
                         if !plan.is_empty() && plans.send(plan).await.is_err() {
                             return;
