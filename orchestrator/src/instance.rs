@@ -12,7 +12,7 @@ use crate::adopt::Adopted;
 use crate::desired::{Desired, FailedChange, Stage, Wish};
 use crate::names;
 use crate::plan::Machine;
-use crate::quadlet::LABEL_CONTAINER;
+use crate::quadlet::{LABEL_APP, LABEL_CONTAINER};
 use crate::runtime::podman;
 use crate::runtime::systemd::UnitState;
 use crate::settings::{PortBinding, Settings};
@@ -322,10 +322,7 @@ fn status(
     if desired.stage == Stage::Adopted {
         return claimed(desired, manifest, machine, unit);
     }
-    let container = machine.containers.iter().find(|container| {
-        names_app(container, desired)
-            && container.label(LABEL_CONTAINER) == Some(manifest.name.as_str())
-    });
+    let container = container_of(desired, &manifest.name, &machine.containers);
     let started_at = container
         .filter(|container| container.state == "running")
         .and_then(|container| Timestamp::from_second(container.started_at).ok());
@@ -371,8 +368,17 @@ fn claimed(
     }
 }
 
-fn names_app(container: &podman::Container, desired: &Desired) -> bool {
-    container.label(crate::quadlet::LABEL_APP) == Some(desired.app.to_string().as_str())
+/// Finds the container that runs for one in an app's manifest.
+pub(crate) fn container_of<'a>(
+    app: &Desired,
+    name: &Slug,
+    containers: &'a [podman::Container],
+) -> Option<&'a podman::Container> {
+    let id = app.app.to_string();
+    containers.iter().find(|container| {
+        container.label(LABEL_APP) == Some(id.as_str())
+            && container.label(LABEL_CONTAINER) == Some(name.as_str())
+    })
 }
 
 fn container_state(

@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::desired::{Desired, Stage, Wish};
 use crate::install::MachineError;
-use crate::instance::{Instance, Observed, instance};
+use crate::instance::{Instance, Observed, container_of, instance};
 use crate::names;
 use crate::orchestrator::Orchestrator;
 use crate::plan::{Machine, Plan, Step, is_settled, plan};
-use crate::quadlet::{LABEL_APP, LABEL_CONTAINER, LABEL_ROOT, app_dir, volume_dir};
+use crate::quadlet::{LABEL_ROOT, app_dir, volume_dir};
 use crate::runtime::podman::{Container, PodmanError};
 use crate::runtime::systemd::{UnitState, Verb};
 use crate::sight::{Seen, Sight};
@@ -78,12 +78,16 @@ impl Orchestrator {
     /// should be is told.
     fn told_of<T>(&self, seen: Result<T, MachineError>) -> Result<T, MachineError> {
         if let Err(error) = &seen {
-            let desired = self.inner.store.load_all();
-            let desired = desired.map(|found| found.desired).unwrap_or_default();
-            let unseen = desired.iter().filter(|d| d.wish != Wish::Removed);
-            let unseen = unseen.map(|d| self.instance_of(d, None));
+            let unseen = || {
+                let found = self.inner.store.load_all().unwrap_or_default();
+                let desired = found.desired.iter();
+                let desired = desired.filter(|desired| desired.wish != Wish::Removed);
+                desired
+                    .map(|desired| self.instance_of(desired, None))
+                    .collect()
+            };
             let why = crate::error_chain(error);
-            self.inner.bulletin.tell_stale(why, || unseen.collect());
+            self.inner.bulletin.tell_stale(why, unseen);
         }
         seen
     }
@@ -563,19 +567,6 @@ impl Orchestrator {
             .tell(desired.slug(), Some(instance.clone()));
         instance
     }
-}
-
-/// Finds the container that runs for one in an app's manifest.
-fn container_of<'a>(
-    app: &Desired,
-    name: &Slug,
-    containers: &'a [Container],
-) -> Option<&'a Container> {
-    let id = app.app.to_string();
-    containers.iter().find(|container| {
-        container.label(LABEL_APP) == Some(id.as_str())
-            && container.label(LABEL_CONTAINER) == Some(name.as_str())
-    })
 }
 
 fn is_well(container: &Container) -> bool {

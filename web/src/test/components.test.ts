@@ -140,6 +140,17 @@ const CASES: Record<string, Case[]> = {
   BlockDialog: [{ props: { publisher: page.publisher, open: true } }],
   BrandMark: [{ props: { word: true } }],
   CategoryFilter: [{ props: { categories: [{ category: 'media', apps: 2 }], modelValue: 'media' } }],
+  ConfirmDialog: (['primary', 'danger'] as const).map((variant) => ({
+    props: {
+      title: 'Remove it?',
+      lead: 'It cannot be had back.',
+      submit: 'Remove',
+      failed: 'Not removed',
+      act: () => Promise.resolve(),
+      variant,
+      open: true,
+    },
+  })),
   ConnectionBanner: [{ props: { node: 'attic' } }],
   EntryLayout: [{ props: { title: 'Welcome', lead: 'Log in.' }, slots: text }],
   FailedNote: [{ props: { title: 'Not read', error: new Error('gone'), busy: false } }],
@@ -216,6 +227,7 @@ const CASES: Record<string, Case[]> = {
   ],
   ReinstallDialog: [{ props: { instance: well, open: true } }],
   ReviewerSettings: [{}],
+  RemoveBackupDialog: [{ props: { backup: backups.backups[0], open: true } }],
   RestoreDialog: [
     { props: { backup: backups.backups[0], name: 'Radicale', installed: true, open: true } },
     { props: { backup: backups.backups[0], name: 'Radicale', installed: false, open: true } },
