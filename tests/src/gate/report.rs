@@ -1,5 +1,6 @@
 //! The gate's report in Markdown. Pure: it takes what was found and says it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::matrix::{Cell, EVERYTHING, Matrix, Outcome};
@@ -143,19 +144,29 @@ fn proofs(text: &mut String, matrix: &Matrix) {
     say!(text, "## Checks that were given something broken\n");
     say!(
         text,
-        "| check | app | what was broken | what the check said |\n|---|---|---|---|"
+        "How often each check said so, and what it said first. The seconds of these apps, above and below, include it.\n"
     );
+    say!(
+        text,
+        "| check | app | what was broken | seen | what the check said |\n|---|---|---|---:|---|"
+    );
+    let mut checks: BTreeMap<_, Vec<Option<&str>>> = BTreeMap::new();
     for proof in &matrix.proofs {
-        let said = proof.said.as_deref().map_or_else(
-            || "**nothing: this check does not see it**".to_owned(),
-            in_cell,
-        );
+        let check = (proof.state, proof.app.as_str(), proof.broken.as_str());
+        checks.entry(check).or_default().push(proof.said.as_deref());
+    }
+    for ((state, app, broken), tries) in checks {
+        let said: Vec<&str> = tries.iter().copied().flatten().collect();
+        let seen = format!("{}/{}", said.len(), tries.len());
+        let (seen, unseen) = if said.len() == tries.len() {
+            (seen, "")
+        } else {
+            (format!("**{seen}**"), "**this check does not see it** ")
+        };
+        let said = said.first().copied().map(in_cell).unwrap_or_default();
         say!(
             text,
-            "| {} | {} | {} | {said} |",
-            proof.state,
-            proof.app,
-            proof.broken
+            "| {state} | {app} | {broken} | {seen} | {unseen}{said} |"
         );
     }
     say!(text, "");
@@ -250,6 +261,15 @@ mod tests {
         }
     }
 
+    fn proof(broken: &str, said: Option<&str>) -> Proof {
+        Proof {
+            app: "hello".to_owned(),
+            state: State::Stop,
+            broken: broken.to_owned(),
+            said: said.map(str::to_owned),
+        }
+    }
+
     #[test]
     fn the_report_says_it_all() {
         let failed = Outcome::Failed {
@@ -265,18 +285,10 @@ mod tests {
                 cell(EVERYTHING, State::Purge, 2, 0.1, Outcome::Ok),
             ],
             proofs: vec![
-                Proof {
-                    app: "hello".to_owned(),
-                    state: State::Stop,
-                    broken: "something listens".to_owned(),
-                    said: Some("port 80 | is open".to_owned()),
-                },
-                Proof {
-                    app: "hello".to_owned(),
-                    state: State::Stop,
-                    broken: "nothing".to_owned(),
-                    said: None,
-                },
+                proof("something listens", Some("port 80 | is open")),
+                proof("nothing", Some("hello runs")),
+                proof("something listens", Some("port 81 is open")),
+                proof("nothing", None),
             ],
         };
         let text = markdown(&matrix, &setting());
@@ -287,8 +299,8 @@ mod tests {
             "### purge of hello, iteration 1 on b, after 0.5 s",
             "the probe of volume data is gone",
             "line one\nline two",
-            "| stop | hello | something listens | port 80 \\| is open |",
-            "does not see it",
+            "| stop | hello | something listens | 2/2 | port 80 \\| is open |",
+            "| stop | hello | nothing | **1/2** | **this check does not see it** hello runs |",
             "## Iteration 2 on b",
             "| hello | 1.0 | **failed** 0.5 |",
             "| everything |  | 0.1 |",

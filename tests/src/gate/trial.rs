@@ -444,7 +444,7 @@ impl<'a> Trial<'a> {
         ensure!(
             old.is_disjoint(&new),
             "containers of before are still there: {:?}",
-            old.intersection(&new)
+            old.intersection(&new).collect::<Vec<_>>()
         );
         Ok(())
     }
