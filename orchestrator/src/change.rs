@@ -285,9 +285,10 @@ impl Orchestrator {
         let desired = self.settled_at(release).await?;
         let settings = self.settings_for(release, &desired.settings).await?;
         // Nothing stops for a change that is refused.
+        self.check_data(&desired)?;
         self.preflight_for(release, Purpose::Change).await?;
         self.check_images(release).await?;
-        self.stop_containers(&desired).await?;
+        self.hold_still(&desired).await?;
         self.remove_objects(&desired).await?;
         let to = To {
             release,
@@ -391,6 +392,10 @@ impl Orchestrator {
         cancel: &CancellationToken,
     ) -> Result<Instance, UpdateError> {
         let app = desired.slug().clone();
+        let is_restore = to.kind == ChangeKind::Restore;
+        if !is_restore {
+            self.check_data(&desired)?;
+        }
         self.preflight_for(to.release, Purpose::Change).await?;
         self.check_images(to.release).await?;
         let units = quadlet::render(to.release, &to.settings, &self.inner.facts)?;
@@ -417,7 +422,10 @@ impl Orchestrator {
         if cancel.is_cancelled() {
             return Err(UpdateError::Cancelled);
         }
-        self.make_directories(&target).await?;
+        if !is_restore {
+            // While the app still runs. What a restore puts in place has its directories.
+            self.make_directories(&target).await?;
+        }
         self.memory(|memory| memory.forget(&app));
         let change = Change {
             from: desired.version(),
@@ -434,11 +442,15 @@ impl Orchestrator {
                 aside: snapshot_of(&desired, reason),
             }))),
             ToData::IsCopied => {
+                let copy = snapshot_of(&desired, Reason::BeforeUpdate);
+                let id = copy.id.clone();
                 let copied = tokio::select! {
-                    copied = self.copy_data(&desired, &target, progress) => copied,
+                    copied = self.copy_data(&desired, &target, copy, progress) => copied,
                     () = cancel.cancelled() => Err(UpdateError::Cancelled),
                 };
                 if copied.is_err() {
+                    // First: a disk that is full of it would not let the app write.
+                    self.inner.snapshots.abandon(&app, &id).await;
                     self.go_on(&desired).await;
                 }
                 copied
@@ -477,6 +489,7 @@ impl Orchestrator {
         &self,
         desired: &Desired,
         target: &Desired,
+        copy: Snapshot,
         progress: ProgressSink<'_>,
     ) -> Result<DataMove, UpdateError> {
         let app = desired.slug();
@@ -484,8 +497,7 @@ impl Orchestrator {
         if desired.volumes().is_empty() || !crate::desired::holds_anything(&live) {
             return Ok(DataMove::Stays);
         }
-        let snapshot = snapshot_of(desired, Reason::BeforeUpdate);
-        let mut taking = self.inner.snapshots.begin(app, &live, snapshot).await?;
+        let mut taking = self.inner.snapshots.begin(app, &live, copy).await?;
         let total_bytes = taking.bytes();
         let copying = |done_bytes: u64| {
             progress(Phase::Copying {
@@ -530,6 +542,8 @@ impl Orchestrator {
         if !is_update || !self.has_begun(target, Moment::PostUpdate)? {
             let mut before = target.clone();
             before.set_version(change.from.clone());
+            // Nothing starts the new version before it has its data.
+            self.allow(app, false)?;
             self.place_early(&before, target).await?;
             self.stop_containers(&before).await?;
             self.move_data(&before, target, &change.data).await?;
@@ -603,7 +617,7 @@ impl Orchestrator {
         tracing::warn!(app = %target.app, version = target.release.manifest.app.version, error = &why as &dyn std::error::Error, "taking a change back");
         let mut before = target.clone();
         before.set_version(change.from.clone());
-        self.stop_containers(&target).await?;
+        self.hold_still(&target).await?;
         let back = match &change.data {
             DataMove::Stays => DataMove::Stays,
             DataMove::Copied(id) => {
@@ -664,7 +678,7 @@ impl Orchestrator {
         before.set_version(change.from);
         before.change = None;
         before.stage = Stage::Installed;
-        self.stop_containers(&target).await?;
+        self.hold_still(&target).await?;
         let moved = self.move_data(&target, &before, &change.data).await;
         moved.map_err(|error| match error {
             ComeUpError::Snapshot(error) => UpdateError::Snapshot(error),

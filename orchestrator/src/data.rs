@@ -73,6 +73,18 @@ pub(crate) fn users(manifest: &Manifest, settings: &Settings) -> BTreeMap<Slug, 
 }
 
 impl Orchestrator {
+    /// Refuses what would have an app begin anew because the data of one of its volumes is not where it was.
+    pub(crate) fn check_data(&self, desired: &Desired) -> Result<(), MachineError> {
+        for volume in desired.volumes() {
+            let path = volume_dir(&self.inner.facts.apps_dir, desired.slug(), volume);
+            if !path.is_dir() {
+                let volume = volume.clone();
+                return Err(MachineError::DataGone { volume, path });
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the directories of an app's volumes that are not there. One that is there stays as it is.
     pub(crate) async fn make_directories(&self, desired: &Desired) -> Result<(), MachineError> {
         for volume in desired.volumes() {

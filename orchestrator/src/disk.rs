@@ -83,6 +83,13 @@ pub(crate) fn sync_file_system(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Like [`sync_file_system`], but lets other work go on meanwhile.
+pub(crate) async fn make_last(path: &Path) -> io::Result<()> {
+    let path = path.to_owned();
+    let synced = tokio::task::spawn_blocking(move || sync_file_system(&path)).await;
+    synced.map_err(io::Error::other)?
+}
+
 /// Returns the bytes that this user may still take of the file system which `path` is on.
 pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
     let free = rustix::fs::statvfs(path)?;
@@ -113,6 +120,15 @@ pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// Removes a file so that no power cut brings it back; a missing one is as good.
+pub(crate) fn remove_for_good(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => path.parent().map_or(Ok(()), sync_dir),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

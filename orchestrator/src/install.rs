@@ -145,6 +145,11 @@ pub enum MachineError {
         /// Where its data was.
         path: PathBuf,
     },
+    /// Something starts a unit as often as it is stopped.
+    #[error(
+        "{0} does not stay stopped: something starts it again each time; `systemctl --user list-jobs` shows what, while it does"
+    )]
+    KeptUp(String),
     /// A file or directory.
     #[error("cannot write {path}")]
     Io {
@@ -427,7 +432,7 @@ impl Orchestrator {
         let done = if allowed {
             disk::write_synced(&file, b"", 0o600)
         } else {
-            disk::remove_file(&file)
+            disk::remove_for_good(&file)
         };
         done.map_err(MachineError::io(&file))
     }

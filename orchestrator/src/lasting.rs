@@ -29,10 +29,7 @@ impl Orchestrator {
     /// Waits until the disk has all that podman wrote.
     pub(crate) async fn make_podman_last(&self) -> Result<(), MachineError> {
         let root = self.podman_root().await?;
-        let place = root.clone();
-        let synced = tokio::task::spawn_blocking(move || disk::sync_file_system(&place)).await;
-        let synced = synced.map_err(io::Error::other).and_then(|done| done);
-        synced.map_err(MachineError::io(root))
+        disk::make_last(&root).await.map_err(MachineError::io(root))
     }
 
     /// Waits until the disk has the copies of images that podman made for containers with users of their own.

@@ -119,8 +119,7 @@ impl Orchestrator {
             .save(&desired)
             .map_err(MachineError::from)?;
         self.memory(|memory| memory.forget(app));
-        self.allow(app, false)?;
-        self.unless_cancelled(app, cancel, self.stop_containers(&desired))
+        self.unless_cancelled(app, cancel, self.hold_still(&desired))
             .await?;
         Ok(self.look_at(&desired).await)
     }
@@ -274,6 +273,8 @@ impl Orchestrator {
         self.unless_cancelled(app, cancel, self.remove(&desired))
             .await?;
         self.inner.bulletin.tell(app, None);
+        // While the app is on record: a node that is killed now goes on with all of it.
+        self.delete_data(app, &self.inner.snapshots.of(app)).await?;
         let directory = app_dir(&self.inner.facts.apps_dir, app);
         let doomed = self.inner.facts.apps_dir.join(format!("{PURGING}{app}"));
         // What an earlier purge left must be out of the way.
@@ -284,8 +285,7 @@ impl Orchestrator {
             }
             _ => {}
         }
-        self.delete_data(app, &doomed).await?;
-        self.delete_data(app, &self.inner.snapshots.of(app)).await
+        self.delete_data(app, &doomed).await
     }
 
     /// Lists apps that are uninstalled but whose data is kept.

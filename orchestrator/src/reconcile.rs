@@ -297,8 +297,7 @@ impl Orchestrator {
                 self.inner.systemd.job(Verb::Restart, unit).await?;
             }
             Step::Stop(unit) => {
-                self.inner.systemd.job(Verb::Stop, unit).await?;
-                self.inner.systemd.reset_failed(unit).await?;
+                self.stop_unit(unit).await?;
             }
             // These are done by the callers that can.
             Step::Start(_)

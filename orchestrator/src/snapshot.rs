@@ -6,6 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use archy_registry::{Blake3Hash, Slug};
 use jiff::Timestamp;
@@ -24,6 +25,9 @@ const DATA: &str = "data";
 const SECRETS: &str = "secrets";
 /// Prefix of a snapshot that is not complete, or is being removed.
 const PARTIAL: &str = ".partial-";
+/// How often, and after what time, a copy is removed that is still written.
+const REMOVALS_MAX: usize = 10;
+const REMOVE_AGAIN: Duration = Duration::from_millis(200);
 /// Room that stays free when data is copied.
 const SPARE_BYTES: u64 = 64 << 20;
 
@@ -204,7 +208,16 @@ impl SnapshotStore {
     /// Removes what a copy left that was given up.
     pub(crate) async fn abandon(&self, app: &Slug, id: &SnapshotId) {
         let partial = self.partial(app, id);
-        if let Err(error) = self.delete(&partial).await {
+        let mut removed = self.delete(&partial).await;
+        for _ in 1..REMOVALS_MAX {
+            if removed.is_ok() && !partial.exists() {
+                break;
+            }
+            // Its worker may not have ended yet.
+            tokio::time::sleep(REMOVE_AGAIN).await;
+            removed = self.delete(&partial).await;
+        }
+        if let Err(error) = removed {
             tracing::warn!(app = %app, error = &error as &dyn std::error::Error, "a copy of data that was not completed stays for now");
         }
         // Only an empty one goes.
@@ -300,8 +313,13 @@ impl SnapshotStore {
         }
         if from.exists() {
             if put_secrets.exists() {
-                // What the app had is aside; whatever is here was made anew since.
-                disk::remove_dir(&live_secrets).map_err(io_at(&live_secrets))?;
+                if aside_secrets.exists() {
+                    // What the app had is aside; whatever is here was made anew since.
+                    disk::remove_dir(&live_secrets).map_err(io_at(&live_secrets))?;
+                } else if live_secrets.exists() {
+                    // A way back that was cut off had brought them here already.
+                    std::fs::rename(&live_secrets, &aside_secrets).map_err(io_at(&live_secrets))?;
+                }
                 std::fs::rename(&put_secrets, &live_secrets).map_err(io_at(&put_secrets))?;
                 sync(&[&live_secrets])?;
             }
@@ -584,6 +602,50 @@ mod tests {
             let kept = store.data(&app, &aside.id).join("file");
             assert_eq!(std::fs::read_to_string(kept).unwrap(), "new");
             assert_eq!(store.list(&app).unwrap(), [aside]);
+        }
+    }
+
+    #[test]
+    fn a_way_back_that_was_cut_off_gives_each_its_own_secrets() {
+        let app: Slug = "a".parse().unwrap();
+        // How many of the renames of the way back were done.
+        for done in 0..=4 {
+            let root = tempfile::tempdir().unwrap();
+            let store = store(root.path());
+            let (put, aside) = (described(1), described(2));
+            let (live, live_secrets) = (root.path().join("data"), root.path().join(SECRETS));
+            let secrets = |snapshot: &Snapshot| store.place(&app, &snapshot.id).join(SECRETS);
+            for (directory, file) in [(&live, "file"), (&live_secrets, "key")] {
+                std::fs::create_dir(directory).unwrap();
+                std::fs::write(directory.join(file), "own").unwrap();
+            }
+            make(&store, &app, &put, "backup's");
+            std::fs::create_dir(secrets(&put)).unwrap();
+            std::fs::write(secrets(&put).join("key"), "backup's").unwrap();
+            store.exchange(&app, &live, &put.id, &aside).unwrap();
+            let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+            assert_eq!(read(live_secrets.join("key")), "backup's");
+            std::fs::create_dir(store.place(&app, &put.id)).unwrap();
+            write(&store.place(&app, &put.id), &put).unwrap();
+            let renames = [
+                (live_secrets.clone(), secrets(&put)),
+                (live.clone(), store.data(&app, &put.id)),
+                (secrets(&aside), live_secrets.clone()),
+                (store.data(&app, &aside.id), live.clone()),
+            ];
+            for (from, to) in &renames[..done] {
+                std::fs::rename(from, to).unwrap();
+            }
+            // As a node does that comes back: there and back again.
+            store.exchange(&app, &live, &put.id, &aside).unwrap();
+            store.exchange(&app, &live, &aside.id, &put).unwrap();
+            let own = [read(live.join("file")), read(live_secrets.join("key"))];
+            assert_eq!(own, ["own", "own"], "{done}");
+            let kept = [
+                read(store.data(&app, &put.id).join("file")),
+                read(secrets(&put).join("key")),
+            ];
+            assert_eq!(kept, ["backup's", "backup's"], "{done}");
         }
     }
 

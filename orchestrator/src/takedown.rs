@@ -10,9 +10,18 @@ use crate::names;
 use crate::orchestrator::Orchestrator;
 use crate::quadlet::validate::service_name;
 use crate::quadlet::{LABEL_APP, LABEL_ROOT, app_dir};
-use crate::runtime::systemd::Verb;
+use crate::runtime::systemd::{JobResult, Verb};
+
+/// How often a unit is stopped that something else starts meanwhile.
+const STOPS_MAX: usize = 10;
 
 impl Orchestrator {
+    /// Stops an app so that nothing starts it again meanwhile: no boot, and no app whose units want this one's.
+    pub(crate) async fn hold_still(&self, desired: &Desired) -> Result<(), MachineError> {
+        self.allow(desired.slug(), false)?;
+        self.stop_containers(desired).await
+    }
+
     pub(crate) async fn stop_containers(&self, desired: &Desired) -> Result<(), MachineError> {
         let app = desired.slug();
         let units: Vec<String> = desired
@@ -22,19 +31,24 @@ impl Orchestrator {
         self.stop_units(&units).await
     }
 
-    /// Stops units in the order that systemd knows, and forgets that stopping may count as failing.
+    /// Stops units in the order that systemd knows.
     async fn stop_units(&self, units: &[String]) -> Result<(), MachineError> {
-        let stop = |unit: &String| {
-            let unit = unit.clone();
-            async move {
-                self.inner.systemd.job(Verb::Stop, &unit).await?;
-                self.inner.systemd.reset_failed(&unit).await
-            }
-        };
-        for stopped in join_all(units.iter().map(stop)).await {
+        for stopped in join_all(units.iter().map(|unit| self.stop_unit(unit))).await {
             stopped?;
         }
         Ok(())
+    }
+
+    /// Stops a unit, and forgets that stopping may count as failing.
+    pub(crate) async fn stop_unit(&self, unit: &str) -> Result<(), MachineError> {
+        let canceled = JobResult::Other("canceled".to_owned());
+        for _ in 0..STOPS_MAX {
+            // A start that something else asks for takes the place of a stop that is under way.
+            if self.inner.systemd.job(Verb::Stop, unit).await? != canceled {
+                return Ok(self.inner.systemd.reset_failed(unit).await?);
+            }
+        }
+        Err(MachineError::KeptUp(unit.to_owned()))
     }
 
     /// Takes an app down to its data: units, containers, network, podman's volumes and secrets, images.

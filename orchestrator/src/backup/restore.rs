@@ -126,6 +126,10 @@ impl Orchestrator {
         let contents = self
             .fetch_backup(release, backup, &partial, progress)
             .await?;
+        // The engine does not wait for the disk, and the backup may be all that there is of the data.
+        disk::make_last(&partial)
+            .await
+            .map_err(MachineError::io(&partial))?;
         self.inner.snapshots.adopt(&backup.app.slug, snapshot)?;
         Ok(contents)
     }

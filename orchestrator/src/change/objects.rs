@@ -12,7 +12,6 @@ use crate::names;
 use crate::neighbours::edges;
 use crate::orchestrator::Orchestrator;
 use crate::quadlet::validate::service_name;
-use crate::runtime::systemd::Verb;
 
 impl Orchestrator {
     /// Puts the units of `after` in place while `before` still runs, if stopping works with the new units as with the
@@ -121,12 +120,6 @@ impl Orchestrator {
             .podman
             .remove_volume(&names::volume(app, volume))
             .await?;
-        Ok(())
-    }
-
-    async fn stop_unit(&self, unit: &str) -> Result<(), MachineError> {
-        self.inner.systemd.job(Verb::Stop, unit).await?;
-        self.inner.systemd.reset_failed(unit).await?;
         Ok(())
     }
 }

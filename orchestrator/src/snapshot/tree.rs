@@ -204,6 +204,10 @@ impl<'a> Copier<'a> {
     pub fn pass(&mut self) -> Result<Extent, TreeError> {
         self.links.clear();
         self.extent = Extent::default();
+        if self.known.is_empty() {
+            // What is written through a mapping changes a file's time only at the first touch of a page that is clean.
+            rustix::fs::syncfs(&self.from).map_err(at(Path::new("")))?;
+        }
         self.now_seconds = jiff::Timestamp::now().as_second();
         let (from, to) = (self.from.try_clone(), self.to.try_clone());
         let root = Path::new("");

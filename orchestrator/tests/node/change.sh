@@ -92,6 +92,34 @@ claim "start" "$DRIVE" start notes
 claim "the new version runs" says " 6 " log
 claim "nothing is left to do" quiet
 
+podman unshare mv "$DATA" "$APPS/notes/data/elsewhere"
+for change in "configure notes {}" "update notes-7.yml web=layout" "reinstall notes" "backup notes"; do
+  # shellcheck disable=SC2086
+  DRIVE_SEQ=$((SEQ + 1)) claim "data that is gone: ${change%% *} says so" says "the data of volume data is gone" "$DRIVE" $change
+  claim "data that is gone: ${change%% *} does not begin anew" test ! -e "$DATA"
+done
+podman unshare mv "$APPS/notes/data/elsewhere" "$DATA"
+claim "the data is there again" probe
+claim "restart" "$DRIVE" restart notes
+claim "nothing is left to do" quiet
+
+podman exec notes sh -c 'mkdir /var/lib/db/many && cd /var/lib/db/many && for i in 0 1 2 3 4 5 6 7 8 9; do busybox dd if=/dev/urandom of=$i bs=1M count=20; done' 2>/dev/null
+cancelled() { # an update whose owner changes their mind while the data is copied
+  coproc UPDATE { DRIVE_CANCEL=1 DRIVE_SEQ=$((SEQ + 1)) "$DRIVE" update notes-7.yml web=layout 2>&1; }
+  local line said='' out=${UPDATE[0]} in=${UPDATE[1]} asked=
+  while read -r line <&"$out"; do
+    said+=$line$'\n'
+    [[ -n $asked || $line != *Copying* ]] || { asked=1 && echo >&"$in"; }
+  done
+  [[ $said == *cancelled* ]] || { echo "$said"; return 1; }
+}
+claim "an update is cancelled while it copies" cancelled
+partial() { find "$HOME/.local/share/archy/snapshots" -name '.partial-*'; }
+claim "no half of a copy is left" test -z "$(partial)"
+claim "the app runs as before" wait_for answers
+podman exec notes rm -r /var/lib/db/many
+claim "nothing is left to do" quiet
+
 # Killed in each phase, and then at any moment: data and one of the two versions are there, always.
 for moment in Validating:0 Copying:0 Copying:40 Stopping:0 Stopping:120 Starting:0 Starting:60 Starting:250 \
   Undoing:0 Undoing:60 Undoing:150 Undoing:300 Undoing:500; do
@@ -121,7 +149,14 @@ claim "uninstall" "$DRIVE" uninstall notes
 claim "nothing but data is left" none_left notes
 claim "install again" bring install 7
 claim "on the same data" probe
-claim "purge" "$DRIVE" purge notes
+purged_in_order() { # copies go while the app is on record, so that a killed node goes on with all of it
+  "$DRIVE" purge notes &
+  local purge=$!
+  while [[ -e $APPS/notes ]]; do :; done
+  [[ ! -e $HOME/.local/share/archy/snapshots/notes ]] || { echo "copies are left"; return 1; }
+  wait $purge
+}
+claim "purge" purged_in_order
 claim "nothing is left" none_left notes
 claim "not even data" no_directory notes
 claim "nor copies of it" test ! -e "$HOME/.local/share/archy/snapshots/notes"

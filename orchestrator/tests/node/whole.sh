@@ -140,6 +140,25 @@ claim "the other starts" "$DRIVE" start bank
 claim "and is found again" wait_for says "took" "$DRIVE" reconcile
 claim "it reaches it again" reaches
 
+# An app that wants another has systemd start that one too.
+DRIVE_DIE=Starting "$DRIVE" backup bank >/dev/null 2>&1
+claim "the other stands still for a backup" refuted running bank-api
+systemctl --user restart archy.teller.web.service
+claim "and stays so, whoever starts what uses it" refuted running bank-api
+claim "all of it" refuted running bank-vault
+claim "afterwards it runs again" "$DRIVE" recover
+claim "by itself" wait_for quiet
+claim "it is found" wait_for reaches
+for ((i = 0; i < 40; i++)); do systemctl --user start --no-block archy.bank.vault.service; read -rt 0.1 <> <(:); done &
+starts=$!
+claim "a stop is a stop, whatever starts it meanwhile" "$DRIVE" stop bank
+claim "it is stopped" refuted running bank-vault
+wait "$starts"
+claim "and stays so" refuted running bank-vault
+claim "it starts" "$DRIVE" start bank
+claim "and is found again" wait_for says "took" "$DRIVE" reconcile
+claim "it reaches it again" wait_for reaches
+
 claim "what others need is not uninstalled" says "bank is needed by teller" "$DRIVE" uninstall bank
 claim "nor purged" says "bank is needed by teller" "$DRIVE" purge bank
 

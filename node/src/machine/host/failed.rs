@@ -278,12 +278,27 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
 }
 
 pub(super) fn of_machine(error: &orchestrator::MachineError) -> Problem {
-    detailed(
-        "machine",
-        "podman, systemd or the disk did not do its part".to_owned(),
-        "Run `archyd doctor`; the details say what failed",
-        error,
-    )
+    match error {
+        orchestrator::MachineError::DataGone { .. } => detailed(
+            "dataGone",
+            error.to_string(),
+            "Nothing was changed; put the data back, then try again, or restore a backup",
+            error,
+        ),
+        orchestrator::MachineError::Desired(_)
+        | orchestrator::MachineError::Podman(_)
+        | orchestrator::MachineError::Systemd(_)
+        | orchestrator::MachineError::Secret(_)
+        | orchestrator::MachineError::Units(_)
+        | orchestrator::MachineError::Render(_)
+        | orchestrator::MachineError::KeptUp(_)
+        | orchestrator::MachineError::Io { .. } => detailed(
+            "machine",
+            "podman, systemd or the disk did not do its part".to_owned(),
+            "Run `archyd doctor`; the details say what failed",
+            error,
+        ),
+    }
 }
 
 pub(super) fn detailed(
