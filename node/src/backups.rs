@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use archy_orchestrator::{Backup, BackupId};
+use archy_orchestrator::{Backup, BackupId, newest_backup};
 use archy_registry::AppId;
 use jiff::Zoned;
 use tokio_util::sync::CancellationToken;
@@ -84,7 +84,7 @@ impl Node {
             }
             let backups = shelf.backups.iter().filter(|backup| backup.app == *app);
             let backups: Vec<Backup> = backups.cloned().collect();
-            let last = backups.iter().map(|backup| backup.taken).max();
+            let last = newest_backup(&backups, now.timestamp()).map(|backup| backup.taken);
             let proof = |backup: &Backup| shelf.proofs.get(&backup.id).cloned();
             let due: Option<(JobKind, Option<BackupId>)> = if plan.is_due(last, now) {
                 Some((JobKind::Backup, None))

@@ -21,7 +21,7 @@ pub use contents::{Papers, TornError};
 pub use engine::EngineError;
 pub use rehearse::RehearseError;
 pub use restore::RestoreError;
-pub use schedule::{Every, Keep, Rehearse, Schedule};
+pub use schedule::{Every, Keep, Rehearse, Schedule, newest_backup};
 
 use crate::change::UpdateError;
 use crate::install::MachineError;

@@ -56,7 +56,7 @@ pub use adopt::{
 };
 pub use backup::{
     Backup, BackupError, BackupId, EngineError, Every, Keep, Papers, Plan, Proof, Rehearse,
-    RehearseError, RestoreError, Schedule, Shelf, TornError, Unrehearsed,
+    RehearseError, RestoreError, Schedule, Shelf, TornError, Unrehearsed, newest_backup,
 };
 pub use change::{ComeUpError, Copy, RollbackData, UpdateError};
 pub use compare::{CompareError, Compared};

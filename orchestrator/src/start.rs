@@ -42,17 +42,19 @@ impl StartError {
     /// Tells whether the app, or its data, is to blame, and not this machine.
     pub(crate) fn is_of_app(&self) -> bool {
         match self {
+            Self::Container { failure, .. } if failure.is_podmans() => false,
             Self::Container { failure, .. } => match failure {
                 Failure::ImageMissing
                 | Failure::FewSubIds { .. }
                 | Failure::Dependency { .. }
                 | Failure::PortTaken { .. }
                 | Failure::SecretMissing
-                | Failure::DataMissing => false,
+                | Failure::DataMissing
+                // Beside the app itself there may be too little for a second one.
+                | Failure::OutOfMemory => false,
                 Failure::NotRunnable
                 | Failure::NeverHealthy { .. }
                 | Failure::Timeout
-                | Failure::OutOfMemory
                 | Failure::Exited { .. }
                 | Failure::Killed { .. }
                 | Failure::Unknown { .. } => true,

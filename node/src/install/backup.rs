@@ -27,19 +27,24 @@ impl Installer {
         match &made {
             Ok(()) => keeper.note(app, None),
             Err(Stop::Failed { problem, .. }) => keeper.note(app, Some(problem.message.clone())),
-            Err(Stop::Asked) => {}
+            // Not at once again, although its time has come.
+            Err(Stop::Asked) => {
+                if context.ending() == Ending::Cancel {
+                    keeper.note(app, Some("It was cancelled".to_owned()));
+                }
+                return made;
+            }
         }
-        made?;
         if let Some(plan) = keeper.shelf().plans.get(app) {
             context
                 .enter(JobPhase::Storing, "Letting go of old backups")
                 .await;
-            // The backup is made; what is kept too long goes after the next one.
+            // Also when none was made, for want of room it may be. What is kept too long for now goes after the next one.
             if let Err(problem) = keeper.thin(app, plan.schedule.keep).await {
                 tracing::warn!(%app, "old backups stay: {}", problem.message);
             }
         }
-        Ok(())
+        made
     }
 
     async fn make_backup(

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use archy_orchestrator::{Backup, BackupId, Every, Keep, Plan, Proof, Rehearse, Schedule, Shelf};
+use archy_orchestrator::{
+    Backup, BackupId, Every, Keep, Plan, Proof, Rehearse, Schedule, Shelf, newest_backup,
+};
 use archy_registry::{AppId, Slug};
 use jiff::Zoned;
 use jiff::civil::Time;
@@ -171,7 +173,7 @@ fn info(backup: &Backup, proof: Option<&Proof>) -> BackupInfo {
 
 fn plan_of(app: &AppId, plan: &Plan, shelf: &Shelf, now: &Zoned) -> BackupPlan {
     let backups = shelf.backups.iter().filter(|backup| backup.app == *app);
-    let last = backups.map(|backup| backup.taken).max();
+    let last = newest_backup(backups, now.timestamp()).map(|backup| backup.taken);
     let Schedule {
         every,
         at,

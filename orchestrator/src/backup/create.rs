@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use archy_registry::{Blake3Hash, Slug};
 use jiff::Timestamp;
@@ -17,6 +18,10 @@ use crate::install::{MachineError, Phase, ProgressSink};
 use crate::orchestrator::Orchestrator;
 use crate::quadlet::{app_dir, data_dir};
 use crate::snapshot::{Reason, Snapshot, SnapshotError};
+
+/// How often, and after what time, the remains of a backup are removed whose engine has not ended yet.
+const DROPS_MAX: usize = 5;
+const DROP_AGAIN: Duration = Duration::from_secs(1);
 
 impl Orchestrator {
     /// Backs up an installed app; `papers` are those of its release. A running app stands still for a moment and runs again
@@ -64,7 +69,17 @@ impl Orchestrator {
 
     /// Lets go of what backups that came to nothing left in the repository; its turn must be ours.
     async fn drop_unfinished(&self) {
-        if let Err(error) = self.inner.backups.engine.drop_unfinished().await {
+        let engine = &self.inner.backups.engine;
+        let mut dropped = engine.drop_unfinished().await;
+        for _ in 1..DROPS_MAX {
+            if dropped.is_ok() {
+                return;
+            }
+            // The one that was given up holds the repository until it has ended.
+            tokio::time::sleep(DROP_AGAIN).await;
+            dropped = engine.drop_unfinished().await;
+        }
+        if let Err(error) = dropped {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "an unfinished backup stays until the next is made"
@@ -119,6 +134,7 @@ impl Orchestrator {
         cancel: &CancellationToken,
     ) -> Result<Snapshot, BackupError> {
         let app = desired.slug();
+        self.check_data(desired)?;
         let live = data_dir(&self.inner.facts.apps_dir, app);
         disk::create_private_dir(&live).map_err(MachineError::io(&live))?;
         let staging = &self.inner.backups.staging;
@@ -144,7 +160,7 @@ impl Orchestrator {
         }
         progress(Phase::Stopping);
         let copied = async {
-            self.stop_containers(desired).await?;
+            self.hold_still(desired).await?;
             taking.complete().await.map_err(|error| self.of_copy(error))
         };
         let copied = copied.await;
@@ -211,7 +227,8 @@ impl Orchestrator {
         Ok(stored)
     }
 
-    /// Refuses a backup that would fill the disk. How much of it is in the repository already shows only later.
+    /// Refuses a backup that would fill the disk. How much of it is in the repository already shows only later: what the data
+    /// has grown by since the backup before is not.
     fn check_room(
         &self,
         desired: &Desired,
@@ -220,10 +237,12 @@ impl Orchestrator {
     ) -> Result<(), BackupError> {
         let directory = self.backup_repository();
         let known = self.inner.backups.ledger.read().backups;
-        let first = !known.iter().any(|backup| backup.app == desired.app);
+        let of_app = known.iter().filter(|backup| backup.app == desired.app);
+        let stored = of_app.max_by_key(|backup| backup.taken);
+        let new = bytes.saturating_sub(stored.map_or(0, |backup| backup.bytes));
         let same_disk = device(directory) == device(&self.inner.config.data_dir);
         let copy_bytes = if same_disk { copy_bytes } else { 0 };
-        let needed = copy_bytes + if first { bytes } else { 0 };
+        let needed = copy_bytes.saturating_add(new);
         let room = rustix::fs::statvfs(directory)
             .map_err(|error| MachineError::io(directory)(error.into()))?;
         let free = room.f_bavail.saturating_mul(room.f_frsize);

@@ -29,6 +29,17 @@ const HOST: &str = "archy";
 /// What it does when it can find damage.
 const CHECKING: &str = "find the repository whole";
 const FETCHING: &str = "read the backup";
+/// Words of what a machine lacks, whatever the repository holds.
+const LACKS: [&str; 8] = [
+    "no space left on device",
+    "disk quota exceeded",
+    "permission denied",
+    "operation not permitted",
+    "read-only file system",
+    "cannot allocate memory",
+    "out of memory",
+    "stale file handle",
+];
 /// Bytes of one line of the engine's output; a list of many thousand backups is one.
 const LINE_BYTES_MAX: usize = 64 << 20;
 /// Characters of its words that are shown.
@@ -74,6 +85,14 @@ pub enum EngineError {
     /// Randomness.
     #[error("cannot read random bytes from the operating system")]
     Random(#[source] getrandom::Error),
+    /// What lies in the repository is damaged.
+    #[error("could not {doing}: {said}")]
+    Damaged {
+        /// What it was doing.
+        doing: &'static str,
+        /// Its words.
+        said: String,
+    },
     /// It failed.
     #[error("could not {doing}: {said}")]
     Failed {
@@ -104,7 +123,7 @@ pub enum EngineError {
 impl EngineError {
     /// Tells whether what lies in the repository is to blame, and not this machine.
     pub(super) fn is_damage(&self) -> bool {
-        matches!(self, Self::Failed { doing, .. } if [CHECKING, FETCHING].contains(doing))
+        matches!(self, Self::Damaged { .. })
     }
 }
 
@@ -251,6 +270,11 @@ impl Engine {
         }
     }
 
+    /// Marks a repository to which something is written that may never become a backup.
+    fn unfinished_file(&self) -> PathBuf {
+        self.repository.with_extension("unfinished")
+    }
+
     /// Puts what lies in `directory` into the repository. `exclude` are globs below its directory `data`.
     pub(super) async fn store(
         &self,
@@ -278,6 +302,8 @@ impl Engine {
             run.arguments.extend(["--exclude".into(), pattern]);
         }
         run.arguments.push(".".into());
+        let mark = self.unfinished_file();
+        disk::write_synced(&mark, b"", 0o600).map_err(io_at(&mark))?;
         let mut stored = None;
         self.lines(run, |line| {
             if let Ok(said) = serde_json::from_str::<Said>(line) {
@@ -297,6 +323,9 @@ impl Engine {
         // From here on it is one: the program ended well, so nothing of it is missing.
         let arguments = ["tag", "--add", WHOLE, "--remove", UNFINISHED, &id];
         self.run(Run::new(doing, &arguments)).await?;
+        if let Err(error) = disk::remove_file(&mark) {
+            tracing::warn!(%error, path = %mark.display(), "the repository is looked through once more than it needs");
+        }
         let all = self.list().await?;
         all.into_iter()
             .find(|backup| backup.app == *label.app && backup.taken == label.taken)
@@ -335,6 +364,9 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let mut run = Run::new(FETCHING, &["restore", "--json", "--no-lock"]).inside(directory);
         run.arguments.extend(["--target".into(), ".".into()]);
+        if self.keeps_holes().await? {
+            run.arguments.push("--sparse".into());
+        }
         run.arguments.push(backup.id.0.clone().into());
         self.lines(run, |line| {
             if let Ok(said) = serde_json::from_str::<Said>(line)
@@ -344,6 +376,16 @@ impl Engine {
             }
         })
         .await
+    }
+
+    /// Tells whether it leaves holes where a file had them; before version 0.15 it writes them out.
+    async fn keeps_holes(&self) -> Result<bool, EngineError> {
+        let mut version = None;
+        self.lines(Run::new("tell its version", &["version"]), |line| {
+            version = version.or_else(|| parsed_version(line));
+        })
+        .await?;
+        Ok(version.is_some_and(|version| version >= (0, 15)))
     }
 
     /// Reads one file of a backup, no larger than `bytes_max`.
@@ -408,8 +450,13 @@ impl Engine {
             .await
     }
 
-    /// Lets go of backups that were being made when the node was killed, or that were given up.
+    /// Lets go of all that was written for backups that came to nothing, because the node was killed, the disk was full or
+    /// their owner changed their mind.
     pub(super) async fn drop_unfinished(&self) -> Result<(), EngineError> {
+        let mark = self.unfinished_file();
+        if !mark.exists() {
+            return Ok(());
+        }
         let doing = "let go of unfinished backups";
         let mut unfinished: Vec<String> = Vec::new();
         let arguments = ["snapshots", "--json", "--no-lock", "--tag", UNFINISHED];
@@ -419,13 +466,15 @@ impl Engine {
         })
         .await?;
         unfinished.retain(|id| BackupId::try_from(id.clone()).is_ok());
-        if unfinished.is_empty() {
-            return Ok(());
+        if !unfinished.is_empty() {
+            let mut run = Run::new(doing, &["forget"]);
+            run.arguments
+                .extend(unfinished.into_iter().map(OsString::from));
+            self.run(run).await?;
         }
-        let mut run = Run::new(doing, &["forget", "--prune"]);
-        run.arguments
-            .extend(unfinished.into_iter().map(OsString::from));
-        self.run(run).await
+        // What was cut off has no name, so that only this finds it.
+        self.run(Run::new(doing, &["prune"])).await?;
+        disk::remove_file(&mark).map_err(io_at(&mark))
     }
 
     async fn run(&self, run: Run<'_>) -> Result<(), EngineError> {
@@ -483,13 +532,18 @@ impl Engine {
         if status.success() {
             return Ok(());
         }
-        let said = words(said);
+        let of_machine = of_machine(said);
+        let said = words(of_machine.unwrap_or(said));
         if status.code() == Some(12) || said.contains("wrong password") {
             return Err(self.locked());
         }
+        // A repository that went away with its disk is not damaged.
+        let reads = [CHECKING, FETCHING].contains(&doing) && of_machine.is_none() && self.exists();
         match status.code() {
-            Some(_) if !said.is_empty() => Err(EngineError::Failed { doing, said }),
-            Some(_) | None => Err(EngineError::Ended { doing, status }),
+            Some(_) if said.is_empty() => Err(EngineError::Ended { doing, status }),
+            Some(_) if reads => Err(EngineError::Damaged { doing, said }),
+            Some(_) => Err(EngineError::Failed { doing, said }),
+            None => Err(EngineError::Ended { doing, status }),
         }
     }
 }
@@ -532,6 +586,14 @@ fn backup(stored: &Stored) -> Option<Backup> {
     })
 }
 
+/// Reads `restic 0.18.0 compiled with go1.24.4 on linux/amd64`.
+fn parsed_version(line: &str) -> Option<(u32, u32)> {
+    let mut parts = line
+        .strip_prefix("restic ")?
+        .split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
 /// A version as a label carries it: a comma would end the label.
 fn plain_version(version: &str) -> String {
     let plain = version.chars().filter(|c| !c.is_control() && *c != ',');
@@ -556,6 +618,14 @@ fn excluded(directory: &Path, glob: &str) -> OsString {
     }
     pattern.push_str(&parts.join("/"));
     pattern.into()
+}
+
+/// Finds the line of its error output that tells what the machine lacks.
+fn of_machine(said: &str) -> Option<&str> {
+    said.lines().find(|line| {
+        let line = line.to_ascii_lowercase();
+        LACKS.iter().any(|lack| line.contains(lack))
+    })
 }
 
 /// The words for a person in its error output.
@@ -588,6 +658,8 @@ fn words(said: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const APP: &str = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK/notes";
@@ -689,15 +761,65 @@ mod tests {
             .run(Run::new("test", &arguments).inside(&staged))
             .await
             .unwrap();
+        std::fs::write(engine.unfinished_file(), "").unwrap();
         assert_eq!(engine.list().await.unwrap(), []);
+        engine.drop_unfinished().await.unwrap();
         engine
             .store(&staged, &label, &[], &|_, _| {})
             .await
             .unwrap();
-        engine.drop_unfinished().await.unwrap();
+        assert!(!engine.unfinished_file().exists());
         assert_eq!(engine.list().await.unwrap().len(), 1);
         let snapshots = std::fs::read_dir(engine.repository.join("snapshots")).unwrap();
         assert_eq!(snapshots.count(), 1, "the unfinished one is gone");
+    }
+
+    /// Counts the packs; one that was cut off itself has no such name, and stays.
+    fn packs(engine: &Engine) -> usize {
+        let folders = std::fs::read_dir(engine.repository.join("data")).unwrap();
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+        let names = files.map(|file| file.unwrap().file_name());
+        names.filter(|name| name.len() == 64).count()
+    }
+
+    #[tokio::test]
+    async fn what_was_cut_off_takes_no_room() {
+        let root = tempfile::tempdir().unwrap();
+        let engine = engine(root.path());
+        let app: AppId = APP.parse().unwrap();
+        engine.make().await.unwrap();
+        let staged = staged(root.path(), "text");
+        let label = label(&app, 1);
+        let mut noise = vec![0; 96 << 20];
+        getrandom::fill(&mut noise).unwrap();
+        std::fs::write(staged.join("data/v/noise"), noise).unwrap();
+        let storing = engine.store(&staged, &label, &[], &|_, _| {});
+        let has_some = async {
+            while packs(&engine) == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            stored = storing => panic!("it was not cut off: {stored:?}"),
+            () = has_some => {}
+        }
+        assert_ne!(packs(&engine), 0, "something was written");
+        assert_eq!(engine.list().await.unwrap(), []);
+        // It holds the repository until it has ended.
+        while engine.drop_unfinished().await.is_err() {
+            engine.open().await.unwrap();
+        }
+        assert_eq!(packs(&engine), 0);
+        assert!(!engine.unfinished_file().exists());
+    }
+
+    #[test]
+    fn versions_are_read() {
+        let read = parsed_version;
+        assert_eq!(read("restic 0.18.0 compiled with go1.24.4"), Some((0, 18)));
+        assert_eq!(read("restic 0.14.0-dev (compiled)"), Some((0, 14)));
+        assert_eq!(read("restic latest"), None);
+        assert_eq!(read("warning"), None);
     }
 
     #[tokio::test]
@@ -760,7 +882,13 @@ mod tests {
     async fn what_ends_the_program_is_no_damage() {
         let root = tempfile::tempdir().unwrap();
         let engine = engine(root.path());
-        for end in ["kill -9 $$", "exit 1"] {
+        engine.make().await.unwrap();
+        for end in [
+            "kill -9 $$",
+            "exit 1",
+            "echo 'ignoring error for /v: write: No space left on device' >&2; echo 'Fatal: There were 1 errors' >&2; exit 1",
+            "mv \"$2\" \"$2.away\"; echo 'Fatal: unable to open' >&2; exit 1",
+        ] {
             let program = root.path().join("restic");
             std::fs::write(&program, format!("#!/bin/sh\n{end}\n")).unwrap();
             std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();

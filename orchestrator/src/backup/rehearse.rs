@@ -280,10 +280,13 @@ mod tests {
                 log: Vec::new(),
             })
         };
-        let engine = |doing| {
-            let said = "permission denied".to_owned();
-            Failure::Read(BackupError::Engine(EngineError::Failed { doing, said }))
+        let (doing, said) = ("read the backup", "wrong hash".to_owned());
+        let engine = |error| Failure::Read(BackupError::Engine(error));
+        let damaged = EngineError::Damaged {
+            doing,
+            said: said.clone(),
         };
+        let failed = EngineError::Failed { doing, said };
         let room = BackupError::Room {
             directory: "/".into(),
             needed_mib: 2,
@@ -294,9 +297,11 @@ mod tests {
         let cases = [
             (Failure::Read(torn.into()), true),
             (Failure::Read(room), false),
-            (engine("read the backup"), true),
-            (engine("take the repository over"), false),
+            (engine(damaged), true),
+            (engine(failed), false),
             (start(diagnose::Failure::Exited { code: 1 }), true),
+            (start(diagnose::Failure::Exited { code: 126 }), false),
+            (start(diagnose::Failure::OutOfMemory), false),
             (start(diagnose::Failure::Timeout), true),
             (start(diagnose::Failure::ImageMissing), false),
             (Failure::Machine(disk), false),

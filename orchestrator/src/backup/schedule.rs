@@ -118,6 +118,15 @@ impl Schedule {
     }
 }
 
+/// Returns the newest of an app's backups, but for those that a clock which was ahead has put into the future.
+pub fn newest_backup<'a>(
+    backups: impl IntoIterator<Item = &'a Backup>,
+    now: Timestamp,
+) -> Option<&'a Backup> {
+    let past = backups.into_iter().filter(|backup| backup.taken <= now);
+    past.max_by_key(|backup| backup.taken)
+}
+
 impl Plan {
     /// Tells whether a backup should begin now; `last` is when the newest was taken. One that was missed while the node was
     /// off is due at once.
@@ -128,13 +137,15 @@ impl Plan {
 
     /// Returns when the next backup should begin; a time that has come means at once.
     pub fn next(&self, last: Option<Timestamp>, now: &Zoned) -> Option<Timestamp> {
+        // A clock that was ahead for a while ends no schedule.
+        let past = |at: &Timestamp| *at <= now.timestamp();
+        let since = Some(self.since).filter(past);
         let slot = self.schedule.slot(now);
-        let reached =
-            slot.filter(|slot| last.is_none_or(|last| last < *slot) && self.since < *slot);
+        let reached = slot.filter(|slot| last < Some(*slot) && since < Some(*slot));
         let Some(slot) = reached else {
             return self.schedule.next_slot(now);
         };
-        let again = self.tried.map(|tried| tried + RETRY);
+        let again = self.tried.filter(past).map(|tried| tried + RETRY);
         Some(again.map_or(slot, |again| again.max(slot)))
     }
 
@@ -146,13 +157,14 @@ impl Plan {
         proof: impl Fn(&Backup) -> Option<Proof>,
         now: Timestamp,
     ) -> Option<&'a Backup> {
-        let newest = backups.iter().max_by_key(|backup| backup.taken)?;
+        let newest = newest_backup(backups, now)?;
         if proof(newest).is_some() {
             return None;
         }
         let proofs = backups.iter().filter_map(&proof);
         let proven = proofs.filter_map(|proof| proof.proven());
-        let waits = |last: &Unrehearsed| now.duration_since(last.at) < REHEARSE_AGAIN;
+        let waits =
+            |last: &Unrehearsed| last.at <= now && now.duration_since(last.at) < REHEARSE_AGAIN;
         if self.unrehearsed.as_ref().is_some_and(waits) {
             return None;
         }
@@ -160,6 +172,7 @@ impl Plan {
             Rehearse::Off => false,
             Rehearse::Each => true,
             Rehearse::Monthly => proven
+                .filter(|last| *last <= now)
                 .max()
                 .is_none_or(|last| now.duration_since(last) >= PROOF_AGE),
         };
@@ -258,8 +271,38 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_backup_is_rehearsed_when_it_is_time() {
-        let backup = |id: &str, taken: &str| Backup {
+    fn a_clock_that_was_ahead_ends_no_schedule() {
+        let (ahead, now) = (zoned("2031-01-01T00:00"), zoned("2026-03-02T04:00"));
+        let ahead = ahead.timestamp();
+        let mut plan = plan(Every::Daily);
+        plan.since = ahead;
+        plan.note(ahead, None);
+        plan.unrehearsed = Some(Unrehearsed {
+            at: ahead,
+            reason: "no network".to_owned(),
+        });
+        let wrong = backup("aaaaaaaa", "2031-01-01T00:00");
+        let right = backup("bbbbbbbb", "2026-03-02T03:31");
+        assert_eq!(newest_backup([&wrong], now.timestamp()), None);
+        assert!(plan.is_due(None, &now));
+        let all = [wrong, right];
+        let last = newest_backup(&all, now.timestamp()).map(|backup| backup.taken);
+        assert_eq!(last, Some(all[1].taken));
+        assert!(!plan.is_due(last, &now));
+        let rehearsed = |backup: &Backup| {
+            (backup.id == all[0].id).then_some(Proof {
+                at: ahead,
+                took_ms: 1,
+                failure: None,
+                came_up: None,
+            })
+        };
+        let due = plan.due_rehearsal(&all, rehearsed, now.timestamp());
+        assert_eq!(due, Some(&all[1]));
+    }
+
+    fn backup(id: &str, taken: &str) -> Backup {
+        Backup {
             id: id.parse().unwrap(),
             app: "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK/notes"
                 .parse()
@@ -268,7 +311,11 @@ mod tests {
             version: "1".to_owned(),
             taken: zoned(taken).timestamp(),
             bytes: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn the_newest_backup_is_rehearsed_when_it_is_time() {
         let all = [
             backup("aaaaaaaa", "2026-03-01T03:30"),
             backup("bbbbbbbb", "2026-03-02T03:30"),

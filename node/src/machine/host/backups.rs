@@ -294,6 +294,10 @@ fn of_engine(error: &EngineError) -> Problem {
             "backupPassword",
             "`archy backup key` tells where the password belongs",
         ),
+        EngineError::Damaged { .. } => (
+            "backupDamaged",
+            "Use another backup, and make a new one; look whether their disk is sound",
+        ),
         EngineError::Failed { .. }
         | EngineError::Ended { .. }
         | EngineError::Io { .. }
