@@ -396,7 +396,8 @@ impl Orchestrator {
         if !is_restore {
             self.check_data(&desired)?;
         }
-        self.preflight_for(to.release, Purpose::Change).await?;
+        self.preflight_among(to.release, Purpose::Change, Some(&to.settings), &[])
+            .await?;
         self.check_images(to.release).await?;
         let units = quadlet::render(to.release, &to.settings, &self.inner.facts)?;
         progress(Phase::Validating);

@@ -204,14 +204,16 @@ impl Orchestrator {
         release: &Verified<Release>,
         purpose: Purpose,
     ) -> Result<(), InstallError> {
-        self.preflight_among(release, purpose, &[]).await
+        self.preflight_among(release, purpose, None, &[]).await
     }
 
-    /// Checks a release as if the containers with the ids `yielding` were not there.
+    /// Checks a release with `settings`, or else with those that the app has here, as if the containers with the ids
+    /// `yielding` were not there.
     pub(crate) async fn preflight_among(
         &self,
         release: &Verified<Release>,
         purpose: Purpose,
+        settings: Option<&Settings>,
         yielding: &[String],
     ) -> Result<(), InstallError> {
         let found = self.inner.store.load_all().map_err(MachineError::from)?;
@@ -253,8 +255,11 @@ impl Orchestrator {
                     .collect::<Vec<_>>()
             })
             .collect();
+        let mut known = found.desired.iter();
+        let known = known.find(|known| known.app == release.app());
         let around = Neighbourhood {
             desired: &found.desired,
+            settings: settings.or(known.map(|known| &known.settings)),
             containers: &foreign,
             files: &files,
         };

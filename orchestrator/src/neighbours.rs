@@ -7,10 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use archy_registry::Slug;
 use archy_registry::manifest::template::Name;
 use archy_registry::manifest::{Container, Dependency, Manifest, NetworkPolicy};
 use archy_registry::release::Release;
+use archy_registry::{AppId, Slug};
 
 use crate::desired::{Desired, Stage, Wish};
 use crate::install::MachineError;
@@ -100,7 +100,8 @@ pub(crate) struct Join {
     pub(crate) container: String,
 }
 
-/// Lists the running containers of other apps that are missing from the networks of `desired`.
+/// Lists the running containers of other apps that are missing from the networks of `desired`. One with a name that a
+/// container of `desired` answers to stays out, however it came by it: it would get what is meant for that one.
 pub(crate) fn missing_joins(
     desired: &Desired,
     containers: &[podman::Container],
@@ -108,6 +109,7 @@ pub(crate) fn missing_joins(
     root: &str,
 ) -> Vec<Join> {
     let mut joins = Vec::new();
+    let own = dns_names(&desired.release.manifest);
     for (other, reachable) in edges(&desired.release.manifest, &desired.settings) {
         let network = names::edge(desired.slug(), &other);
         if !networks.contains(&network) {
@@ -120,7 +122,9 @@ pub(crate) fn missing_joins(
                 .iter()
                 .flatten()
                 .any(|name| *name == network);
-            if let (true, false, Some(name)) = (wanted, joined, container.names.first()) {
+            if let (true, false, Some(name)) = (wanted, joined, container.names.first())
+                && !own.contains(name)
+            {
                 joins.push(Join {
                     network: network.clone(),
                     container: name.clone(),
@@ -144,9 +148,15 @@ fn is_of(container: &podman::Container, app: &Slug, names: &[Slug], root: &str) 
         && names.iter().any(|wanted| wanted.as_str() == name)
 }
 
-/// Refuses a release whose dependencies are not there.
-pub(crate) fn check(release: &Release, desired: &[Desired]) -> Result<(), Refusal> {
+/// Refuses a release whose dependencies are not there, or whose names clash with those of an app that it uses or that uses
+/// it; `settings` are those that it would have.
+pub(crate) fn check(
+    release: &Release,
+    settings: &Settings,
+    desired: &[Desired],
+) -> Result<(), Refusal> {
     let manifest = &release.manifest;
+    let applied = settings.applied_to(manifest);
     for dependency in &manifest.dependencies {
         let app = &manifest.app.id;
         let other = desired.iter().find(|other| {
@@ -170,7 +180,12 @@ pub(crate) fn check(release: &Release, desired: &[Desired]) -> Result<(), Refusa
             });
         }
         check_exports(manifest, dependency, &other.release.manifest)?;
-        check_names(manifest, &other.release.manifest)?;
+        check_names(&applied, &other.release.manifest)?;
+    }
+    for user in desired {
+        if user.wish != Wish::Removed && needs(user, &release.app()) {
+            check_names(&user.manifest(), manifest)?;
+        }
     }
     Ok(())
 }
@@ -232,15 +247,14 @@ fn dns_names(manifest: &Manifest) -> BTreeSet<String> {
 
 /// Lists the installed apps that need `app`.
 pub(crate) fn dependents(app: &Desired, desired: &[Desired]) -> Vec<Slug> {
-    let needs = |other: &&Desired| {
-        let dependencies = &other.release.manifest.dependencies;
-        other.wish != Wish::Removed
-            && dependencies
-                .iter()
-                .any(|needed| needed.app == *app.slug() && needed.publisher == app.app.publisher)
-    };
-    let others = desired.iter().filter(needs);
+    let others = desired.iter();
+    let others = others.filter(|other| other.wish != Wish::Removed && needs(other, &app.app));
     others.map(|other| other.slug().clone()).collect()
+}
+
+fn needs(user: &Desired, app: &AppId) -> bool {
+    let mut dependencies = user.release.manifest.dependencies.iter();
+    dependencies.any(|needed| needed.app == app.slug && needed.publisher == app.publisher)
 }
 
 /// Lists the installed apps that need another version of `app` than that of `manifest`, and have what they need now.

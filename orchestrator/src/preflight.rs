@@ -172,6 +172,8 @@ pub(crate) enum Purpose {
 #[derive(Debug, Default)]
 pub(crate) struct Neighbourhood<'a> {
     pub(crate) desired: &'a [Desired],
+    /// What the app's owner set, if anything.
+    pub(crate) settings: Option<&'a Settings>,
     /// The names of containers that are not archy's, as far as the app wants them, and what they belong to.
     pub(crate) containers: &'a [(String, String)],
     /// Quadlet files of others that the app has to share the machine with.
@@ -186,7 +188,9 @@ pub(crate) fn check(
 ) -> Result<(), Refusal> {
     let manifest = &release.manifest;
     let app = release.app();
-    neighbours::check(release, around.desired)?;
+    let nothing_set = Settings::default();
+    let wished = around.settings.unwrap_or(&nothing_set);
+    neighbours::check(release, wished, around.desired)?;
     let same_slug = around
         .desired
         .iter()

@@ -49,7 +49,7 @@ impl Orchestrator {
             });
         }
         let ids: Vec<String> = found.fits.values().cloned().collect();
-        self.preflight_among(release, Purpose::Install, &ids)
+        self.preflight_among(release, Purpose::Install, None, &ids)
             .await?;
         let mut held: BTreeMap<Slug, &Foreign> = BTreeMap::new();
         for (container, id) in found.fits {

@@ -229,7 +229,8 @@ impl Orchestrator {
         let slug = desired.slug().clone();
         let old = self.gather(&desired).await?;
         let ids: Vec<String> = old.values().map(|old| old.found.id.clone()).collect();
-        self.preflight_among(release, Purpose::Change, &ids).await?;
+        self.preflight_among(release, Purpose::Change, None, &ids)
+            .await?;
         self.check_images(release).await?;
         // Their makers may have made them anew, with other ports, since they were claimed.
         let mut adoption = desired.adoption.clone().unwrap_or_default();

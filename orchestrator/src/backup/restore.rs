@@ -16,6 +16,7 @@ use crate::disk;
 use crate::install::{InstallError, MachineError, Phase, ProgressSink};
 use crate::instance::Instance;
 use crate::orchestrator::Orchestrator;
+use crate::preflight::Purpose;
 use crate::quadlet::{app_dir, data_dir};
 use crate::snapshot::{Reason, Snapshot, SnapshotError};
 
@@ -178,7 +179,8 @@ impl Orchestrator {
         cancel: &CancellationToken,
     ) -> Result<Instance, RestoreError> {
         let app = release.manifest.app.id.clone();
-        self.preflight(release).await?;
+        self.preflight_among(release, Purpose::Install, Some(&contents.settings), &[])
+            .await?;
         self.check_images(release).await?;
         let kept = self.inner.store.load(&app).map_err(MachineError::from)?;
         let kept = kept.map_or(

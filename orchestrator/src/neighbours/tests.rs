@@ -33,7 +33,7 @@ fn a_dependency_must_be_there_in_a_version_that_will_do() {
     let running = [installed(bank(), Wish::Running)];
     let removed = [installed(bank(), Wish::Removed)];
     let check = |user: Release, around: &[Desired]| {
-        super::check(&user, around).map_err(|error| error.to_string())
+        super::check(&user, &Settings::default(), around).map_err(|error| error.to_string())
     };
     let fits = || user("teller", "web", PUBLISHER, ">=1.2", "url");
     assert_eq!(check(fits(), &running), Ok(()));
@@ -61,6 +61,120 @@ fn a_dependency_must_be_there_in_a_version_that_will_do() {
         let error = check(user, around).unwrap_err();
         assert!(error.contains(words), "{error}");
     }
+}
+
+fn plain_bank(extra: &str) -> Release {
+    let rest = format!(
+        "  - {{name: api, {CONTAINER}, network_aliases: [teller-alone]}}\n\
+         exports: [{{name: url, value: 'http://${{app.host.api}}/'}}]\n{extra}"
+    );
+    release("bank", &rest)
+}
+
+fn teller() -> Desired {
+    let mut teller = release(
+        "teller",
+        &format!(
+            "  - {{name: web, {CONTAINER}, environment: {{X: '${{dependency.bank.url}}'}}}}\n\
+             \x20 - {{name: db, {CONTAINER}, network_aliases: [store]}}\n  - {{name: alone, {CONTAINER}}}\n\
+             dependencies:\n  - {{publisher: '{PUBLISHER}', app: bank}}\n"
+        ),
+    );
+    // Whose app it is does not matter.
+    teller.publisher = OTHER.parse().unwrap();
+    installed(teller, Wish::Running)
+}
+
+fn clash(checked: Result<(), Refusal>) -> Option<String> {
+    match checked {
+        Ok(()) => None,
+        Err(Refusal::NameClash {
+            app,
+            dependency,
+            name,
+        }) => Some(format!("{app} {dependency} {name}")),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn an_update_takes_no_name_of_an_app_that_uses_it() {
+    let nothing_set = Settings::default();
+    let around = [installed(plain_bank(""), Wish::Running), teller()];
+    for (name, expected) in [
+        ("vault", None),
+        ("db", Some("teller bank db")),
+        ("store", Some("teller bank store")),
+        ("web", Some("teller bank web")),
+    ] {
+        let next = plain_bank(&format!("extensions: {{container_name: {name}}}\n"));
+        let found = clash(super::check(&next, &nothing_set, &around));
+        assert_eq!(found.as_deref(), expected);
+        let mut gone = around.clone();
+        gone[1].wish = Wish::Removed;
+        assert_eq!(clash(super::check(&next, &nothing_set, &gone)), None);
+        // Another publisher's app of that name is no concern of theirs.
+        let mut others = next.clone();
+        others.publisher = OTHER.parse().unwrap();
+        assert_eq!(clash(super::check(&others, &nothing_set, &around)), None);
+    }
+}
+
+#[test]
+fn a_container_that_its_owner_lets_use_an_app_is_checked_too() {
+    let mut teller = teller();
+    let bank = installed(plain_bank(""), Wish::Running);
+    let check = |settings: &Settings| {
+        clash(super::check(
+            &teller.release,
+            settings,
+            std::slice::from_ref(&bank),
+        ))
+    };
+    assert_eq!(check(&Settings::default()), None);
+    let edit = serde_json::json!({"containers": {"alone": {"environment": {"X": "${dependency.bank.url}"}}}});
+    let edit = serde_json::from_value(edit).unwrap();
+    let edited = teller.settings.edited(&edit, &teller.release.manifest);
+    let edited = edited.unwrap();
+    let expected = Some("teller bank teller-alone".to_owned());
+    assert_eq!(check(&edited), expected);
+    teller.settings = edited;
+    let next = super::check(&bank.release, &Settings::default(), &[teller]);
+    assert_eq!(clash(next), expected);
+}
+
+fn running(app: &Desired, container: &str, name: &str) -> podman::Container {
+    let json = serde_json::json!({
+        "Id": name,
+        "Names": [name],
+        "State": "running",
+        "Labels": {
+            crate::quadlet::LABEL_APP: app.app.to_string(),
+            crate::quadlet::LABEL_ROOT: "root",
+            crate::quadlet::LABEL_CONTAINER: container,
+        },
+    });
+    serde_json::from_value(json).unwrap()
+}
+
+/// The containers that would be put into networks of `user`.
+fn joined(user: &Desired, containers: &[podman::Container]) -> Vec<String> {
+    let networks = BTreeSet::from(["archy.teller.uses.bank".to_owned()]);
+    let joins = missing_joins(user, containers, &networks, "root");
+    joins.into_iter().map(|join| join.container).collect()
+}
+
+#[test]
+fn no_container_is_joined_under_a_name_that_is_taken_there() {
+    let mut teller = teller();
+    let bank = installed(plain_bank(""), Wish::Running);
+    let (facts, node) = (crate::quadlet::tests_facts(), NodeFacts::default());
+    let none = Surroundings::default();
+    let around = std::slice::from_ref(&bank);
+    teller.settings.surroundings = look(&teller.release.manifest, &none, &node, around, &facts);
+    assert_eq!(joined(&teller, &[running(&bank, "api", "bank")]), ["bank"]);
+    assert!(joined(&teller, &[running(&bank, "api", "db")]).is_empty());
+    assert!(joined(&teller, &[running(&bank, "api", "store")]).is_empty());
 }
 
 #[test]
