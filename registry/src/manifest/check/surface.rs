@@ -75,7 +75,8 @@ fn dependencies(manifest: &Manifest, report: &mut Report) {
         &manifest.dependencies,
         16,
         |report, _, other| {
-            if !seen.insert((other.publisher, other.app.clone())) {
+            // Two publishers' apps of one name are never installed together, and values name the app alone.
+            if !seen.insert(other.app.clone()) {
                 report.problem(format!("names {} twice", other.app));
             }
             let Some(version) = &other.version else {
@@ -177,4 +178,35 @@ fn interfaces(manifest: &Manifest, report: &mut Report) {
             }
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::manifest::parse;
+
+    #[test]
+    fn a_dependency_is_the_only_one_of_its_name() {
+        let checked = |publisher: &str, app: &str| {
+            let yaml = format!(
+                "app: {{id: a, name: A, version: 1.0.0, tagline: A, category: other}}\n\
+                 containers: [{{name: web, source: {{type: pull, image: localhost/a}}}}]\n\
+                 dependencies:\n\
+                 - {{publisher: 'did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp', app: bank}}\n\
+                 - {{publisher: 'did:key:{publisher}', app: {app}}}\n"
+            );
+            parse(&yaml).map_err(|error| error.to_string())
+        };
+        let (same, other) = (
+            "z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp",
+            "z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK",
+        );
+        checked(other, "vault").unwrap();
+        for publisher in [same, other] {
+            let error = checked(publisher, "bank").unwrap_err();
+            assert!(
+                error.contains("dependencies[1] names bank twice"),
+                "{error}"
+            );
+        }
+    }
 }
