@@ -23,6 +23,27 @@ use crate::settings::Settings;
 use crate::surroundings::Surroundings;
 use crate::values;
 
+/// Finds the installed app that a manifest means by a slug. Another publisher's app of that name is not it.
+pub(crate) fn provider<'d>(
+    manifest: &Manifest,
+    slug: &Slug,
+    desired: &'d [Desired],
+) -> Option<&'d Desired> {
+    let meant = meant(manifest, slug)?;
+    let mut others = desired.iter();
+    others.find(|other| other.app == meant && other.wish != Wish::Removed)
+}
+
+/// The app that a manifest means by a slug: that of the publisher whom its dependencies name.
+fn meant(manifest: &Manifest, slug: &Slug) -> Option<AppId> {
+    let mut dependencies = manifest.dependencies.iter();
+    let meant = dependencies.find(|dependency| dependency.app == *slug)?;
+    Some(AppId {
+        publisher: meant.publisher,
+        slug: meant.app.clone(),
+    })
+}
+
 /// Lists the containers that an app lets others reach.
 pub(crate) fn reachable(manifest: &Manifest) -> Vec<Slug> {
     let names = manifest
@@ -109,9 +130,13 @@ pub(crate) fn missing_joins(
     root: &str,
 ) -> Vec<Join> {
     let mut joins = Vec::new();
-    let own = dns_names(&desired.release.manifest);
-    for (other, reachable) in edges(&desired.release.manifest, &desired.settings) {
+    let manifest = &desired.release.manifest;
+    let own = dns_names(manifest);
+    for (other, reachable) in edges(manifest, &desired.settings) {
         let network = names::edge(desired.slug(), &other);
+        let Some(other) = meant(manifest, &other) else {
+            continue;
+        };
         if !networks.contains(&network) {
             continue;
         }
@@ -135,15 +160,11 @@ pub(crate) fn missing_joins(
     joins
 }
 
-fn is_of(container: &podman::Container, app: &Slug, names: &[Slug], root: &str) -> bool {
-    let suffix = format!("/{app}");
-    let id = container
-        .label(crate::quadlet::LABEL_APP)
-        .unwrap_or_default();
+fn is_of(container: &podman::Container, app: &AppId, names: &[Slug], root: &str) -> bool {
     let name = container
         .label(crate::quadlet::LABEL_CONTAINER)
         .unwrap_or_default();
-    id.ends_with(&suffix)
+    container.label(crate::quadlet::LABEL_APP) == Some(app.to_string().as_str())
         && container.label(crate::quadlet::LABEL_ROOT) == Some(root)
         && names.iter().any(|wanted| wanted.as_str() == name)
 }

@@ -12,7 +12,7 @@ use archy_registry::manifest::{Container, Manifest};
 use archy_registry::release::Release;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Desired, Wish};
+use crate::desired::Desired;
 use crate::install::MachineError;
 use crate::names;
 use crate::neighbours;
@@ -86,10 +86,7 @@ pub(crate) fn look(
     others: &[Desired],
     facts: &Facts,
 ) -> Surroundings {
-    let installed = |app: &Slug| {
-        let mut others = others.iter();
-        others.find(|other| other.slug() == app && other.wish != Wish::Removed)
-    };
+    let installed = |app: &Slug| neighbours::provider(manifest, app, others);
     let mut values = BTreeMap::new();
     for name in names_in(manifest) {
         let text = |text: &Option<String>| text.clone().map(Value::Text);

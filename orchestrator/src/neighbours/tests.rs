@@ -178,6 +178,35 @@ fn no_container_is_joined_under_a_name_that_is_taken_there() {
 }
 
 #[test]
+fn another_publishers_app_of_that_name_is_not_the_one_that_is_meant() {
+    let mut user = installed(user("teller", "web", PUBLISHER, "*", "url"), Wish::Running);
+    let (facts, node) = (crate::quadlet::tests_facts(), NodeFacts::default());
+    let mut others = bank();
+    others.publisher = OTHER.parse().unwrap();
+    let others = installed(others, Wish::Running);
+    let manifest = user.release.manifest.clone();
+    let look = |previous: &Surroundings, around: &Desired| {
+        look(
+            &manifest,
+            previous,
+            &node,
+            std::slice::from_ref(around),
+            &facts,
+        )
+    };
+    let none = Surroundings::default();
+    assert_eq!(look(&none, &others), none);
+    // What was recorded of the one that is gone stays.
+    let meant = installed(bank(), Wish::Running);
+    user.settings.surroundings = look(&none, &meant);
+    let recorded = &user.settings.surroundings;
+    assert_eq!(look(recorded, &others), *recorded);
+    let api = |app: &Desired| joined(&user, &[running(app, "api", "bank-api")]);
+    assert_eq!(api(&meant), ["bank-api"]);
+    assert!(api(&others).is_empty());
+}
+
+#[test]
 fn who_needs_another_version_than_an_update_brings_is_known() {
     let bank = installed(bank(), Wish::Running);
     let needs = |slug: &str, publisher: &str, version: &str, wish: Wish| {

@@ -11,6 +11,7 @@ use super::{SecretError, SecretValue, ensure, is_sound, lacking, read};
 use crate::desired::Desired;
 use crate::install::MachineError;
 use crate::names;
+use crate::neighbours::provider;
 use crate::orchestrator::Orchestrator;
 use crate::quadlet::app_dir;
 use crate::runtime::podman::PodmanError;
@@ -155,7 +156,7 @@ impl Orchestrator {
             match piece {
                 Piece::Text(text) => value.push_str(&text),
                 Piece::Secret(name) => value.push_str(&self.secret_of(desired.slug(), &name)?.0),
-                Piece::Imported { app, name } => match self.imported(&app, &name) {
+                Piece::Imported { app, name } => match self.imported(desired, &app, &name) {
                     Some(text) => value.push_str(&text),
                     None => return Ok(None),
                 },
@@ -164,13 +165,15 @@ impl Orchestrator {
         Ok((!value.is_empty()).then_some(SecretValue(value)))
     }
 
-    /// What another app exports, with the secrets in it; `None` when that cannot be had.
-    fn imported(&self, app: &Slug, name: &Slug) -> Option<String> {
+    /// What an app that `desired` depends on exports, with the secrets in it; `None` when that cannot be had.
+    fn imported(&self, desired: &Desired, app: &Slug, name: &Slug) -> Option<String> {
         let other = self.inner.store.load(app).ok()??;
+        let manifest = &desired.release.manifest;
+        let other = provider(manifest, app, std::slice::from_ref(&other))?;
         let mut exports = other.release.manifest.exports.iter();
         let export = exports.find(|export| export.name == *name)?;
         let mut value = String::new();
-        for piece in self.known(&other).pieces(&export.value).ok()? {
+        for piece in self.known(other).pieces(&export.value).ok()? {
             match piece {
                 Piece::Text(text) => value.push_str(&text),
                 Piece::Secret(name) => value.push_str(&self.secret_of(app, &name).ok()?.0),
@@ -219,5 +222,54 @@ impl Orchestrator {
 
     fn secrets_dir(&self, app: &Slug) -> std::path::PathBuf {
         app_dir(&self.inner.facts.apps_dir, app).join("secrets")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::desired::Wish;
+    use crate::samples::{installed, release};
+
+    const OTHER: &str = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK";
+
+    #[test]
+    fn a_secret_is_imported_only_from_the_app_that_is_meant() {
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path();
+        let mut config = Config::usual(home, home.join("run"), home.join("data"));
+        config.podman = home.join("no-podman");
+        let orchestrator = Orchestrator::connect(config).unwrap();
+        let container = "source: {type: pull, image: localhost/a}";
+        let mut bank = installed(
+            release(
+                "bank",
+                &format!(
+                    "  - {{name: api, {container}}}\n\
+                     generated_secrets: [{{name: token, kind: hex16}}]\n\
+                     exports: [{{name: token, value: 'x:${{secret.token}}'}}]\n"
+                ),
+            ),
+            Wish::Running,
+        );
+        let (app, token): (Slug, Slug) = ("bank".parse().unwrap(), "token".parse().unwrap());
+        orchestrator.import_secret(&app, &token, "secret").unwrap();
+        let user = |publisher: &dyn std::fmt::Display| {
+            let rest = format!(
+                "  - {{name: web, {container}, environment: {{X: '${{dependency.bank.token}}'}}}}\n\
+                 dependencies: [{{publisher: '{publisher}', app: bank}}]\n"
+            );
+            installed(release("teller", &rest), Wish::Running)
+        };
+        let imported = |user: &Desired| orchestrator.imported(user, &app, &token);
+        let (teller, reader) = (user(&bank.app.publisher), user(&OTHER));
+        assert_eq!(imported(&teller), None);
+        orchestrator.inner.store.save(&bank).unwrap();
+        assert_eq!(imported(&teller).as_deref(), Some("x:secret"));
+        assert_eq!(imported(&reader), None);
+        bank.wish = Wish::Removed;
+        orchestrator.inner.store.save(&bank).unwrap();
+        assert_eq!(imported(&teller), None);
     }
 }
