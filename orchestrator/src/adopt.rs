@@ -228,6 +228,14 @@ pub enum AdoptError {
         /// Its name.
         name: String,
     },
+    /// Something started an old container while its data was taken over.
+    #[error(
+        "the container {name} was started again while its data was copied: look for what starts it, such as a service or a timer"
+    )]
+    StartedAgain {
+        /// Its name.
+        name: String,
+    },
     /// The old containers are still kept.
     #[error(
         "{0} was migrated, and the containers from before are kept: undo or finish the migration first"

@@ -16,13 +16,18 @@ use crate::runtime::systemd::{JobResult, Verb};
 impl Held {
     /// Finds the container in podman's list: by its id, or by its name where its maker made it anew.
     pub(crate) fn find<'c>(&self, containers: &'c [Container]) -> Option<&'c Container> {
-        let named = |container: &&Container| {
-            container.names.contains(&self.name) && container.label(LABEL_ROOT).is_none()
-        };
         let mut by_id = containers
             .iter()
             .filter(|container| container.id == self.id);
-        by_id.next().or_else(|| containers.iter().find(named))
+        by_id
+            .next()
+            .or_else(|| containers.iter().find(|container| self.is(container)))
+    }
+
+    /// Tells whether a container is this one, or has its name and is not ours.
+    pub(super) fn is(&self, container: &Container) -> bool {
+        container.id == self.id
+            || container.names.contains(&self.name) && container.label(LABEL_ROOT).is_none()
     }
 
     /// The name under which the container is kept while ours runs in its place.
@@ -131,6 +136,13 @@ impl Orchestrator {
                         .reset_failed(unit)
                         .await
                         .map_err(MachineError::from)?;
+                    // Somebody may have started it beside its service.
+                    if let Some(found) = self.inspect_held(held).await?
+                        && found.state.running
+                    {
+                        let stopped = self.inner.podman.stop_foreign(&found.id).await;
+                        stopped.map_err(MachineError::from)?;
+                    }
                 }
                 Origin::Run | Origin::Compose { .. } => {
                     let Some(found) = self.inspect_held(held).await? else {

@@ -168,13 +168,29 @@ pub(super) fn ports(found: &Inspection) -> Vec<ForeignPort> {
     ports
 }
 
-/// Tells whether a label can name a service: a container's image may say anything there.
+/// Tells whether this names a service of others: a container's image may say anything in a label.
 fn is_service_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b":_.@\\-".contains(&byte);
     name.ends_with(".service")
         && name.len() <= 255
         && name.bytes().all(plain)
         && !name.starts_with(names::PREFIX)
+}
+
+/// Tells whether a service does nothing but start this container, as in `podman start -a notes`.
+fn starts_only(commands: &[Vec<String>], found: &Inspection) -> bool {
+    let [command] = commands else {
+        return false;
+    };
+    let [program, verb @ .., container] = &command[..] else {
+        return false;
+    };
+    let named = *container == found.name || *container == found.id;
+    let mut verb = verb.iter().filter(|word| !word.starts_with('-'));
+    named
+        && program.rsplit('/').next() == Some("podman")
+        && verb.next().is_some_and(|word| word == "start")
+        && verb.next().is_none()
 }
 
 impl Orchestrator {
@@ -226,17 +242,28 @@ impl Orchestrator {
         Ok(describe(found, origin(&found.config.labels, unit)))
     }
 
-    /// Finds the service that runs a container: the one that its label names, if that one's main process is podman's
-    /// watch over this container. A label alone proves nothing.
+    /// Finds the service that runs a container: the one whose main process is podman's watch over it, or that does nothing
+    /// but start it. A label alone proves nothing, and what a service starts that it did not make has none.
     async fn unit_of(&self, found: &Inspection) -> Result<Option<(String, String)>, MachineError> {
-        let label = found.config.labels.get(LABEL_SYSTEMD_UNIT);
-        let Some(unit) = label.filter(|unit| is_service_name(unit)) else {
-            return Ok(None);
-        };
-        let service = self.inner.systemd.service(unit).await?;
+        let systemd = &self.inner.systemd;
         let watch = u32::try_from(found.state.conmon_pid).unwrap_or(0);
-        let runs_it = service.load == "loaded" && watch > 0 && service.main_pid == watch;
-        Ok(runs_it.then(|| (unit.clone(), service.source)))
+        let around = match watch {
+            0 => None,
+            watch => systemd.unit_of(watch).await?,
+        };
+        let label = found.config.labels.get(LABEL_SYSTEMD_UNIT).cloned();
+        // The names that `podman generate systemd` gives and that people give.
+        let usual = ["container-", ""].map(|prefix| format!("{prefix}{}.service", found.name));
+        let units = around.into_iter().chain(label).chain(usual);
+        for unit in units.filter(|unit| is_service_name(unit)) {
+            let service = systemd.service(&unit).await?;
+            // Services that only called podman have another one: its own API's, what starts containers at boot.
+            let runs_it = watch > 0 && service.main_pid == watch;
+            if service.load == "loaded" && (runs_it || starts_only(&service.starts_with, found)) {
+                return Ok(Some((unit, service.source)));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -314,6 +341,34 @@ mod tests {
             "a b.service",
         ] {
             assert!(!is_service_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_only_starts_a_container_is_its() {
+        let found = Inspection {
+            id: "abc".to_owned(),
+            name: "notes".to_owned(),
+            ..Inspection::default()
+        };
+        let table: [(&[&str], bool); 9] = [
+            (&["/usr/bin/podman start notes"], true),
+            (&["podman start -a abc"], true),
+            (&["/usr/bin/podman --log-level=info start notes"], true),
+            (&["/usr/bin/podman start --all"], false),
+            (&["/usr/bin/podman start other notes"], false),
+            (&["/usr/bin/podman stop notes"], false),
+            (&["/bin/sh start notes"], false),
+            (
+                &["/usr/bin/podman start other", "/usr/bin/podman start notes"],
+                false,
+            ),
+            (&[], false),
+        ];
+        for (commands, wanted) in table {
+            let words = |command: &&str| command.split(' ').map(str::to_owned).collect();
+            let read: Vec<Vec<String>> = commands.iter().map(words).collect();
+            assert_eq!(starts_only(&read, &found), wanted, "{commands:?}");
         }
     }
 

@@ -23,7 +23,7 @@ use crate::instance::Instance;
 use crate::orchestrator::Orchestrator;
 use crate::preflight::{Purpose, Refusal};
 use crate::quadlet::{self, app_dir, data_dir};
-use crate::runtime::podman::{Inspection, RestartPolicy};
+use crate::runtime::podman::{Container, Inspection, RestartPolicy};
 use crate::settings::Settings;
 use crate::snapshot::worker::Worker;
 use crate::snapshot::{Reason, Snapshot, SnapshotError};
@@ -239,7 +239,11 @@ impl Orchestrator {
             let seen = self.foreign(&old.found).await?;
             if let Some(held) = adoption.containers.get_mut(container) {
                 held.id.clone_from(&seen.id);
-                held.origin = seen.origin.clone();
+                // Of one that stands still, systemd may not tell which service ran it.
+                let is_told = old.found.state.running || seen.origin.is_unit();
+                if is_told || !held.origin.is_unit() {
+                    held.origin = seen.origin.clone();
+                }
             }
             foreign.insert(container.clone(), seen);
         }
@@ -403,7 +407,7 @@ impl Orchestrator {
         };
         // podman tells some values only while the old containers run.
         self.take_secrets_over(target, &adoption, migration).await?;
-        let copies = match self.has_data(app) {
+        let mut copies = match self.has_data(app) {
             true => Vec::new(),
             false => self.begin_copies(app, migration, progress).await?,
         };
@@ -420,7 +424,21 @@ impl Orchestrator {
             // Some services make their containers anew, others keep them, and ours would destroy one of its name.
             self.put_away(held).await?;
         }
-        self.end_copies(app, copies).await?;
+        let containers = || self.inner.podman.containers();
+        let still = containers().await.map_err(MachineError::from)?;
+        for worker in &mut copies {
+            worker.pass(&|_| {}).await.map_err(SnapshotError::from)?;
+        }
+        let now = containers().await.map_err(MachineError::from)?;
+        if let Some(held) = started_again(&adoption, &still, &now) {
+            let name = held.name.clone();
+            return Err(ComeUpError::Old(Box::new(AdoptError::StartedAgain {
+                name,
+            })));
+        }
+        if !copies.is_empty() {
+            self.take_copies(app)?;
+        }
         progress(Phase::Placing);
         self.make_directories(target).await?;
         self.store_secrets(target).await?;
@@ -518,14 +536,8 @@ impl Orchestrator {
         Ok(done)
     }
 
-    /// Copies what changed since, of containers that stand still, and makes it the app's data in one step.
-    async fn end_copies(&self, app: &Slug, copies: Vec<Worker>) -> Result<(), ComeUpError> {
-        if copies.is_empty() {
-            return Ok(());
-        }
-        for mut worker in copies {
-            worker.pass(&|_| {}).await.map_err(SnapshotError::from)?;
-        }
+    /// Makes what was copied the app's data, in one step.
+    fn take_copies(&self, app: &Slug) -> Result<(), MachineError> {
         let live = data_dir(&self.inner.facts.apps_dir, app);
         let incoming = self.incoming(app);
         // Empty, or it would not be there.
@@ -533,8 +545,7 @@ impl Orchestrator {
         let parent = live.parent().unwrap_or(&live);
         std::fs::rename(&incoming, &live)
             .and_then(|()| disk::sync_dir(parent))
-            .map_err(MachineError::io(&live))?;
-        Ok(())
+            .map_err(MachineError::io(&live))
     }
 
     fn commit_migration(&self, mut target: Desired) -> Result<Desired, MachineError> {
@@ -646,6 +657,25 @@ fn by_hand(adoption: &Adoption) -> impl Iterator<Item = &Held> {
     })
 }
 
+/// Finds an old container that something started while its data was copied, by podman's lists of before and of now; one
+/// that was made anew under its name counts as well.
+fn started_again<'a>(
+    adoption: &'a Adoption,
+    before: &[Container],
+    now: &[Container],
+) -> Option<&'a Held> {
+    let did = |container: &Container| {
+        let was = before.iter().find(|was| was.id == container.id);
+        ["running", "paused", "stopping"].contains(&container.state.as_str())
+            || was.is_none_or(|was| was.started_at != container.started_at)
+    };
+    let mut held = adoption.containers.values();
+    held.find(|held| {
+        now.iter()
+            .any(|container| held.is(container) && did(container))
+    })
+}
+
 fn aside(release: &Release, hash: archy_registry::Blake3Hash) -> Snapshot {
     let version = &release.manifest.app.version;
     Snapshot::of(hash, version, Reason::UndoneMigration, Timestamp::now())
@@ -679,4 +709,50 @@ fn value_of(
     values
         .find(|(name, _)| name == variable)
         .map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::quadlet::LABEL_ROOT;
+
+    #[test]
+    fn what_starts_an_old_container_again_is_noticed() {
+        let adoption = Adoption {
+            containers: BTreeMap::from([(
+                "web".parse().unwrap(),
+                Held {
+                    id: "a".to_owned(),
+                    name: "notes".to_owned(),
+                    origin: Origin::Run,
+                },
+            )]),
+            migration: None,
+        };
+        let ours = json!({LABEL_ROOT: "/x"});
+        let list = |id: &str, name: &str, state: &str, started: i64, labels: &serde_json::Value| {
+            let one = json!({
+                "Id": id, "Names": [name], "State": state, "StartedAt": started, "Labels": labels,
+            });
+            vec![serde_json::from_value::<Container>(one).unwrap()]
+        };
+        let none = json!(null);
+        let before = list("a", "notes.before-archy.a", "exited", 1, &none);
+        let table = [
+            (before.clone(), false),
+            (Vec::new(), false),
+            (list("a", "notes.before-archy.a", "running", 2, &none), true),
+            (list("a", "notes.before-archy.a", "paused", 1, &none), true),
+            (list("a", "notes.before-archy.a", "exited", 2, &none), true),
+            (list("b", "notes", "running", 2, &none), true),
+            (list("b", "notes", "running", 2, &ours), false),
+            (list("b", "other", "running", 2, &none), false),
+        ];
+        for (now, wanted) in table {
+            let found = started_again(&adoption, &before, &now).is_some();
+            assert_eq!(found, wanted, "{now:?}");
+        }
+    }
 }

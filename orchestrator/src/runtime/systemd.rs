@@ -100,7 +100,13 @@ pub struct ServiceState {
     pub main_pid: u32,
     /// The file that it was made from, such as a Quadlet file, or else its own.
     pub source: String,
+    /// What it runs to start, each with its arguments, the program first.
+    pub starts_with: Vec<Vec<String>>,
 }
+
+/// A command of a service as systemd tells it (`ExecStart`, org.freedesktop.systemd1(5)): the program, its arguments, and
+/// how it last ran.
+type Command = (String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32);
 
 /// A program that systemd runs as a transient service.
 #[derive(Debug)]
@@ -427,10 +433,12 @@ impl Systemd {
         }
         let source: String = take(&mut properties, "SourcePath");
         let own: String = take(&mut properties, "FragmentPath");
+        let commands: Vec<Command> = take(&mut properties, "ExecStart");
         Ok(ServiceState {
             load: take(&mut properties, "LoadState"),
             main_pid: take(&mut properties, "MainPID"),
             source: if source.is_empty() { own } else { source },
+            starts_with: commands.into_iter().map(|command| command.1).collect(),
             active: take(&mut properties, "ActiveState"),
             sub: take(&mut properties, "SubState"),
             result: take(&mut properties, "Result"),
@@ -439,6 +447,23 @@ impl Systemd {
             restarts: take(&mut properties, "NRestarts"),
             invocation: hex::encode(take::<Vec<u8>>(&mut properties, "InvocationID")),
         })
+    }
+
+    /// Names the unit that a process is in; `None` when it is in none of this systemd's units, or gone.
+    ///
+    /// # Errors
+    ///
+    /// [`SystemdError`].
+    pub(crate) async fn unit_of(&self, process: u32) -> Result<Option<String>, SystemdError> {
+        let manager = self.manager().await?;
+        match manager.get_unit_by_pid(process).await {
+            Ok(path) => Ok(unit_name(path.as_str())),
+            Err(error) if is_in_no_unit(&error) => Ok(None),
+            Err(error) => {
+                let action = format!("tell the unit of process {process}");
+                Err(self.call_failed(&action, error))
+            }
+        }
     }
 
     /// Returns how often systemd itself has started a service again since its last start, with one call.
@@ -531,6 +556,22 @@ fn escape(name: &str) -> String {
     out
 }
 
+/// Takes a unit's name from its D-Bus path (sd_bus_path_decode(3)).
+fn unit_name(path: &str) -> Option<String> {
+    let mut bytes = path.rsplit('/').next()?.bytes();
+    let mut name = Vec::new();
+    while let Some(byte) = bytes.next() {
+        name.push(match byte {
+            b'_' => {
+                let digits = [bytes.next()?, bytes.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(name).ok().filter(|name| !name.is_empty())
+}
+
 fn take<T: TryFrom<OwnedVariant> + Default>(
     properties: &mut HashMap<String, OwnedVariant>,
     name: &str,
@@ -548,12 +589,54 @@ fn is_no_such_unit(error: &zbus::Error) -> bool {
     name.as_str() == "org.freedesktop.systemd1.NoSuchUnit"
 }
 
+/// Tells whether a process is in no unit of this systemd, or gone; which of these words it is depends on its version.
+fn is_in_no_unit(error: &zbus::Error) -> bool {
+    let zbus::Error::MethodError(name, ..) = error else {
+        return false;
+    };
+    [
+        "org.freedesktop.systemd1.NoUnitForPID",
+        "org.freedesktop.DBus.Error.UnixProcessIdUnknown",
+        "System.Error.ESRCH",
+    ]
+    .contains(&name.as_str())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use std::collections::HashMap;
+
+    use zbus::{OwnedVariant, Variant};
+
+    use super::{Command, escape, take, unit_name};
 
     #[test]
     fn unit_names_are_escaped_as_systemd_does() {
         assert_eq!(escape("archy.a-1.service"), "archy_2ea_2d1_2eservice");
+    }
+
+    #[test]
+    fn a_unit_is_named_by_its_path() {
+        for name in [
+            "archy.a-1.service",
+            "container-notes.service",
+            "a@b\\x2dc.service",
+        ] {
+            let path = format!("/org/freedesktop/systemd1/unit/{}", escape(name));
+            assert_eq!(unit_name(&path).as_deref(), Some(name));
+        }
+        for path in ["", "/", "/unit/a_", "/unit/a_2", "/unit/a_zz", "/unit/_ff"] {
+            assert_eq!(unit_name(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_commands_of_a_service_are_read() {
+        let argv = ["/usr/bin/podman", "start", "notes"].map(str::to_owned);
+        let told: Vec<Command> = vec![(argv[0].clone(), argv.to_vec(), false, 1, 2, 3, 4, 5, 1, 0)];
+        let value = OwnedVariant::try_from(Variant::new(told.clone())).unwrap();
+        let mut properties = HashMap::from([("ExecStart".to_owned(), value)]);
+        let read: Vec<Command> = take(&mut properties, "ExecStart");
+        assert_eq!(read, told);
     }
 }

@@ -94,6 +94,7 @@ before=$(identity notes)
 claim "letting go" "$DRIVE" uninstall notes
 claim "leaves it as it is" same notes "$before"
 claim "and nothing of ours" no_directory notes
+claim "podman's own service, which started it now, is not told as its service" refuted says podman.service "$DRIVE" adoptable
 claim "claim again" "$DRIVE" claim notes.yml web=layout
 
 claim "the plan keeps the port" says "Keeps web.port.18095:8080/tcp" "$DRIVE" plan notes
@@ -258,6 +259,48 @@ claim "undo" "$DRIVE" unmigrate kept
 claim "the service runs" systemctl --user is-active kept.service
 claim "the same container" test "$kept" = "$(podman ps -q --no-trunc --filter name='^kept$')"
 claim "letting go" "$DRIVE" uninstall kept
+
+# --- a service that starts a container which it did not make ----------------------------------------------------------
+# As podman writes it without --new: nothing in the container tells of the service.
+podman create --name bare -p 18100:8080 -v bare-data:/var/lib/db localhost/old:1 httpd -f -p 8080 -h /www >/dev/null
+podman generate systemd --name --stop-timeout 1 bare >"$HOME/.config/systemd/user/container-bare.service" 2>/dev/null
+BLOCK=$HOME/.config/systemd/user/container-bare.service.d/50-archy-migrated.conf
+claim "podman writes a service that starts it" grep -q "podman start bare" "$HOME/.config/systemd/user/container-bare.service"
+systemctl --user daemon-reload && systemctl --user enable --now container-bare.service
+bare=$(id_of bare)
+sed -e 's/id: page/id: bare/' "$HERE/page.yml" >bare.yml
+claim "it has no label of its service" test -z "$(podman inspect bare --format '{{index .Config.Labels "PODMAN_SYSTEMD_UNIT"}}')"
+claim "its service is told all the same" says '"unit": "container-bare.service"' "$DRIVE" adoptable
+claim "claim" "$DRIVE" claim bare.yml web=layout
+claim "stop goes through its service" "$DRIVE" stop bare
+claim "which does not run" refuted systemctl --user is-active container-bare.service
+claim "start" "$DRIVE" start bare
+claim "it runs" systemctl --user is-active container-bare.service
+claim "migrate" accept web.data./var/lib/db "$DRIVE" migrate bare web=layout
+claim "its container is kept" podman container exists "$bare"
+claim "its service is kept from starting" test -e "$BLOCK"
+systemctl --user start container-bare.service
+claim "and does not start" refuted systemctl --user is-active container-bare.service
+claim "one runs" one_runs 18100
+claim "ours" refuted test "$bare" = "$(id_of bare)"
+claim "undo" "$DRIVE" unmigrate bare
+claim "the service runs" systemctl --user is-active container-bare.service
+claim "the same container" test "$bare" = "$(podman ps -q --no-trunc --filter name='^bare$')"
+systemctl --user stop container-bare.service
+claim "while it stands still, its service is told as well" tells bare /adoption/containers/web/origin/unit container-bare.service
+claim "migrate what stands still" accept web.data./var/lib/db "$DRIVE" migrate bare web=layout
+claim "its service is kept from starting" test -e "$BLOCK"
+claim "undo" "$DRIVE" unmigrate bare
+claim "its service may start" test ! -e "$BLOCK"
+claim "letting go" "$DRIVE" uninstall bare
+claim "while it stands still, its service is listed" says '"unit": "container-bare.service"' "$DRIVE" adoptable
+podman start bare >/dev/null
+claim "and while it runs beside its service" says '"unit": "container-bare.service"' "$DRIVE" adoptable
+claim "claim" "$DRIVE" claim bare.yml web=layout
+claim "stop" "$DRIVE" stop bare
+claim "it stands still" refuted running bare
+claim "letting go" "$DRIVE" uninstall bare
+systemctl --user disable container-bare.service 2>/dev/null
 
 # --- a compose project ------------------------------------------------------------------------------------------------
 podman network create stack_default >/dev/null

@@ -154,6 +154,10 @@ pub(super) fn of_adopt(error: AdoptError) -> MachineError {
             "wouldVanish",
             "Make the container again without --rm, or purge it",
         ),
+        AdoptError::StartedAgain { .. } => (
+            "startedAgain",
+            "Keep what starts the container from doing so, then try again",
+        ),
         AdoptError::Between(_) => (
             "migrated",
             "`archy adopt undo` or `archy adopt finish`, then try again",
