@@ -347,9 +347,7 @@ impl Orchestrator {
             let new_image = images.image(container, &self.inner.facts.platform);
             let old = Old {
                 is_unit: self.foreign(&found).await?.origin.is_unit(),
-                image_environment: image
-                    .and_then(|image| image.config?.env)
-                    .unwrap_or_default(),
+                image: image.and_then(|image| image.config).unwrap_or_default(),
                 process_environment: self.environment(&found).await,
                 in_pod: all.iter().any(|c| c.is_infra && c.pod == found.pod)
                     && !found.pod.is_empty(),

@@ -15,9 +15,11 @@ use serde::{Deserialize, Serialize};
 use super::Origin;
 use super::list::ports;
 use crate::quadlet::unit::Word;
-use crate::runtime::podman::Inspection;
+use crate::runtime::podman::{ImageConfig, Inspection};
 use crate::settings::{ContainerEdit, PortBinding};
 use crate::values;
+
+mod run;
 
 /// What a migration would do, for the owner to look at before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,8 +99,8 @@ pub(super) struct Old {
     pub(super) found: Inspection,
     /// Where it comes from.
     pub(super) is_unit: bool,
-    /// The variables that its image sets.
-    pub(super) image_environment: Vec<String>,
+    /// What its image says.
+    pub(super) image: ImageConfig,
     /// The variables that its first process was given, while it runs.
     pub(super) process_environment: Option<Vec<(String, String)>>,
     /// Whether it shares namespaces with a pod.
@@ -282,6 +284,7 @@ impl Part<'_> {
             );
             self.say(Topic::Image, "other", Effect::Changes, words);
         }
+        self.program();
     }
 
     fn data(&mut self) {
@@ -346,6 +349,7 @@ impl Part<'_> {
                 }
             }
         }
+        self.memory_directories(&mut met);
         let wanted = self.container.volumes.iter();
         let wanted: Vec<String> = wanted
             .map(|volume| volume.target.trim_end_matches('/').to_owned())
@@ -429,7 +433,8 @@ impl Part<'_> {
 
     fn environment(&mut self) {
         let old = self.old;
-        let image: BTreeSet<&str> = old.image_environment.iter().map(String::as_str).collect();
+        let image = old.image.env.iter().flatten();
+        let image: BTreeSet<&str> = image.map(String::as_str).collect();
         let mut plain = BTreeMap::new();
         let mut hidden = false;
         for entry in &old.found.config.env {
@@ -499,17 +504,7 @@ impl Part<'_> {
             );
             self.say(Topic::Secret, &format!("file.{name}"), Effect::Loses, words);
         }
-        let memory = old.found.host_config.memory;
-        let wished = self.container.resources.memory.map(|size| size.bytes());
-        if memory > 0 && wished != Some(memory) {
-            edit.memory = memory.to_string().parse().ok();
-            self.say(
-                Topic::Limit,
-                "memory",
-                Effect::Keeps,
-                "its memory limit stays",
-            );
-        }
+        self.limits(&mut edit);
         if edit != ContainerEdit::default() {
             let name = self.container.name.clone();
             self.planned.containers.insert(name, edit);
@@ -613,6 +608,7 @@ impl Part<'_> {
             let words = format!("the security option {option} is gone");
             self.say(Topic::Right, option, Effect::Loses, words);
         }
+        self.surroundings();
     }
 
     fn network(&mut self) {

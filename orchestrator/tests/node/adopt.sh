@@ -103,9 +103,13 @@ claim "the plan takes the secret over" says "Keeps web.secret.KEY" "$DRIVE" plan
 claim "and does not tell it" refuted says old-key "$DRIVE" plan notes
 claim "the plan keeps a variable" says "Keeps web.environment.MODE" "$DRIVE" plan notes
 claim "the plan names a right that goes" says "Loses web.right.NET_ADMIN" "$DRIVE" plan notes
+claim "and the command, which the app has another one for" says "Loses web.container.command" "$DRIVE" plan notes
+claim "but not the user, who is the app's" refuted says web.container.user "$DRIVE" plan notes
+claim "nor what podman filled in" refuted says web.limit "$DRIVE" plan notes
 claim "nobody accepted that, so nothing happens" says "what nobody accepted: it has the capability NET_ADMIN" "$DRIVE" migrate notes web=layout
 claim "it is the very same" same notes "$before"
-LOSES=web.right.NET_ADMIN
+claim "a part is not the whole" says "what nobody accepted: it runs a command" accept web.right.NET_ADMIN "$DRIVE" migrate notes web=layout
+LOSES=web.right.NET_ADMIN,web.container.command
 
 migrated() {
   claim "$1: its data is there" body 18095 probe kept
@@ -319,7 +323,7 @@ claim "a project's containers are listed with it" says '"project": "stack"' "$DR
 claim "claim by the services" "$DRIVE" claim "$HERE/stack.yml" web=layout db=layout
 claim "the node looks and does nothing" settles
 claim "they are the very same" test "$before" = "$(identity stack_web_1) $(identity stack_db_1)"
-claim "migrate" "$DRIVE" migrate stack web=layout db=layout
+claim "migrate" accept web.container.command,db.container.command "$DRIVE" migrate stack web=layout db=layout
 claim "it answers" body 18097 index.html '<h1>hi</h1>'
 claim "the data is there" test "$(podman exec stack-db /bin/busybox cat /var/lib/db/probe)" = kept
 claim "podman's secret was taken over" test "$(podman exec stack-db /bin/busybox cat /var/lib/db/pass)" = project-pass
@@ -327,7 +331,7 @@ claim "undo" "$DRIVE" unmigrate stack
 claim "they run" running stack_web_1
 claim "with their data" test "$(podman exec stack_db_1 /bin/busybox cat /var/lib/db/probe)" = kept
 claim "as it was" refuted podman exec stack_db_1 /bin/busybox cat /var/lib/db/pass
-claim "migrate again" "$DRIVE" migrate stack web=layout db=layout
+claim "migrate again" accept web.container.command,db.container.command "$DRIVE" migrate stack web=layout db=layout
 
 # --- the end of a migration -------------------------------------------------------------------------------------------
 claim "claim" "$DRIVE" claim notes.yml web=layout

@@ -169,6 +169,59 @@ fn each_difference_has_its_item() {
             vec![(Keeps, "web.limit.memory")],
         ),
         (
+            json!({"Path": "redis-server", "Args": ["--requirepass", "x"]}),
+            vec![(Loses, "web.container.command")],
+        ),
+        (
+            json!({"Config": {"User": "1000:1000"}}),
+            vec![(Loses, "web.container.user")],
+        ),
+        (
+            json!({"HostConfig": {"CpuQuota": 150_000, "CpuPeriod": 100_000, "NanoCpus": 1_500_000_000}}),
+            vec![(Keeps, "web.limit.cpus")],
+        ),
+        (
+            json!({"HostConfig": {"CpuQuota": i64::MAX, "CpuPeriod": 1000}}),
+            vec![(Loses, "web.limit.cpus")],
+        ),
+        (
+            json!({"HostConfig": {"PidsLimit": 100}}),
+            vec![(Keeps, "web.limit.pids")],
+        ),
+        (
+            json!({"HostConfig": {"PidsLimit": -1}}),
+            vec![(Loses, "web.limit.pids")],
+        ),
+        (
+            json!({"HostConfig": {"Tmpfs": {"/cache": "rw,size=1m", "/data": ""}, "ReadonlyRootfs": false}, "Mounts": []}),
+            vec![(Loses, "web.data./cache"), (Changes, "web.data./data")],
+        ),
+        (
+            json!({"HostConfig": {"ShmSize": 1 << 30}}),
+            vec![(Loses, "web.limit.shm")],
+        ),
+        (
+            json!({"HostConfig": {"ExtraHosts": ["db:10.0.0.1"]}}),
+            vec![(Loses, "web.network.hosts")],
+        ),
+        (
+            json!({"HostConfig": {"GroupAdd": ["keep-groups", "video"]}}),
+            vec![(Loses, "web.right.groups")],
+        ),
+        (
+            json!({"HostConfig": {"Ulimits": [{"Name": "RLIMIT_MEMLOCK", "Soft": -1, "Hard": -1}]}}),
+            vec![(Loses, "web.limit.ulimit.memlock")],
+        ),
+        (
+            json!({"Config": {"CreateCommand": [
+                "podman", "run", "--ulimit", "nofile=9:9", "--ulimit=memlock=-1", "--sysctl=net.core.somaxconn=9", "a",
+            ]}}),
+            vec![
+                (Loses, "web.right.sysctl"),
+                (Loses, "web.limit.ulimit.nofile"),
+            ],
+        ),
+        (
             json!({"Config": {"Secrets": [{"Name": "pw"}]}}),
             vec![(Loses, "web.secret.file.pw")],
         ),
@@ -183,6 +236,127 @@ fn each_difference_has_its_item() {
 }
 
 #[test]
+fn what_podman_fills_in_is_no_difference() {
+    let usual = json!({
+        "Path": "/run/podman-init", "Args": ["--", "/entry", "serve"],
+        "Config": {
+            "Cmd": ["serve"], "Entrypoint": ["/entry"], "User": "app", "StopTimeout": 10,
+            "CreateCommand": ["podman", "run", "-d", "--init", "--read-only", "--name", "notes", "localhost/old:1"],
+        },
+        "HostConfig": {
+            "CpuQuota": 0, "CpuPeriod": 0, "NanoCpus": 0, "PidsLimit": 2048, "ShmSize": 65_536_000,
+            "Tmpfs": {"/run": "rw", "/tmp": "rw"}, "ReadonlyRootfs": true, "ExtraHosts": [], "GroupAdd": ["keep-groups"],
+            "Ulimits": [
+                {"Name": "RLIMIT_NOFILE", "Soft": 524_288, "Hard": 524_288},
+                {"Name": "RLIMIT_NPROC", "Soft": 1_048_576, "Hard": 1_048_576},
+            ],
+        },
+    });
+    let bare = json!({"HostConfig": {"Tmpfs": null, "ExtraHosts": null, "GroupAdd": null, "Ulimits": null}});
+    let usually = planned(old(json!({}))).items;
+    for record in [usual, bare] {
+        let mut old = old(record);
+        old.image.entrypoint = Some(vec!["/entry".to_owned()]);
+        old.image.cmd = Some(vec!["serve".to_owned()]);
+        old.image.user = Some("app".to_owned());
+        let planned = planned(old);
+        assert_eq!(planned.items, usually);
+        assert!(planned.containers.is_empty());
+    }
+}
+
+#[test]
+fn a_command_and_a_user_of_its_own_are_lost_unless_the_app_has_them() {
+    let list = |words: &str| -> Vec<String> {
+        let words = words.split_ascii_whitespace();
+        words.map(str::to_owned).collect()
+    };
+    // What runs, and of the image and then the app: entrypoint, command, user; whether each is lost.
+    type Asked = (&'static str, &'static str, &'static str);
+    let table: [(&str, &str, Asked, Asked, bool, bool); 10] = [
+        ("/e a", "", ("/e", "a", ""), ("", "", ""), false, false),
+        ("/e a", "", ("/e", "a", "app"), ("", "", "1"), false, false),
+        ("/e b", "0", ("/e", "a", ""), ("", "", ""), true, false),
+        (
+            "/e b",
+            "0:0",
+            ("/e", "a", "app"),
+            ("", "b", "root"),
+            false,
+            false,
+        ),
+        ("/e b", "9", ("/e", "a", "app"), ("", "c", ""), true, true),
+        ("/e", "app", ("/e", "a", "app"), ("", "", ""), true, false),
+        (
+            "x y",
+            "9:9",
+            ("/e", "a", ""),
+            ("x", "y", "9:9"),
+            false,
+            false,
+        ),
+        ("x y", "9:9", ("/e", "a", ""), ("x", "", "9"), true, true),
+        ("/e b", "", ("/e", "a", ""), ("/e", "b", ""), false, false),
+        ("x", "", ("", "", ""), ("", "", ""), true, false),
+    ];
+    for (runs, user, image, app, no_command, no_user) in table {
+        let words = list(runs);
+        let (path, args) = words.split_first().unwrap();
+        // podman writes a program without arguments twice.
+        let args = if args.is_empty() { &words } else { args };
+        let mut old = old(json!({"Path": path, "Args": args, "Config": {"User": user}}));
+        old.image.entrypoint = Some(list(image.0));
+        old.image.cmd = Some(list(image.1));
+        old.image.user = Some(image.2.to_owned());
+        let mut manifest = parsed();
+        let container = &mut manifest.containers[0];
+        container.entrypoint = list(app.0);
+        container.command = list(app.1);
+        container.user = Some(app.2.to_owned()).filter(|user| !user.is_empty());
+        let containers = BTreeMap::from([(slug("web"), old)]);
+        let planned = plan(&manifest, &BTreeMap::new(), &containers, false);
+        let lost: Vec<String> = planned
+            .blocked(&BTreeSet::new())
+            .into_iter()
+            .map(|item| item.id)
+            .collect();
+        let wanted = [
+            (no_command, "web.container.command"),
+            (no_user, "web.container.user"),
+        ];
+        let wanted: Vec<&str> = wanted.iter().filter(|one| one.0).map(|one| one.1).collect();
+        assert_eq!(lost, wanted, "{runs} {user} {image:?} {app:?}");
+    }
+}
+
+#[test]
+fn limits_become_settings() {
+    let limited = json!({"HostConfig": {
+        "Memory": 67_108_864_u64, "CpuQuota": 150_000, "CpuPeriod": 100_000, "PidsLimit": 100,
+    }});
+    let mut manifest = parsed();
+    let edit = |manifest: &Manifest| {
+        let containers = BTreeMap::from([(slug("web"), old(limited.clone()))]);
+        plan(manifest, &BTreeMap::new(), &containers, false)
+            .containers
+            .remove(&slug("web"))
+    };
+    let kept = edit(&manifest).unwrap();
+    assert_eq!(kept.memory.map(|size| size.bytes()), Some(67_108_864));
+    assert_eq!(
+        kept.cpus.map(|cpus| cpus.to_string()).as_deref(),
+        Some("1.5")
+    );
+    assert_eq!(kept.pids, Some(100));
+    manifest.containers[0].resources = archy_registry::manifest::Resources {
+        memory: kept.memory,
+        cpus: kept.cpus,
+        pids: kept.pids,
+    };
+    assert_eq!(edit(&manifest), None);
+}
+
+#[test]
 fn variables_stay_as_settings_and_secrets_become_secrets() {
     let environment = json!({"Config": {"Env": [
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "container=podman",
@@ -190,7 +364,7 @@ fn variables_stay_as_settings_and_secrets_become_secrets() {
         "IMAGE=1", "pw=*******",
     ]}});
     let mut old = old(environment);
-    old.image_environment = vec!["IMAGE=1".to_owned()];
+    old.image.env = Some(vec!["IMAGE=1".to_owned()]);
     let given = [
         ("PASSWORD", "hidden"),
         ("MODE", "plain"),

@@ -31,6 +31,11 @@ pub struct Inspection {
     pub image_name: String,
     /// The pod that it is in; empty outside of any.
     pub pod: String,
+    /// The program that it runs.
+    pub path: String,
+    /// The program's arguments; where it has none, podman writes the program once more.
+    #[serde(deserialize_with = "or_default")]
+    pub args: Vec<String>,
     /// How it is.
     pub state: State,
     /// What it sees of the node's files.
@@ -42,6 +47,24 @@ pub struct Inspection {
     pub host_config: HostConfig,
     /// Its networks.
     pub network_settings: NetworkSettings,
+}
+
+/// podman's own init, which `--init` puts before the command; where it is depends on podman's version.
+const INIT: [&str; 2] = ["/run/podman-init", "/dev/init"];
+
+impl Inspection {
+    /// Returns the whole command that it runs, its entrypoint first, without podman's own init.
+    pub fn command(&self) -> Vec<&str> {
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        match &args[..] {
+            [] | [""] if self.path.is_empty() => Vec::new(),
+            ["--", command @ ..] if INIT.contains(&self.path.as_str()) => command.to_vec(),
+            [only] if *only == self.path => vec![self.path.as_str()],
+            args => std::iter::once(self.path.as_str())
+                .chain(args.iter().copied())
+                .collect(),
+        }
+    }
 }
 
 /// How a container is.
@@ -89,6 +112,24 @@ pub struct ContainerConfig {
     pub secrets: Vec<MountedSecret>,
     /// Seconds that it gets to stop.
     pub stop_timeout: u64,
+    /// Whom it runs as: the image's user, unless it was given another.
+    pub user: String,
+    /// The command that made it, if podman's own did.
+    #[serde(deserialize_with = "or_default")]
+    pub create_command: Vec<String>,
+}
+
+impl ContainerConfig {
+    /// Lists the values that an option has in the command that made it, as in `--ulimit nofile=1024`.
+    pub fn given<'a>(&'a self, option: &'a str) -> impl Iterator<Item = &'a str> {
+        let words = &self.create_command;
+        words.iter().enumerate().filter_map(move |(index, word)| {
+            match word.strip_prefix(option)? {
+                "" => words.get(index + 1).map(String::as_str),
+                rest => rest.strip_prefix('='),
+            }
+        })
+    }
 }
 
 /// A secret that a container sees as a file.
@@ -119,6 +160,36 @@ pub struct HostConfig {
     #[serde(deserialize_with = "or_default")]
     pub devices: Vec<HostDevice>,
     pub memory: u64,
+    /// Microseconds of processor time in each period; nothing above zero means no limit.
+    pub cpu_quota: i64,
+    /// The period in microseconds.
+    pub cpu_period: u64,
+    /// Most processes and threads; 0 is not told, and less means no limit.
+    pub pids_limit: i64,
+    /// Bytes of shared memory.
+    pub shm_size: i64,
+    /// Directories in memory, each with its options.
+    #[serde(deserialize_with = "or_default")]
+    pub tmpfs: BTreeMap<String, String>,
+    /// `NAME:ADDRESS`.
+    #[serde(deserialize_with = "or_default")]
+    pub extra_hosts: Vec<String>,
+    /// Further groups of its user.
+    #[serde(deserialize_with = "or_default")]
+    pub group_add: Vec<String>,
+    /// Limits of each process.
+    #[serde(deserialize_with = "or_default")]
+    pub ulimits: Vec<Ulimit>,
+    /// Whether its root file system is read-only.
+    pub readonly_rootfs: bool,
+}
+
+/// A limit of each process of a container (getrlimit(2)).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Ulimit {
+    /// As in `RLIMIT_NOFILE`.
+    pub name: String,
 }
 
 /// Where a port is published.

@@ -133,6 +133,15 @@ pub struct ImageConfig {
     /// Variables that its containers are given, as `NAME=value`.
     #[serde(default)]
     pub env: Option<Vec<String>>,
+    /// The command that its containers run.
+    #[serde(default)]
+    pub entrypoint: Option<Vec<String>>,
+    /// Arguments of that command, or the command.
+    #[serde(default)]
+    pub cmd: Option<Vec<String>>,
+    /// Whom its containers run as; the administrator when empty.
+    #[serde(default)]
+    pub user: Option<String>,
 }
 
 /// What podman tells of itself.
