@@ -79,16 +79,22 @@ impl<B: Backend> Api<B> {
 
 /// Builds the router for TCP: every request passes the guard.
 pub fn tcp_router<B: Backend>(api: &Arc<Api<B>>) -> Router {
-    let protected = protected(api).route_layer(middleware::from_fn_with_state(
+    let protected = protected(api)
+        .route("/session/logout", post(session::logout))
+        .route_layer(middleware::from_fn_with_state(
+            Arc::clone(api),
+            guard::session,
+        ));
+    let pictures = pictures(api).route_layer(middleware::from_fn_with_state(
         Arc::clone(api),
-        guard::session,
+        guard::cookie,
     ));
     Router::new()
         .merge(protected)
+        .merge(pictures)
         .route("/session", get(session::show))
         .route("/session/claim", post(session::claim))
         .route("/session/login", post(session::login))
-        .route("/session/logout", post(session::logout))
         .fallback(ui::serve)
         .layer(middleware::from_fn_with_state(
             Arc::clone(api),
@@ -106,6 +112,7 @@ pub fn tcp_router<B: Backend>(api: &Arc<Api<B>>) -> Router {
 /// Builds the router for the Unix socket: whoever may open it is the owner.
 pub fn unix_router<B: Backend>(api: &Arc<Api<B>>) -> Router {
     protected(api)
+        .merge(pictures(api))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
@@ -123,5 +130,8 @@ fn protected<B: Backend>(_: &Arc<Api<B>>) -> Router<Arc<Api<B>>> {
         .route("/rpc/v1", post(rpc::handle))
         .route("/events", get(events::stream))
         .route("/metrics", get(metrics::show))
-        .route("/assets/{name}", get(assets::show))
+}
+
+fn pictures<B: Backend>(_: &Arc<Api<B>>) -> Router<Arc<Api<B>>> {
+    Router::new().route("/assets/{name}", get(assets::show))
 }

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 
 use backoff::Backoff;
 use secret::{random_token, same};
-pub use session::{Login, SessionInfo, Sessions};
+pub use session::{Login, Sessions};
 
 /// Shortest password in characters.
 pub const PASSWORD_CHARS_MIN: usize = 10;

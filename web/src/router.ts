@@ -2,6 +2,7 @@ import type { QueryClient } from '@tanstack/vue-query'
 import { createRouter, createWebHistory, type RouteRecordRaw, type RouterHistory } from 'vue-router'
 import { LockedError } from './api/errors'
 import { sessionQuery } from './api/queries/session'
+import { onSessionElsewhere } from './api/token'
 import type { Session } from './api/types/Session'
 
 declare module 'vue-router' {
@@ -74,6 +75,8 @@ export function makeRouter(client: QueryClient, history: RouterHistory = createW
     if (query.queryKey[0] === 'session') return
     void reconsider()
   })
+
+  onSessionElsewhere(() => void reconsider())
 
   let asking = false
   async function reconsider() {

@@ -19,8 +19,11 @@ use super::{Api, Backend};
 
 /// Name of the session cookie.
 pub(super) const COOKIE_NAME: &str = "archy_session";
-/// Header that carries the session's CSRF token.
-pub(super) const CSRF_HEADER: &str = "x-archy-csrf";
+/// Its name over TLS: browsers then let nobody else set it (RFC 6265bis §4.1.3.2), and keep both apart.
+pub(super) const TLS_COOKIE_NAME: &str = "__Host-archy_session";
+/// Header that carries the session's CSRF token. The cookie goes to every port of this host, apps' included; what a page
+/// sends in a header of its own, browsers give to nobody else.
+const CSRF_HEADER: &str = "x-archy-csrf";
 
 /// The two ends of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -31,10 +34,11 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddr,
 }
 
-/// The token of the session that a request belongs to, and where it came from.
+/// The tokens that a request shows, and where it came from.
 #[derive(Clone)]
 pub(super) struct Caller {
     pub(super) token: String,
+    csrf: Option<String>,
     pub(super) from: IpAddr,
 }
 
@@ -111,7 +115,7 @@ pub(super) async fn host_and_origin<B: Backend>(
     next.run(request).await
 }
 
-/// Refuses requests without an open session, and those that change something without its CSRF token.
+/// Refuses requests that do not show both tokens of an open session, reads too.
 pub(super) async fn session<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     mut request: Request,
@@ -120,53 +124,80 @@ pub(super) async fn session<B: Backend>(
     let Some(caller) = caller(&request) else {
         return locked();
     };
-    let found = api
-        .auth
-        .sessions()
-        .find(&caller.token, caller.from, Timestamp::now())
-        .await;
-    let session = match found {
-        Ok(Some(session)) => session,
-        Ok(None) => return locked(),
-        Err(error) => {
-            tracing::error!(%error, "could not read sessions");
-            return refuse(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "The session database does not answer",
-            );
+    match is_owner(&api, &caller).await {
+        Ok(true) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
         }
-    };
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    if changes && !one(request.headers(), CSRF_HEADER).is_some_and(|csrf| session.csrf_is(csrf)) {
-        return refuse(
-            StatusCode::FORBIDDEN,
-            "csrf",
-            "The request lacks the session's X-Archy-CSRF token; reload the page",
-        );
+        Ok(false) => locked(),
+        Err(refusal) => refusal,
     }
-    request.extensions_mut().insert(caller);
-    next.run(request).await
 }
 
-/// Reads the session cookie and the peer's address.
+/// Refuses requests without the cookie of an open session. For pictures alone: an `<img>` sends no header.
+pub(super) async fn cookie<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(caller) = caller(&request) else {
+        return locked();
+    };
+    let sessions = api.auth.sessions();
+    let open = sessions
+        .is_open(&caller.token, caller.from, Timestamp::now())
+        .await;
+    match open {
+        Ok(true) => next.run(request).await,
+        Ok(false) => locked(),
+        Err(error) => unread(&error),
+    }
+}
+
+/// Returns whether a request shows both tokens of an open session.
+///
+/// # Errors
+///
+/// The answer when sessions cannot be read.
+pub(super) async fn is_owner<B: Backend>(api: &Api<B>, caller: &Caller) -> Result<bool, Response> {
+    let Some(csrf) = &caller.csrf else {
+        return Ok(false);
+    };
+    api.auth
+        .sessions()
+        .admits(&caller.token, csrf, caller.from, Timestamp::now())
+        .await
+        .map_err(|error| unread(&error))
+}
+
+/// Returns whether the browser reached the UI over TLS: its page's origin says so, whatever stands between.
+pub(super) fn over_tls(headers: &HeaderMap) -> bool {
+    one(headers, ORIGIN.as_str()).is_some_and(|origin| origin.starts_with("https://"))
+}
+
+/// Reads the two tokens and the peer's address.
 pub(super) fn caller(request: &Request) -> Option<Caller> {
     let connection = request.extensions().get::<Connection>()?;
     Some(Caller {
-        token: cookie(request.headers())?.to_owned(),
+        token: token(request.headers())?.to_owned(),
+        csrf: one(request.headers(), CSRF_HEADER).map(str::to_owned),
         from: connection.remote.ip(),
     })
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == COOKIE_NAME)
-        .map(|(_, token)| token)
+fn token(headers: &HeaderMap) -> Option<&str> {
+    let named = |wanted: &str| {
+        headers
+            .get_all(COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+            .find(|(name, _)| *name == wanted)
+            .map(|(_, token)| token)
+    };
+    // A page over TLS is sent both.
+    named(TLS_COOKIE_NAME).or_else(|| named(COOKIE_NAME))
 }
 
 /// Returns the one Host header, or the authority of an absolute request target.
@@ -233,6 +264,15 @@ fn locked() -> Response {
     reply(
         StatusCode::UNAUTHORIZED,
         problem("locked", "Log in first", "Open the node's page and log in"),
+    )
+}
+
+fn unread(error: &sqlx::Error) -> Response {
+    tracing::error!(%error, "could not read sessions");
+    refuse(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "The session database does not answer",
     )
 }
 

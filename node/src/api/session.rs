@@ -3,16 +3,16 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{RETRY_AFTER, SET_COOKIE};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use jiff::Timestamp;
 
-use super::guard::{COOKIE_NAME, CSRF_HEADER, Connection, caller};
+use super::guard::{COOKIE_NAME, Caller, Connection, TLS_COOKIE_NAME, caller, is_owner, over_tls};
 use super::problem::{problem, reply};
 use super::types::{ClaimParams, LoginParams, Session, SessionState};
 use super::{Api, Backend};
@@ -33,32 +33,20 @@ impl<S: Sync> FromRequestParts<S> for From {
     }
 }
 
-/// `GET /session`.
+/// `GET /session`: open for who shows both of its tokens, and never tells one.
 pub(super) async fn show<B: Backend>(State(api): State<Arc<Api<B>>>, request: Request) -> Response {
-    let closed = || {
-        let state = if api.auth.is_claimed() {
-            SessionState::Locked
-        } else {
-            SessionState::Unclaimed
-        };
-        Json(session(&api, state, None)).into_response()
+    let caller = caller(&request);
+    let owner = match &caller {
+        Some(caller) => is_owner(&api, caller).await,
+        None => Ok(false),
     };
-    let Some(caller) = caller(&request) else {
-        return closed();
+    let state = match owner {
+        Ok(true) => SessionState::Open,
+        Ok(false) if api.auth.is_claimed() => SessionState::Locked,
+        Ok(false) => SessionState::Unclaimed,
+        Err(refusal) => return refusal,
     };
-    let now = Timestamp::now();
-    let sessions = api.auth.sessions();
-    match sessions.find(&caller.token, caller.from, now).await {
-        Ok(Some(open)) if open.due => {
-            match sessions.rotate(&caller.token, caller.from, now).await {
-                Ok(login) => opened(&api, login),
-                Err(error) => failed(&error.into()),
-            }
-        }
-        Ok(Some(open)) => Json(session(&api, SessionState::Open, Some(open.csrf))).into_response(),
-        Ok(None) => closed(),
-        Err(error) => failed(&error.into()),
-    }
+    Json(session(&api, state, None)).into_response()
 }
 
 /// `GET /session` on the Unix socket: always open.
@@ -70,6 +58,7 @@ pub(super) async fn show_owner<B: Backend>(State(api): State<Arc<Api<B>>>) -> Js
 pub(super) async fn claim<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     From(from): From,
+    headers: HeaderMap,
     body: Result<Json<ClaimParams>, JsonRejection>,
 ) -> Response {
     let Json(params) = match body {
@@ -83,7 +72,7 @@ pub(super) async fn claim<B: Backend>(
     match claimed {
         Ok(login) => {
             tracing::info!(%from, "this node has an owner now");
-            opened(&api, login)
+            opened(&api, &headers, login)
         }
         Err(error) => failed(&error),
     }
@@ -93,6 +82,7 @@ pub(super) async fn claim<B: Backend>(
 pub(super) async fn login<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     From(from): From,
+    headers: HeaderMap,
     body: Result<Json<LoginParams>, JsonRejection>,
 ) -> Response {
     let Json(params) = match body {
@@ -104,7 +94,7 @@ pub(super) async fn login<B: Backend>(
         .login(from, params.password, Timestamp::now())
         .await
     {
-        Ok(login) => opened(&api, login),
+        Ok(login) => opened(&api, &headers, login),
         Err(error) => failed(&error),
     }
 }
@@ -112,40 +102,14 @@ pub(super) async fn login<B: Backend>(
 /// `POST /session/logout`.
 pub(super) async fn logout<B: Backend>(
     State(api): State<Arc<Api<B>>>,
-    request: Request,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
 ) -> Response {
-    let sessions = api.auth.sessions();
-    if let Some(caller) = caller(&request) {
-        let found = match sessions
-            .find(&caller.token, caller.from, Timestamp::now())
-            .await
-        {
-            Ok(found) => found,
-            Err(error) => return failed(&error.into()),
-        };
-        let csrf = request
-            .headers()
-            .get(CSRF_HEADER)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        if let Some(open) = found {
-            if !open.csrf_is(csrf) {
-                return reply(
-                    StatusCode::FORBIDDEN,
-                    problem(
-                        "csrf",
-                        "The request lacks the session's X-Archy-CSRF token",
-                        "",
-                    ),
-                );
-            }
-            if let Err(error) = sessions.end(&caller.token).await {
-                return failed(&error.into());
-            }
-        }
+    if let Err(error) = api.auth.sessions().end(&caller.token).await {
+        return failed(&error.into());
     }
     let mut response = Json(session(&api, SessionState::Locked, None)).into_response();
-    set_cookie(&mut response, "", Some(0));
+    set_cookie(&mut response, &headers, "", Some(0));
     response
 }
 
@@ -157,16 +121,20 @@ fn session<B: Backend>(api: &Api<B>, state: SessionState, csrf: Option<String>) 
     }
 }
 
-fn opened<B: Backend>(api: &Api<B>, login: Login) -> Response {
+fn opened<B: Backend>(api: &Api<B>, headers: &HeaderMap, login: Login) -> Response {
     let mut response = Json(session(api, SessionState::Open, Some(login.csrf))).into_response();
-    set_cookie(&mut response, &login.token, None);
+    set_cookie(&mut response, headers, &login.token, None);
     response
 }
 
-/// `Secure` is left out: the node speaks plain HTTP on the loopback or local network.
-fn set_cookie(response: &mut Response, token: &str, age_s_max: Option<u32>) {
+/// `Secure` only behind a TLS proxy: the node itself speaks plain HTTP on the loopback or local network.
+fn set_cookie(response: &mut Response, asked: &HeaderMap, token: &str, age_s_max: Option<u32>) {
+    let (name, secure) = match over_tls(asked) {
+        true => (TLS_COOKIE_NAME, "; Secure"),
+        false => (COOKIE_NAME, ""),
+    };
     let age = age_s_max.map_or(String::new(), |age| format!("; Max-Age={age}"));
-    let cookie = format!("{COOKIE_NAME}={token}; Path=/; HttpOnly; SameSite=Strict{age}");
+    let cookie = format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict{secure}{age}");
     if let Ok(value) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(SET_COOKIE, value);
     }

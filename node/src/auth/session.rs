@@ -1,4 +1,7 @@
-//! Sessions: random tokens of which only hashes are kept; they survive restarts, expire and rotate.
+//! Sessions: pairs of random tokens of which only hashes are kept; they survive restarts and expire.
+//!
+//! Cookies do not know ports, so whoever serves a page on this host may hold the cookie. It is half of a session: the other
+//! half comes in a header, and is told once, to who logs in.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,10 +15,6 @@ use super::{random_token, same};
 
 /// However busy, a session ends after so many idle spans.
 const LIFETIME_IN_IDLE_SPANS: u32 = 10;
-/// A token older than this is replaced at the next visit.
-const ROTATE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// A replaced token still works for so long, for requests that were on their way.
-const ROTATED_GRACE: Duration = Duration::from_secs(60);
 /// `used` is written at most so often.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// Sessions at once; the one not used for longest ends first.
@@ -26,24 +25,14 @@ const SESSIONS_MAX: i64 = 64;
 pub struct Login {
     /// For the cookie.
     pub token: String,
-    /// For the header of requests that change something.
+    /// For the header of every request.
     pub csrf: String,
 }
 
 /// A session that is open.
-#[derive(Clone)]
-pub struct SessionInfo {
-    /// For the header of requests that change something.
-    pub csrf: String,
-    /// Whether the token should be replaced now.
-    pub due: bool,
-}
-
-impl SessionInfo {
-    /// Returns whether `csrf` is this session's.
-    pub fn csrf_is(&self, csrf: &str) -> bool {
-        same(&self.csrf, csrf)
-    }
+struct Open {
+    csrf_hash: String,
+    idle: Duration,
 }
 
 /// All sessions.
@@ -75,11 +64,11 @@ impl Sessions {
             csrf: random_token(),
         };
         sqlx::query(
-            "INSERT INTO session (token_hash, csrf, address, created_s, used_s) \
+            "INSERT INTO session (token_hash, csrf_hash, address, created_s, used_s) \
              VALUES (?, ?, ?, ?, ?)",
         )
         .bind(hash(&login.token))
-        .bind(&login.csrf)
+        .bind(hash(&login.csrf))
         .bind(address(from))
         .bind(now.as_second())
         .bind(now.as_second())
@@ -95,21 +84,35 @@ impl Sessions {
         Ok(login)
     }
 
-    /// Finds the open session of a token and notes that it was used.
+    /// Returns whether both tokens are of one open session, and notes that it was used.
     ///
     /// # Errors
     ///
     /// When the database fails.
-    pub async fn find(
+    pub async fn admits(
         &self,
         token: &str,
+        csrf: &str,
         from: IpAddr,
         now: Timestamp,
-    ) -> Result<Option<SessionInfo>, sqlx::Error> {
-        self.look_up(token, from, now, true).await
+    ) -> Result<bool, sqlx::Error> {
+        let Some(open) = self.look_up(token, from, now).await? else {
+            return Ok(false);
+        };
+        if !same(&open.csrf_hash, &hash(csrf)) {
+            return Ok(false);
+        }
+        if open.idle > TOUCH_EVERY {
+            sqlx::query("UPDATE session SET used_s = ? WHERE token_hash = ?")
+                .bind(now.as_second())
+                .bind(hash(token))
+                .execute(&self.pool)
+                .await?;
+        }
+        Ok(true)
     }
 
-    /// Returns whether a session is still open; looking does not keep it open.
+    /// Returns whether a cookie's session is still open; looking does not keep it open.
     ///
     /// # Errors
     ///
@@ -120,7 +123,7 @@ impl Sessions {
         from: IpAddr,
         now: Timestamp,
     ) -> Result<bool, sqlx::Error> {
-        Ok(self.look_up(token, from, now, false).await?.is_some())
+        Ok(self.look_up(token, from, now).await?.is_some())
     }
 
     async fn look_up(
@@ -128,14 +131,13 @@ impl Sessions {
         token: &str,
         from: IpAddr,
         now: Timestamp,
-        touch: bool,
-    ) -> Result<Option<SessionInfo>, sqlx::Error> {
+    ) -> Result<Option<Open>, sqlx::Error> {
         if token.len() != 64 {
             return Ok(None);
         }
         let hash = hash(token);
         let row = sqlx::query(
-            "SELECT csrf, created_s, used_s, rotated_s FROM session \
+            "SELECT csrf_hash, created_s, used_s FROM session \
              WHERE token_hash = ? AND address = ?",
         )
         .bind(&hash)
@@ -152,49 +154,15 @@ impl Sessions {
                 u64::try_from(now_s - then).unwrap_or_default(),
             ))
         };
-        let (created, used) = (age("created_s")?, age("used_s")?);
-        let rotated = row
-            .try_get::<Option<i64>, _>("rotated_s")?
-            .map(|_| age("rotated_s"))
-            .transpose()?;
-        if used > self.idle
-            || created > self.idle * LIFETIME_IN_IDLE_SPANS
-            || rotated.is_some_and(|age| age > ROTATED_GRACE)
-        {
+        let idle = age("used_s")?;
+        if idle > self.idle || age("created_s")? > self.idle * LIFETIME_IN_IDLE_SPANS {
             self.remove(&hash).await?;
             return Ok(None);
         }
-        if touch && used > TOUCH_EVERY {
-            sqlx::query("UPDATE session SET used_s = ? WHERE token_hash = ?")
-                .bind(now_s)
-                .bind(&hash)
-                .execute(&self.pool)
-                .await?;
-        }
-        Ok(Some(SessionInfo {
-            csrf: row.try_get("csrf")?,
-            due: rotated.is_none() && created > ROTATE_AFTER,
+        Ok(Some(Open {
+            csrf_hash: row.try_get("csrf_hash")?,
+            idle,
         }))
-    }
-
-    /// Replaces a session's token; its age starts again.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
-    pub async fn rotate(
-        &self,
-        token: &str,
-        from: IpAddr,
-        now: Timestamp,
-    ) -> Result<Login, sqlx::Error> {
-        let login = self.begin(from, now).await?;
-        sqlx::query("UPDATE session SET rotated_s = ? WHERE token_hash = ?")
-            .bind(now.as_second())
-            .bind(hash(token))
-            .execute(&self.pool)
-            .await?;
-        Ok(login)
     }
 
     /// Ends the session of a token.
@@ -218,9 +186,8 @@ impl Sessions {
 
     async fn sweep(&self, now: Timestamp) -> Result<(), sqlx::Error> {
         let idle = i64::try_from(self.idle.as_secs()).unwrap_or(i64::MAX);
-        sqlx::query("DELETE FROM session WHERE used_s < ? OR rotated_s < ?")
+        sqlx::query("DELETE FROM session WHERE used_s < ?")
             .bind(now.as_second().saturating_sub(idle))
-            .bind(now.as_second() - 60)
             .execute(&self.pool)
             .await?;
         Ok(())

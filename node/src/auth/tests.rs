@@ -19,8 +19,9 @@ impl Bed {
     }
 
     async fn is_open(&self, login: &Login, from: IpAddr, now: Timestamp) -> bool {
-        let found = self.auth.sessions().find(&login.token, from, now).await;
-        found.unwrap().is_some()
+        let sessions = self.auth.sessions();
+        let admits = sessions.admits(&login.token, &login.csrf, from, now);
+        admits.await.unwrap()
     }
 }
 
@@ -103,44 +104,35 @@ async fn passwords_are_checked_and_wrong_ones_slow_down() {
 }
 
 #[tokio::test]
-async fn sessions_expire_rotate_and_end() {
+async fn sessions_expire_and_end_and_take_both_tokens() {
     let bed = bed().await;
     let sessions = bed.auth.sessions();
     let login = sessions.begin(HERE, at(0)).await.unwrap();
-    let info = sessions
-        .find(&login.token, HERE, at(1))
-        .await
-        .unwrap()
-        .unwrap();
-    assert!(info.csrf_is(&login.csrf) && !info.csrf_is("x") && !info.due);
-    assert!(
-        sessions
-            .find(&"0".repeat(64), HERE, at(1))
-            .await
-            .unwrap()
-            .is_none()
-    );
+    let other = sessions.begin(HERE, at(0)).await.unwrap();
+    assert!(bed.is_open(&login, HERE, at(1)).await);
+    let made_up = "0".repeat(64);
+    for (token, csrf) in [
+        (&login.token, &other.csrf),
+        (&login.token, &login.token),
+        (&login.token, &String::new()),
+        (&made_up, &login.csrf),
+        (&String::new(), &login.csrf),
+    ] {
+        let admits = sessions.admits(token, csrf, HERE, at(1));
+        assert!(!admits.await.unwrap(), "{token} with {csrf}");
+    }
     let elsewhere = "10.0.0.9".parse().unwrap();
     assert!(!bed.is_open(&login, elsewhere, at(1)).await);
     let same_machine = "::1".parse().unwrap();
-    assert!(
-        sessions
-            .is_open(&login.token, same_machine, at(1))
-            .await
-            .unwrap()
-    );
-    assert!(sessions.find("", HERE, at(1)).await.unwrap().is_none());
+    assert!(bed.is_open(&login, same_machine, at(1)).await);
 
-    // Idle for longer than an hour.
+    sessions.end(&other.token).await.unwrap();
+    assert!(!bed.is_open(&other, HERE, at(2)).await);
+
+    // Idle for longer than an hour: the cookie alone does not keep a session open.
+    let cookie_alone = sessions.is_open(&login.token, HERE, at(3000)).await;
+    assert!(cookie_alone.unwrap());
     assert!(!bed.is_open(&login, HERE, at(3602)).await);
-
-    let login = sessions.begin(HERE, at(0)).await.unwrap();
-    let newer = sessions.rotate(&login.token, HERE, at(10)).await.unwrap();
-    assert!(bed.is_open(&login, HERE, at(20)).await);
-    assert!(!bed.is_open(&login, HERE, at(71)).await);
-    assert!(bed.is_open(&newer, HERE, at(71)).await);
-    sessions.end(&newer.token).await.unwrap();
-    assert!(!bed.is_open(&newer, HERE, at(72)).await);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::backend::{Bed, PASSWORD};
+use crate::backend::{Bed, Owner, PASSWORD};
 use crate::http::Request;
 
 fn list() -> Request {
@@ -144,20 +144,20 @@ async fn every_request_must_be_the_owners_own() {
         (
             "without a CSRF token",
             signed().without("X-Archy-CSRF"),
-            403,
-            "csrf",
+            401,
+            "locked",
         ),
         (
             "with a wrong CSRF token",
             signed().without("X-Archy-CSRF").header("X-Archy-CSRF", "x"),
-            403,
-            "csrf",
+            401,
+            "locked",
         ),
         (
             "with two CSRF tokens",
             signed().header("X-Archy-CSRF", &owner.csrf),
-            403,
-            "csrf",
+            401,
+            "locked",
         ),
         // Forwarded headers make nobody local.
         (
@@ -266,11 +266,81 @@ async fn a_node_is_claimed_once_and_then_logged_in_to() {
         answer.cookie(),
         "every log-in has a token of its own"
     );
-    let open = bed
-        .send(Request::get("/session").header("Cookie", &login.cookie()))
+    let csrf = login.json()["csrf"].as_str().unwrap().to_owned();
+    let show = Request::get("/session")
+        .header("Cookie", &login.cookie())
+        .header("X-Archy-CSRF", &csrf);
+    assert_eq!(
+        bed.send(show).await.json(),
+        json!({"state": "open", "csrf": null, "node": "test node"}),
+        "the token is told once"
+    );
+}
+
+/// An app with a page of its own on this host is sent the cookie, and calls from an address that is the owner's.
+#[tokio::test]
+async fn the_cookie_alone_opens_nothing_but_pictures() {
+    let bed = Bed::start().await;
+    let owner = bed.claim().await;
+    let bare = |request: Request| request.header("Cookie", &owner.cookie);
+    let answer = bed.send(bare(Request::get("/session"))).await;
+    assert_eq!(
+        answer.json(),
+        json!({"state": "locked", "csrf": null, "node": "test node"})
+    );
+    assert_eq!(answer.header("set-cookie"), "");
+    let closed = || {
+        [
+            list(),
+            Request::get("/events"),
+            Request::get("/metrics"),
+            Request::post("/session/logout", &json!({})),
+        ]
+    };
+    for request in closed() {
+        let answer = bed.send(bare(request)).await;
+        assert_eq!((answer.status, answer.kind().as_str()), (401, "locked"));
+    }
+    for request in closed() {
+        let answer = bed.send(request.header("X-Archy-CSRF", &owner.csrf)).await;
+        assert_eq!(answer.status, 401, "the header alone is no session either");
+    }
+    let hash = archy_registry::Blake3Hash::of(b"svg");
+    let picture = bed.send(bare(Request::get(&format!("/assets/{hash}"))));
+    assert_eq!(picture.await.status, 200, "an <img> sends no header");
+    assert_eq!(bed.send(owner.sign(list())).await.status, 200);
+}
+
+#[tokio::test]
+async fn over_tls_the_cookie_never_goes_out_in_the_clear() {
+    let bed = Bed::start().await;
+    bed.claim().await;
+    let login = Request::post("/session/login", &json!({"password": PASSWORD}))
+        .header("Host", "node.local")
+        .header("Origin", "https://node.local");
+    let answer = bed.send(login).await;
+    let cookie = answer.header("set-cookie");
+    assert!(
+        cookie.starts_with("__Host-archy_session=")
+            && cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict; Secure"),
+        "{cookie}"
+    );
+    let owner = Owner {
+        // The browser sends what is left of a log-in without TLS too.
+        cookie: format!("archy_session={}; {}", "0".repeat(64), answer.cookie()),
+        csrf: answer.json()["csrf"].as_str().unwrap().to_owned(),
+    };
+    assert_eq!(bed.send(owner.sign(list())).await.status, 200);
+    let logout =
+        Request::post("/session/logout", &json!({})).header("Origin", "https://node.local");
+    let answer = bed
+        .send(owner.sign(logout).header("Host", "node.local"))
         .await;
-    assert_eq!(open.json()["state"], "open");
-    assert_eq!(open.json()["csrf"], login.json()["csrf"]);
+    let cookie = answer.header("set-cookie");
+    assert!(
+        cookie.starts_with("__Host-archy_session=;") && cookie.ends_with("; Secure; Max-Age=0"),
+        "{cookie}"
+    );
 }
 
 #[tokio::test]
@@ -317,7 +387,7 @@ async fn logging_out_ends_the_session_and_needs_the_token() {
     let bed = Bed::start().await;
     let owner = bed.claim().await;
     let bare = Request::post("/session/logout", &json!({})).header("Cookie", &owner.cookie);
-    assert_eq!(bed.send(bare).await.kind(), "csrf");
+    assert_eq!(bed.send(bare).await.kind(), "locked");
     let answer = bed
         .send(owner.sign(Request::post("/session/logout", &json!({}))))
         .await;

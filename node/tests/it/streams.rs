@@ -13,8 +13,8 @@ use crate::backend::{Bed, Owner};
 async fn listen(bed: &Bed, owner: &Owner) -> Lines<BufReader<TcpStream>> {
     let mut stream = TcpStream::connect(bed.address).await.unwrap();
     let head = format!(
-        "GET /events HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n",
-        bed.address, owner.cookie
+        "GET /events HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\nX-Archy-CSRF: {}\r\n\r\n",
+        bed.address, owner.cookie, owner.csrf
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut lines = BufReader::new(stream).lines();

@@ -1,10 +1,11 @@
 import { QueryClient } from '@tanstack/vue-query'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { fetchSession, rpc } from './client'
+import { fetchSession, login, logout, rpc } from './client'
 import { LockedError, ProblemError, problemFrom, UnreachableError } from './errors'
-import { applyEvent, followEvents, parseEvent, useConnection } from './events'
+import { applyEvent, eventData, followEvents, parseEvent, useConnection } from './events'
 import { keys } from './keys'
 import { mergeJob } from './queries/jobs'
+import { keepSessionToken } from './token'
 import type { Job } from './types/Job'
 import { detour } from '@/router'
 import { mockNetwork } from '@/test/mount'
@@ -111,42 +112,124 @@ describe('events', () => {
     expect(parseEvent('{"type":"catalog"}')).toEqual({ type: 'catalog' })
   })
 
-  it('says when the node is lost and when it is back, and then asks for everything', () => {
-    vi.useFakeTimers()
-    class Source extends EventTarget {
-      static readonly CLOSED = 2
-      static last: Source | null = null
-      readyState = 0
-      constructor() {
-        super()
-        Source.last = this
-      }
-      close() {}
+  it('are read however they are cut up', async () => {
+    const bytes = new TextEncoder().encode(
+      ': connected\nretry: 2000\n\nevent: node\ndata: {"name":"Dachgeschoß"}\n\ndata:a\ndata: b\n\ndata: unfinished',
+    )
+    for (const size of [1, 7, bytes.length]) {
+      const stream = new ReadableStream<Uint8Array>({
+        start(controller) {
+          for (let at = 0; at < bytes.length; at += size) controller.enqueue(bytes.slice(at, at + size))
+          controller.close()
+        },
+      })
+      const read: string[] = []
+      for await (const data of eventData(stream)) read.push(data)
+      expect(read).toEqual(['{"name":"Dachgeschoß"}', 'a\nb'])
     }
-    vi.stubGlobal('EventSource', Source)
+  })
+
+  it('come to who shows the token; says when the node is lost and when it is back, and then asks for everything', async () => {
+    vi.useFakeTimers()
+    keepSessionToken('token')
+    const asked: { path: string; token: string | null; signal: AbortSignal | null | undefined }[] = []
+    const streams: ReadableStreamDefaultController<Uint8Array>[] = []
+    let status = 200
+    vi.stubGlobal('fetch', async (path: string, init: RequestInit) => {
+      asked.push({ path, token: new Headers(init.headers).get('X-Archy-CSRF'), signal: init.signal })
+      if (status !== 200) return new Response(null, { status })
+      return new Response(
+        new ReadableStream({
+          start: (controller) => {
+            streams.push(controller)
+          },
+        }),
+      )
+    })
     const refused = vi.fn<() => void>()
-    const asked = vi.spyOn(client, 'invalidateQueries')
+    const invalidated = vi.spyOn(client, 'invalidateQueries')
     const { connection } = useConnection()
     const stop = followEvents(client, refused)
 
-    Source.last?.dispatchEvent(new Event('open'))
+    await vi.advanceTimersByTimeAsync(0)
     expect(connection.value).toBe('online')
-    expect(asked).not.toHaveBeenCalled()
+    expect(asked).toMatchObject([{ path: '/events', token: 'token' }])
+    expect(invalidated).not.toHaveBeenCalled()
+    streams[0]?.enqueue(new TextEncoder().encode(`data: ${JSON.stringify({ type: 'job', data: job() })}\n\n`))
+    await vi.advanceTimersByTimeAsync(0)
+    expect(client.getQueryData(keys.jobs)).toEqual([job()])
 
-    const first = Source.last
-    if (first) first.readyState = Source.CLOSED
-    first?.dispatchEvent(new Event('error'))
+    // A break is mended without a word.
+    streams[0]?.close()
+    await vi.advanceTimersByTimeAsync(1_000)
     expect(connection.value).toBe('online')
-    expect(refused).toHaveBeenCalledOnce()
-    vi.advanceTimersByTime(3_000)
+    expect(refused).not.toHaveBeenCalled()
+    status = 401
+    await vi.advanceTimersByTimeAsync(1_000)
     expect(connection.value).toBe('lost')
-    expect(Source.last).not.toBe(first)
+    expect(refused).toHaveBeenCalledOnce()
 
-    Source.last?.dispatchEvent(new Event('open'))
+    status = 200
+    await vi.advanceTimersByTimeAsync(3_000)
     expect(connection.value).toBe('online')
-    expect(asked).toHaveBeenCalledOnce()
+    expect(invalidated).toHaveBeenLastCalledWith()
+    expect(asked).toHaveLength(3)
     stop()
+    expect(asked.at(-1)?.signal?.aborted).toBe(true)
+    await vi.advanceTimersByTimeAsync(60_000)
+    expect(asked).toHaveLength(3)
     vi.useRealTimers()
+  })
+})
+
+describe('the session’s token', () => {
+  const PASSWORD = 'correct horse battery'
+
+  /** The client of a page that has just been loaded. */
+  async function reloaded() {
+    vi.resetModules()
+    return await import('./client')
+  }
+
+  it('outlives a reload', async () => {
+    mockNetwork({ loggedIn: false })
+    expect((await fetchSession()).state).toBe('locked')
+    await login({ password: PASSWORD })
+    const client = await reloaded()
+    expect((await client.fetchSession()).state).toBe('open')
+    expect(await client.rpc('node.status', {})).toMatchObject({ name: 'attic' })
+    await client.logout()
+    expect(localStorage).toHaveLength(0)
+    expect((await client.fetchSession()).state).toBe('locked')
+  })
+
+  it('lasts as long as the page where nothing can be stored', async () => {
+    mockNetwork({ loggedIn: false })
+    for (const method of ['getItem', 'setItem', 'removeItem'] as const) {
+      vi.spyOn(Storage.prototype, method).mockImplementation(() => {
+        throw new DOMException('denied', 'SecurityError')
+      })
+    }
+    await login({ password: PASSWORD })
+    expect((await fetchSession()).state).toBe('open')
+    const client = await reloaded()
+    expect((await client.fetchSession()).state).toBe('locked')
+    await logout()
+    expect((await fetchSession()).state).toBe('locked')
+  })
+
+  it('is that of the last log-in in any tab', async () => {
+    const sent: (string | null)[] = []
+    keepSessionToken('first')
+    vi.stubGlobal('fetch', async (_: string, init: RequestInit) => {
+      sent.push(new Headers(init.headers).get('X-Archy-CSRF'))
+      return new Response('{"state":"open","csrf":null,"node":"attic"}')
+    })
+    await fetchSession()
+    expect(localStorage).toHaveLength(1)
+    localStorage.setItem(localStorage.key(0) ?? '', 'second')
+    await fetchSession()
+    expect(sent).toEqual(['first', 'second'])
   })
 })
 

@@ -1,24 +1,30 @@
-/** Talks HTTP with the node: JSON-RPC 2.0 and the session. Knows no queries and keeps nothing but the CSRF token. */
+/** Talks HTTP with the node: JSON-RPC 2.0, the stream of events and the session. Knows no queries and keeps nothing. */
 
 import { LockedError, ProblemError, UnreachableError, problemFrom } from './errors'
 import type { Method, Methods } from './methods'
+import { forgetSessionToken, keepSessionToken, sessionToken } from './token'
 import type { ClaimParams } from './types/ClaimParams'
 import type { LoginParams } from './types/LoginParams'
 import type { Session } from './types/Session'
 
-let csrf: string | null = null
 let nextId = 1
+
+/** Asks as the owner, if anybody has logged in from here: the cookie alone opens nothing. */
+function ask(path: string, accept: string, init: RequestInit): Promise<Response> {
+  const token = sessionToken()
+  return fetch(path, {
+    credentials: 'same-origin',
+    cache: 'no-store',
+    ...init,
+    headers: { Accept: accept, ...(token === null ? {} : { 'X-Archy-CSRF': token }), ...init.headers },
+  })
+}
 
 async function send(path: string, init: RequestInit): Promise<{ response: Response; body: unknown }> {
   let response: Response
   let text: string
   try {
-    response = await fetch(path, {
-      credentials: 'same-origin',
-      cache: 'no-store',
-      ...init,
-      headers: { Accept: 'application/json', ...init.headers },
-    })
+    response = await ask(path, 'application/json', init)
     text = await response.text()
   } catch (cause) {
     if (cause instanceof DOMException && cause.name === 'AbortError') throw cause
@@ -37,7 +43,7 @@ function post(path: string, body: unknown, signal?: AbortSignal) {
   return send(path, {
     method: 'POST',
     body: JSON.stringify(body),
-    headers: { 'Content-Type': 'application/json', ...(csrf === null ? {} : { 'X-Archy-CSRF': csrf }) },
+    headers: { 'Content-Type': 'application/json' },
     ...(signal ? { signal } : {}),
   })
 }
@@ -68,25 +74,30 @@ function isSession(value: unknown): value is Session {
   return typeof value === 'object' && value !== null && 'state' in value && 'node' in value
 }
 
-function adopt(response: Response, body: unknown): Session {
+function sessionOf(response: Response, body: unknown): Session {
   if (!response.ok || !isSession(body)) {
     throw new ProblemError(problemFrom(body, `The node answered ${response.status}`), response.status)
   }
-  csrf = body.csrf
   return body
 }
 
-/** Asks who we are to the node, and takes its CSRF token. */
+/** Opens the stream of events; its answer ends only with the stream. */
+export function openEvents(signal: AbortSignal): Promise<Response> {
+  return ask('/events', 'text/event-stream', { signal })
+}
+
+/** Asks who we are to the node. */
 export async function fetchSession(signal?: AbortSignal): Promise<Session> {
   const { response, body } = await send('/session', signal ? { signal } : {})
   if (isGatewayFailure(response.status)) throw new UnreachableError('The node does not answer')
-  return adopt(response, body)
+  return sessionOf(response, body)
 }
 
 async function enter(path: string, params: ClaimParams | LoginParams): Promise<Session> {
   const { response, body } = await post(path, params)
-  if (response.ok && !isSession(body)) return fetchSession()
-  return adopt(response, body)
+  const session = sessionOf(response, body)
+  if (session.csrf !== null) keepSessionToken(session.csrf)
+  return session
 }
 
 export function claim(params: ClaimParams): Promise<Session> {
@@ -99,6 +110,6 @@ export function login(params: LoginParams): Promise<Session> {
 
 export async function logout(): Promise<void> {
   const { response, body } = await post('/session/logout', {})
-  if (!response.ok && response.status !== 401) adopt(response, body)
-  csrf = null
+  if (!response.ok && response.status !== 401) sessionOf(response, body)
+  forgetSessionToken()
 }

@@ -2,6 +2,7 @@
 
 import type { QueryClient } from '@tanstack/vue-query'
 import { readonly, ref } from 'vue'
+import { openEvents } from './client'
 import { keys } from './keys'
 import type { Event as NodeEvent } from './types/Event'
 import type { Job } from './types/Job'
@@ -9,7 +10,9 @@ import { putJob } from './queries/jobs'
 
 export type Connection = 'connecting' | 'online' | 'lost'
 
-/** Longest wait between two attempts, in milliseconds. */
+/** Wait before a stream that broke off is opened again, in milliseconds. */
+const RETRY_MS = 2_000
+/** Longest wait between two attempts that the node refused, in milliseconds. */
 const BACKOFF_MAX_MS = 15_000
 /** A break shorter than this is not worth a person's attention, in milliseconds. */
 const GRACE_MS = 1_500
@@ -62,53 +65,81 @@ export function applyEvent(client: QueryClient, event: NodeEvent): void {
   }
 }
 
+/**
+ * Gives the data of each server-sent event (HTML Standard §9.2.6) of a stream whose lines end in LF, as the node’s do.
+ * Their names are in the data too.
+ */
+export async function* eventData(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  const reader = stream.getReader()
+  const decoder = new TextDecoder()
+  let rest = ''
+  let data: string[] = []
+  for (;;) {
+    const { done, value } = await reader.read()
+    if (done) return
+    const lines = (rest + decoder.decode(value, { stream: true })).split('\n')
+    rest = lines.pop() ?? ''
+    for (const line of lines) {
+      if (line.startsWith('data:')) data.push(line.slice(5).replace(/^ /, ''))
+      if (line !== '' || data.length === 0) continue
+      yield data.join('\n')
+      data = []
+    }
+  }
+}
+
 function heard() {
   lastHeard.value = Date.now()
 }
 
 /** Follows the node until the returned function is called. `refused` tells that the node no longer knows us. */
 export function followEvents(client: QueryClient, refused: () => void): () => void {
-  let source: EventSource | null = null
+  const stop = new AbortController()
   let retry: ReturnType<typeof setTimeout> | undefined
   let grace: ReturnType<typeof setTimeout> | undefined
   let attempts = 0
-  let stopped = false
 
-  function connect() {
-    source = new EventSource('/events')
-    source.addEventListener('open', () => {
-      const wasLost = connection.value === 'lost' || attempts > 0
-      attempts = 0
-      clearTimeout(grace)
-      grace = undefined
-      connection.value = 'online'
-      heard()
-      if (wasLost) void client.invalidateQueries()
-    })
-    for (const type of ['job', 'instances', 'catalog', 'node', 'refetch'] as const) {
-      source.addEventListener(type, (message) => {
-        heard()
-        const event = parseEvent(String(message.data))
-        if (event) applyEvent(client, event)
-      })
-    }
-    source.addEventListener('error', () => {
-      attempts += 1
-      grace ??= setTimeout(() => {
-        connection.value = 'lost'
-      }, GRACE_MS)
-      if (source?.readyState !== EventSource.CLOSED || stopped) return
-      refused()
-      retry = setTimeout(connect, Math.min(BACKOFF_MAX_MS, 500 * 2 ** Math.min(attempts, 6)))
-    })
+  function opened() {
+    const wasLost = connection.value === 'lost' || attempts > 0
+    attempts = 0
+    clearTimeout(grace)
+    grace = undefined
+    connection.value = 'online'
+    heard()
+    if (wasLost) void client.invalidateQueries()
   }
 
-  connect()
+  /** Follows one stream to its end; `false` when the node did not open it. */
+  async function listen(): Promise<boolean> {
+    const response = await openEvents(stop.signal)
+    if (!response.ok || response.body === null) return false
+    opened()
+    for await (const data of eventData(response.body)) {
+      heard()
+      const event = parseEvent(data)
+      if (event) applyEvent(client, event)
+    }
+    return true
+  }
+
+  async function connect() {
+    // A stream that breaks off, or cannot be asked for, is silence: no word of the node's.
+    const silent = await listen().catch(() => true)
+    if (stop.signal.aborted) return
+    attempts += 1
+    grace ??= setTimeout(() => {
+      connection.value = 'lost'
+    }, GRACE_MS)
+    if (!silent) refused()
+    const wait = silent ? RETRY_MS : Math.min(BACKOFF_MAX_MS, 500 * 2 ** Math.min(attempts, 6))
+    retry = setTimeout(() => void connect(), wait)
+  }
+
+  void connect()
   return () => {
-    stopped = true
+    stop.abort()
     clearTimeout(retry)
     clearTimeout(grace)
-    source?.close()
     connection.value = 'connecting'
   }
 }

@@ -34,18 +34,24 @@ function wrong(): Answer {
   })
 }
 
-function session(node: MockNode, loggedIn: boolean): Session {
-  if (!node.claimed) return { state: 'unclaimed', csrf: null, node: node.name }
-  return loggedIn
-    ? { state: 'open', csrf: CSRF, node: node.name }
-    : { state: 'locked', csrf: null, node: node.name }
+function session(node: MockNode, open: boolean): Session {
+  const state = node.claimed ? (open ? 'open' : 'locked') : 'unclaimed'
+  return { state, csrf: null, node: node.name }
+}
+
+/** What is told once, to who has just got in. */
+function entered(node: MockNode): Answer {
+  return json(200, { ...session(node, true), csrf: CSRF })
+}
+
+/** Whether the question shows both halves of the session. */
+export function isOwner({ loggedIn, csrf }: Pick<Question, 'loggedIn' | 'csrf'>): boolean {
+  return loggedIn && csrf === CSRF
 }
 
 function rpc(node: MockNode, question: Question): Answer {
-  if (!question.loggedIn)
+  if (!isOwner(question))
     return json(401, { kind: 'locked', message: 'Log in first', hint: null, details: [] })
-  if (question.csrf !== CSRF)
-    return json(403, { kind: 'csrf', message: 'The request lacks its token', hint: null, details: [] })
   const { id, method, params } = JSON.parse(question.body) as {
     id: number
     method: string
@@ -75,7 +81,7 @@ function asset(path: string): Answer | null {
 /** Answers, or gives `null` for what is no part of the API. `login` tells that the session has changed. */
 export function answer(node: MockNode, question: Question, login: (open: boolean) => void): Answer | null {
   const { method, path } = question
-  if (method === 'GET' && path === '/session') return json(200, session(node, question.loggedIn))
+  if (method === 'GET' && path === '/session') return json(200, session(node, isOwner(question)))
   if (method === 'POST' && path === '/rpc/v1') return rpc(node, question)
   if (method === 'GET' && path.startsWith('/assets/')) return asset(path)
   if (method !== 'POST') return null
@@ -87,13 +93,13 @@ export function answer(node: MockNode, question: Question, login: (open: boolean
     node.claimed = true
     node.password = params.password
     login(true)
-    return json(200, session(node, true))
+    return entered(node)
   }
   if (path === '/session/login') {
     const params = JSON.parse(question.body) as { password: string }
     if (params.password !== node.password) return wrong()
     login(true)
-    return json(200, session(node, true))
+    return entered(node)
   }
   if (path === '/session/logout') {
     login(false)

@@ -7,7 +7,7 @@
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Plugin, PreviewServer, ViteDevServer } from 'vite'
-import { answer } from './api.ts'
+import { answer, isOwner } from './api.ts'
 import { MockNode } from './node.ts'
 
 /** How often the mock's clock turns, in milliseconds. */
@@ -35,13 +35,10 @@ function stream(node: MockNode, request: IncomingMessage, response: ServerRespon
 
 async function handle(node: MockNode, request: IncomingMessage, response: ServerResponse): Promise<boolean> {
   const path = new URL(request.url ?? '/', 'http://node').pathname
-  const open = (request.headers.cookie ?? '').includes(`${COOKIE}=open`)
-  const loggedIn =
-    node.claimed &&
-    (open ||
-      (process.env.MOCK_UNCLAIMED === undefined && !(request.headers.cookie ?? '').includes(`${COOKIE}=out`)))
+  const loggedIn = node.claimed && (request.headers.cookie ?? '').includes(`${COOKIE}=open`)
+  const csrf = request.headers['x-archy-csrf']?.toString() ?? null
   if (path === '/events') {
-    if (loggedIn) stream(node, request, response)
+    if (isOwner({ loggedIn, csrf })) stream(node, request, response)
     else response.writeHead(401).end()
     return true
   }
@@ -52,7 +49,7 @@ async function handle(node: MockNode, request: IncomingMessage, response: Server
       method: request.method ?? 'GET',
       path,
       body: request.method === 'POST' ? await read(request) : '',
-      csrf: request.headers['x-archy-csrf']?.toString() ?? null,
+      csrf,
       loggedIn,
     },
     (now) =>

@@ -6,9 +6,9 @@ import axe from 'axe-core'
 import { expect, vi } from 'vitest'
 import { type Component, defineComponent, h } from 'vue'
 import { createMemoryHistory, RouterView } from 'vue-router'
-import { fetchSession } from '@/api/client'
+import { forgetSessionToken, keepSessionToken } from '@/api/token'
 import { i18n } from '@/i18n'
-import { answer } from '@/mocks/api'
+import { answer, CSRF } from '@/mocks/api'
 import { MockNode, type MockOptions } from '@/mocks/node'
 import { makeRouter } from '@/router'
 
@@ -28,6 +28,8 @@ export interface World {
 export function mockNetwork(options: MockOptions & { loggedIn?: boolean } = {}): World {
   const node = new MockNode({ now: NOW, ...options })
   let loggedIn = options.loggedIn ?? true
+  if (loggedIn) keepSessionToken(CSRF)
+  else forgetSessionToken()
   let gone = false
   const calls: string[] = []
   vi.stubGlobal('fetch', async (path: string, init: RequestInit = {}) => {
@@ -87,7 +89,6 @@ export async function mountPart(
   slots: Record<string, () => unknown> = {},
   world: World = mockNetwork(),
 ): Promise<VueWrapper> {
-  await fetchSession()
   return mountAt(
     defineComponent(() => () => h('div', [h(part, props, slots)])),
     '/nowhere/here',

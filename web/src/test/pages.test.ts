@@ -2,6 +2,8 @@ import { describe, expect, it, vi } from 'vitest'
 import { button, follow, pass } from './act'
 import { expectAccessible, mockNetwork, mountPage, settle } from './mount'
 import { putJob } from '@/api/queries/jobs'
+import { forgetSessionToken, keepSessionToken } from '@/api/token'
+import { CSRF } from '@/mocks/api'
 import { PUBLISHERS } from '@/mocks/catalogue'
 
 const app = (publisher: keyof typeof PUBLISHERS, slug: string) =>
@@ -229,6 +231,33 @@ describe('the other pages', () => {
     await wrapper.find('form').trigger('submit')
     // The page is code that is loaded first.
     await vi.waitFor(() => expect(wrapper.text()).toContain('What this node does and did for you'))
+    await settle()
+    wrapper.unmount()
+  })
+
+  it('asks to log in again where the token is gone, though the cookie is there', async () => {
+    const world = mockNetwork()
+    localStorage.clear()
+    const wrapper = await mountPage('/apps', world)
+    expect(wrapper.text()).toContain('Welcome back')
+    expect(world.calls).toEqual(['GET /session'])
+    wrapper.unmount()
+  })
+
+  it('goes in and out with the other tabs', async () => {
+    const world = mockNetwork()
+    localStorage.clear()
+    const wrapper = await mountPage('/apps', world)
+    expect(wrapper.text()).toContain('Welcome back')
+    keepSessionToken(CSRF)
+    const key = localStorage.key(0)
+    window.dispatchEvent(new StorageEvent('storage', { key }))
+    // The page is code that is loaded first.
+    await vi.waitFor(() => expect(wrapper.text()).toContain('Find something good to run'))
+    window.dispatchEvent(new StorageEvent('storage', { key: 'archy.theme' }))
+    forgetSessionToken()
+    window.dispatchEvent(new StorageEvent('storage', { key }))
+    await vi.waitFor(() => expect(wrapper.text()).toContain('Welcome back'))
     await settle()
     wrapper.unmount()
   })

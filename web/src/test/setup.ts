@@ -26,18 +26,11 @@ beforeEach(() => {
   vi.stubGlobal('fetch', (input: unknown) => {
     throw new Error(`unmocked request: ${String(input)}`)
   })
-  vi.stubGlobal(
-    'EventSource',
-    class {
-      constructor(url: string) {
-        throw new Error(`unmocked event stream: ${url}`)
-      }
-    },
-  )
 })
 
 afterEach(() => {
   document.body.innerHTML = ''
+  localStorage.clear()
   // What Vue, the router or the catalogue warn of is a mistake in a part.
   expect(warnings).toEqual([])
 })

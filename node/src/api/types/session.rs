@@ -8,7 +8,7 @@ wire! {
     pub struct Session {
         /// Whether a person must claim the node, log in, or is in.
         pub state: SessionState,
-        /// Token to send as `X-Archy-CSRF` with everything that changes something.
+        /// Token to send as `X-Archy-CSRF` with every request; told once, at claim or log-in.
         pub csrf: Option<String>,
         /// The node's name.
         pub node: String,

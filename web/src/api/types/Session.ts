@@ -10,7 +10,7 @@ export type Session = {
  */
 state: SessionState, 
 /**
- * Token to send as `X-Archy-CSRF` with everything that changes something.
+ * Token to send as `X-Archy-CSRF` with every request; told once, at claim or log-in.
  */
 csrf: string | null, 
 /**
