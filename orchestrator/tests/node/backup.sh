@@ -59,6 +59,7 @@ for version in 1 2; do manifest $version; done
 claim "install" bring install 1
 podman exec notes sh -c 'cd /var/lib/db && echo kept >probe && chmod 600 probe && ln -sfn /etc link && mkdir deep && echo x >deep/file'
 podman unshare chown 123:456 "$DATA/deep/file"
+podman unshare truncate -s 256M "$DATA/hole"
 before=$(owners)
 secret=$(cat "$APPS/notes/secrets/key")
 claim "a backup" back_up
@@ -76,6 +77,7 @@ claim "the data is lost" refuted owned "$before"
 claim "restore" "$DRIVE" restore "$first" web=layout
 claim "the app runs on the data of the backup" log_is "1 1 "
 claim "all of it, with its owners" owned "$before"
+claim "holes are holes" test "$(podman unshare stat -c '%s' "$DATA/hole")" = 268435456 -a "$(podman unshare stat -c '%b' "$DATA/hole")" -lt 2048
 claim "nothing but the repository is left" clean
 claim "nothing is left to do" quiet
 claim "what was there before is kept" says "BeforeRestore 1" "$DRIVE" snapshots notes
