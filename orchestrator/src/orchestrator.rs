@@ -100,6 +100,14 @@ pub enum LoadError {
         /// ID of the image that podman has.
         found: String,
     },
+    /// Its containers would be given more than podman could list beside all others.
+    #[error("the image of container {container} has {excess}")]
+    Excess {
+        /// The container.
+        container: Slug,
+        /// What there is too much of.
+        excess: String,
+    },
     /// The disk did not take it.
     #[error("the disk does not take the image of container {container}: see the kernel's log")]
     Unwritten {
@@ -210,7 +218,8 @@ impl Orchestrator {
     ///
     /// # Errors
     ///
-    /// [`LoadError`]; content that differs from what the release names is removed again.
+    /// [`LoadError`]; content that differs from what the release names, or hands too much down to its containers, is
+    /// removed again.
     pub async fn load_image(
         &self,
         app: &Slug,
@@ -243,6 +252,14 @@ impl Orchestrator {
         if !is_exactly(&pulled, reference, &image.config.digest) {
             self.drop_name(reference).await;
             return Err(differs(format!("sha256:{}", pulled.id)));
+        }
+        let baggage = podman.baggage(&id).await.map_err(failed)?;
+        if let Some(excess) = baggage.and_then(|baggage| baggage.excess()) {
+            self.drop_name(reference).await;
+            return Err(LoadError::Excess {
+                container: image.container.clone(),
+                excess,
+            });
         }
         let lasting = self.make_podman_last().await;
         lasting.map_err(|source| LoadError::Unwritten {
@@ -403,3 +420,6 @@ impl Orchestrator {
         crate::live::read(&self.inner.config.unit_dir, &self.inner.facts.root)
     }
 }
+
+#[cfg(test)]
+mod tests;

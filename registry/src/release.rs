@@ -11,9 +11,12 @@ use crate::proof;
 use crate::statement::{self, StatementError};
 use crate::verified::Verified;
 
+mod baggage;
 pub(crate) mod check;
 mod delta;
 
+pub use baggage::Baggage;
+pub use check::CONFIG_SIZE_BYTES_MAX;
 pub use delta::{DELTAS_MAX, DELTAS_PER_LAYER_MAX, Delta, TAR_SIZE_BYTES_MAX, Tar};
 
 /// The `type` of a release.

@@ -215,6 +215,7 @@ async fn assemble(
         platform,
     } = chosen;
     manifest.check(&entry.digest)?;
+    config.check(&manifest.config.digest, &manifest)?;
     let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
     if layers != diff_ids {
         return Err(PackError::LayerCount {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use archy_registry::release::Baggage;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -24,7 +25,7 @@ pub use model::{
     Actor, Container, Event, HealthCheckRun, HealthLog, Image, ImageConfig, PublishedPort,
     PullLine, Version, is_exactly,
 };
-use model::{Info, Inspected, InspectedSecret, ListedSecret, Named};
+use model::{HandedDown, Info, Inspected, InspectedSecret, ListedSecret, Named};
 pub use stream::Events;
 use stream::JsonLines;
 
@@ -71,6 +72,16 @@ pub enum PodmanError {
         status: u16,
         /// podman's words.
         message: String,
+    },
+    /// The answer has no end that anybody waits for.
+    #[error(
+        "podman's answer is longer than {} MiB while it should {action}: something that it has, such as a label of a \
+         container, is far too long",
+        ANSWER_BYTES_MAX / (1024 * 1024)
+    )]
+    Long {
+        /// What was asked for.
+        action: String,
     },
     /// The answer was not what the API promises.
     #[error("podman gave an answer that cannot be read while it should {action}")]
@@ -233,6 +244,21 @@ impl Podman {
             .await
         {
             Ok(image) => Ok(Some(image)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Measures what an image hands down to its containers; `None` when podman does not have it.
+    ///
+    /// # Errors
+    ///
+    /// [`PodmanError`].
+    pub async fn baggage(&self, reference: &str) -> Result<Option<Baggage>, PodmanError> {
+        let path = format!("/images/{}/json", encode(reference));
+        let action = format!("inspect the image {reference}");
+        match self.read::<HandedDown>(&action, &path).await {
+            Ok(image) => Ok(Some(image.baggage())),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -541,9 +567,15 @@ impl Podman {
 }
 
 fn broken(action: &str, error: HttpError) -> PodmanError {
-    PodmanError::Broken {
-        action: action.to_owned(),
-        source: Box::new(error),
+    let action = action.to_owned();
+    match error {
+        HttpError::Long { .. } => PodmanError::Long { action },
+        HttpError::Connect(_) | HttpError::Broken(_) | HttpError::Request(_) => {
+            PodmanError::Broken {
+                action,
+                source: Box::new(error),
+            }
+        }
     }
 }
 

@@ -139,6 +139,7 @@ impl From<PackError> for Failure {
             | PackError::Document { .. }
             | PackError::TooMany { .. }
             | PackError::TooLarge { .. }
+            | PackError::Excess { .. }
             | PackError::MediaType { .. }
             | PackError::Missing { .. }
             | PackError::Damaged { .. }

@@ -29,8 +29,10 @@ const LAYER_TYPES: [&str; 5] = [
 const ASSET_TYPES: [&str; 4] = ["image/png", "image/svg+xml", "image/webp", "image/jpeg"];
 
 const LAYERS_MAX: usize = 128;
-/// OCI image manifests and configurations; registries refuse larger ones too.
-const DOCUMENT_SIZE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// OCI image manifests; registries refuse larger ones too.
+const MANIFEST_SIZE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Largest image configuration in bytes. Few have 30 KiB, but those that name each port of a long range some hundred.
+pub const CONFIG_SIZE_BYTES_MAX: u64 = 1024 * 1024;
 const ASSET_SIZE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 const SCREENSHOTS_MAX: usize = 12;
 const ENDPOINTS_MAX: usize = 8;
@@ -105,8 +107,14 @@ fn check_image(image: &Image) -> Result<(), Fault> {
     }
     architectures(std::slice::from_ref(&image.platform.architecture))
         .map_err(|complaint| ("platform.architecture".to_owned(), complaint))?;
-    descriptor("manifest", &image.manifest, &MANIFEST_TYPES, false)?;
-    descriptor("config", &image.config, &CONFIG_TYPES, false)?;
+    let (manifest, config) = (&image.manifest, &image.config);
+    descriptor(
+        "manifest",
+        manifest,
+        &MANIFEST_TYPES,
+        MANIFEST_SIZE_BYTES_MAX,
+    )?;
+    descriptor("config", config, &CONFIG_TYPES, CONFIG_SIZE_BYTES_MAX)?;
     if image.layers.len() > LAYERS_MAX {
         return fault("layers", format!("must be at most {LAYERS_MAX}"));
     }
@@ -115,7 +123,12 @@ fn check_image(image: &Image) -> Result<(), Fault> {
         .iter()
         .enumerate()
         .try_for_each(|(index, layer)| {
-            descriptor(&format!("layers[{index}]"), layer, &LAYER_TYPES, true)
+            descriptor(
+                &format!("layers[{index}]"),
+                layer,
+                &LAYER_TYPES,
+                INTEGER_MAX,
+            )
         })
 }
 
@@ -123,22 +136,18 @@ fn descriptor(
     path: &str,
     blob: &Descriptor,
     media_types: &[&str],
-    layer: bool,
+    size_bytes_max: u64,
 ) -> Result<(), Fault> {
     if !media_types.contains(&blob.media_type.as_str()) {
         let complaint = format!("must be one of {}", media_types.join(", "));
         return fault(format!("{path}.media_type"), complaint);
     }
-    let size_bytes_max = if layer {
-        INTEGER_MAX
-    } else {
-        DOCUMENT_SIZE_BYTES_MAX
-    };
     if !(1..=size_bytes_max).contains(&blob.size_bytes) {
         let complaint = format!("must be from 1 to {size_bytes_max}");
         return fault(format!("{path}.size_bytes"), complaint);
     }
-    if blob.diff_id.is_some() != layer {
+    let is_layer = LAYER_TYPES.contains(&blob.media_type.as_str());
+    if blob.diff_id.is_some() != is_layer {
         let complaint = "must be there for layers, and only for them".to_owned();
         return fault(format!("{path}.diff_id"), complaint);
     }

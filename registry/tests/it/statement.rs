@@ -141,6 +141,12 @@ fn releases_are_checked_in_every_part() {
             refuse_release(|r| r["images"][0]["config"]["size_bytes"] = 0.into()),
         ),
         (
+            "configuration size",
+            refuse_release(|r| {
+                r["images"][0]["config"]["size_bytes"] = ((1_u64 << 20) + 1).into();
+            }),
+        ),
+        (
             "diff_id",
             refuse_release(|r| {
                 r["images"][0]["layers"][0]

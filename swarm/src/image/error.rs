@@ -68,6 +68,14 @@ pub enum PackError {
         /// The limit.
         size_bytes_max: u64,
     },
+    /// The image hands more down to its containers than a node takes.
+    #[error("configuration {config} or its manifest has {excess}: build the image with less")]
+    Excess {
+        /// The configuration.
+        config: OciDigest,
+        /// What there is too much of.
+        excess: String,
+    },
     /// A media type is not one that archy installs.
     #[error(
         "{digest} has media type {media_type:?}; archy packs plain, gzip and zstd layers of OCI and \

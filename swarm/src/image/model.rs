@@ -2,16 +2,17 @@
 //! the image specification demands.
 
 use archy_registry::OciDigest;
-use archy_registry::release::Platform;
+use archy_registry::release::{Baggage, Platform};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::PackError;
 
 /// Largest index or manifest in bytes (4 MiB, the size that every registry accepts).
 pub const DOCUMENT_SIZE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Largest image configuration in bytes.
-pub const CONFIG_SIZE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub const CONFIG_SIZE_BYTES_MAX: u64 = archy_registry::release::CONFIG_SIZE_BYTES_MAX;
 /// Largest layer in bytes as stored.
 pub const LAYER_SIZE_BYTES_MAX: u64 = crate::fetch::BLOB_SIZE_BYTES_MAX;
 /// Largest layer in bytes when unpacked.
@@ -81,6 +82,8 @@ pub(super) struct Manifest {
     pub(super) config: Descriptor,
     #[serde(default)]
     pub(super) layers: Vec<Descriptor>,
+    #[serde(default)]
+    annotations: Value,
 }
 
 impl Manifest {
@@ -136,6 +139,8 @@ pub(super) struct Config {
     os: String,
     #[serde(default)]
     architecture: String,
+    #[serde(default)]
+    config: Value,
     pub(super) rootfs: RootFs,
 }
 
@@ -149,6 +154,17 @@ pub(super) struct RootFs {
 impl Config {
     pub(super) fn parse(bytes: &[u8], digest: &OciDigest) -> Result<Self, PackError> {
         parse(bytes, digest, "configuration")
+    }
+
+    /// Checks that a node takes what the image hands down to its containers.
+    pub(super) fn check(&self, digest: &OciDigest, manifest: &Manifest) -> Result<(), PackError> {
+        match Baggage::of(&self.config, &manifest.annotations).excess() {
+            None => Ok(()),
+            Some(excess) => Err(PackError::Excess {
+                config: *digest,
+                excess,
+            }),
+        }
     }
 
     pub(super) fn platform(&self) -> Platform {

@@ -274,6 +274,33 @@ async fn broken_images_are_refused_by_digest() {
 }
 
 #[tokio::test]
+async fn what_no_node_would_take_is_told_before_it_is_published() {
+    type Change = fn(&mut serde_json::Value, &mut serde_json::Value);
+    let cases: [(Change, &str); 3] = [
+        (
+            |config, _| config["config"] = json!({"Labels": {"a": "x".repeat(70_000)}}),
+            "has 70001 bytes of labels, more than the 65536 allowed: build the image with less",
+        ),
+        (
+            |_, manifest| manifest["annotations"] = json!({"a": "x".repeat(70_000)}),
+            "has 70001 bytes of annotations, more than the 65536 allowed: build the image with less",
+        ),
+        (
+            |config, _| config["history"] = json!([{"comment": "x".repeat(1 << 20)}]),
+            "more than the 1048576 allowed for a configuration",
+        ),
+    ];
+    for (change, expected) in cases {
+        let layout = Layout::new();
+        let layers = [(layer("a", 1000, 1), Form::Gzip)];
+        let manifest = layout.image_with("amd64", Family::Oci, &layers, change);
+        layout.index(&[manifest]);
+        let refused = refusal(&from_layout(&layout, None)).await;
+        assert!(refused.ends_with(expected), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn podman_is_asked_over_its_socket() {
     let layout = mixed();
     let expected = packed(&from_layout(&layout, None)).await.unwrap();

@@ -28,6 +28,11 @@ pub(super) fn of_load(error: &LoadError) -> Problem {
             "podman made another image of the bytes than the publisher signed",
             "Tell the publisher; nothing was installed",
         ),
+        LoadError::Excess { .. } => (
+            "content",
+            "the app's image hands more down to its containers than this node takes",
+            "Tell the publisher; nothing was installed",
+        ),
         LoadError::Podman { .. } | LoadError::Unwritten { .. } => (
             "podman",
             "podman could not take the app's image in",

@@ -22,6 +22,8 @@ pub(super) enum HttpError {
     Broken(#[source] hyper::Error),
     #[error("the request is malformed")]
     Request(#[source] http::Error),
+    #[error("the answer is longer than {limit_bytes} bytes")]
+    Long { limit_bytes: usize },
 }
 
 type Connection = http1::Connection<TokioIo<UnixStream>, Full<Bytes>>;
@@ -74,12 +76,14 @@ impl Body {
         Pin::new(&mut self.incoming).poll_frame(context)
     }
 
-    /// Reads to the end, at most `limit` bytes of it.
-    pub(super) async fn collect(mut self, limit: usize) -> Result<Vec<u8>, HttpError> {
+    /// Reads to the end; an answer of more than `limit_bytes` is an error, never cut.
+    pub(super) async fn collect(mut self, limit_bytes: usize) -> Result<Vec<u8>, HttpError> {
         let mut bytes = Vec::new();
         while let Some(piece) = self.piece().await? {
-            let room = limit.saturating_sub(bytes.len());
-            bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+            if bytes.len() + piece.len() > limit_bytes {
+                return Err(HttpError::Long { limit_bytes });
+            }
+            bytes.extend_from_slice(&piece);
         }
         Ok(bytes)
     }
@@ -126,4 +130,50 @@ pub(super) async fn send(
             connection,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// Answers once with this many bytes in pieces.
+    async fn answer(listener: UnixListener, pieces: usize) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 1024];
+        let read = stream.read(&mut request).await.unwrap();
+        assert!(request[..read].starts_with(b"GET /list "));
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        for _ in 0..pieces {
+            // Whoever has enough hangs up.
+            if stream.write_all(b"8\r\n[1,2,3] \r\n").await.is_err() {
+                return;
+            }
+        }
+        let _ = stream.write_all(b"0\r\n\r\n").await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_long_is_told_and_never_cut() {
+        let place = tempfile::tempdir().unwrap();
+        for (pieces, limit_bytes) in [(3, 24), (4, 24), (10_000, 24), (1, 0)] {
+            let socket = place.path().join(format!("{pieces}.sock"));
+            let listener = UnixListener::bind(&socket).unwrap();
+            let collecting = async {
+                let answer = send(&socket, Method::GET, "/list", Bytes::new()).await;
+                answer.unwrap().body.collect(limit_bytes).await
+            };
+            let (collected, ()) = tokio::join!(collecting, answer(listener, pieces));
+            if pieces * 8 <= limit_bytes {
+                assert_eq!(collected.unwrap(), b"[1,2,3] ".repeat(pieces));
+            } else {
+                let error = collected.unwrap_err().to_string();
+                let expected = format!("the answer is longer than {limit_bytes} bytes");
+                assert_eq!(error, expected, "{pieces}");
+            }
+        }
+    }
 }

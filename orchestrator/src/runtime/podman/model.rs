@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use archy_registry::OciDigest;
+use archy_registry::release::Baggage;
 use serde::Deserialize;
 
 /// A container in podman's list.
@@ -142,6 +143,28 @@ pub struct ImageConfig {
     /// Whom its containers run as; the administrator when empty.
     #[serde(default)]
     pub user: Option<String>,
+}
+
+/// An image, as far as its containers get it handed down.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct HandedDown {
+    #[serde(default)]
+    config: serde_json::Value,
+    #[serde(default)]
+    annotations: serde_json::Value,
+    /// What images in Docker's form have beside their configuration.
+    #[serde(default)]
+    healthcheck: serde_json::Value,
+}
+
+impl HandedDown {
+    pub(super) fn baggage(mut self) -> Baggage {
+        if let Some(config) = self.config.as_object_mut() {
+            config.insert("Healthcheck".to_owned(), self.healthcheck);
+        }
+        Baggage::of(&self.config, &self.annotations)
+    }
 }
 
 /// What podman tells of itself.

@@ -50,7 +50,12 @@ impl JsonLines {
                 Some(piece) if self.buffer.len() + piece.len() <= ANSWER_BYTES_MAX => {
                     self.buffer.extend_from_slice(&piece);
                 }
-                _ => {
+                Some(_) => {
+                    return Err(PodmanError::Long {
+                        action: action.to_owned(),
+                    });
+                }
+                None => {
                     let rest = self.buffer.split();
                     if rest.trim_ascii().is_empty() {
                         return Ok(None);

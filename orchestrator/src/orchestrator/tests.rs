@@ -1,0 +1,100 @@
+use archy_registry::Blake3Hash;
+use archy_registry::release::{Descriptor, Platform};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixListener;
+
+use super::*;
+
+const REFERENCE: &str = "127.0.0.1:5000/secret/notes/web";
+
+/// Answers like a podman that has nothing and pulls one image; writes down what it is asked.
+async fn podman(listener: UnixListener, image: Value, asked: &Mutex<Vec<String>>) {
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 16 * 1024];
+        let read = stream.read(&mut request).await.unwrap();
+        let request = String::from_utf8_lossy(&request[..read]).into_owned();
+        let line = request.lines().next().unwrap_or_default().to_owned();
+        let id = image["Id"].as_str().unwrap();
+        let (status, body) = if line.starts_with("POST") && line.contains("/images/pull?") {
+            ("200 OK", json!({"id": id}))
+        } else if line.contains(&format!("/images/{id}/json")) {
+            ("200 OK", image.clone())
+        } else if line.starts_with("DELETE") {
+            ("200 OK", json!([]))
+        } else {
+            ("404 Not Found", json!({"message": "no such image"}))
+        };
+        asked.lock().unwrap().push(line);
+        let body = body.to_string();
+        let length = body.len();
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+}
+
+fn descriptor(content: u8) -> Descriptor {
+    Descriptor {
+        media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+        digest: archy_registry::OciDigest::from_sha256([content; 32]),
+        size_bytes: 1,
+        blake3: Blake3Hash::of(&[content]),
+        diff_id: None,
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_hands_down_too_much_gets_no_name() {
+    let place = tempfile::tempdir().unwrap();
+    let image = Image {
+        container: "web".parse().unwrap(),
+        platform: Platform::host(),
+        manifest: descriptor(1),
+        config: descriptor(2),
+        layers: Vec::new(),
+    };
+    let reference = format!("{REFERENCE}@{}", image.manifest.digest);
+    let cases = [
+        (
+            json!({"Labels": {"a": "<".repeat(65_536)}}),
+            "the image of container web has 65537 bytes of labels, more than the 65536 allowed",
+        ),
+        (
+            json!({"Volumes": (0..65).map(|n| (format!("/{n:02}"), json!({}))).collect::<serde_json::Map<_, _>>()}),
+            "the image of container web has 65 volumes, more than the 64 allowed",
+        ),
+    ];
+    for (number, (config, expected)) in cases.into_iter().enumerate() {
+        let socket = place.path().join(format!("podman-{number}.sock"));
+        let orchestrator = Orchestrator::connect(Config {
+            podman: place.path().join("none"),
+            podman_socket: socket.clone(),
+            ..Config::usual(place.path(), place.path(), place.path().join("data"))
+        });
+        let orchestrator = orchestrator.unwrap();
+        let known = json!({
+            "Id": image.config.digest.to_hex(),
+            "Digest": image.manifest.digest,
+            "Config": config,
+        });
+        let listener = UnixListener::bind(&socket).unwrap();
+        let asked = Mutex::default();
+        let app = "notes".parse().unwrap();
+        let loaded = tokio::select! {
+            loaded = orchestrator.load_image(&app, &image, &reference, &|_| {}) => loaded,
+            () = podman(listener, known, &asked) => panic!("podman never ends"),
+        };
+        assert_eq!(loaded.unwrap_err().to_string(), expected);
+        let asked = asked.into_inner().unwrap();
+        assert!(
+            !asked.iter().any(|line| line.contains("/tag?")),
+            "{asked:?}"
+        );
+        let dropped = asked.last().unwrap();
+        assert!(
+            dropped.starts_with("DELETE") && dropped.contains(REFERENCE),
+            "{asked:?}"
+        );
+    }
+}
