@@ -156,6 +156,7 @@ impl Orchestrator {
             .map_err(MachineError::from)?;
         self.memory(|memory| memory.forget(app));
         let work = async {
+            self.check_names(&desired).await?;
             if stop_first {
                 self.stop_containers(&desired).await?;
             }

@@ -272,6 +272,7 @@ impl Orchestrator {
             }
         }
         if steps.iter().any(|step| matches!(step, Step::Start(_))) {
+            self.check_names(desired).await?;
             self.start_containers(desired).await?;
         }
         Ok(true)

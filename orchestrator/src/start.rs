@@ -15,6 +15,7 @@ use crate::names;
 use crate::orchestrator::Orchestrator;
 use crate::ports;
 use crate::runtime::journal::{LogStream, Query};
+use crate::runtime::podman::PodmanError;
 use crate::runtime::systemd::{JobResult, SystemdError, Verb};
 use crate::setup;
 
@@ -36,6 +37,9 @@ pub enum StartError {
     /// systemd could not be asked.
     #[error(transparent)]
     Systemd(#[from] SystemdError),
+    /// podman could not be asked.
+    #[error(transparent)]
+    Podman(#[from] PodmanError),
 }
 
 impl StartError {
@@ -59,7 +63,7 @@ impl StartError {
                 | Failure::Killed { .. }
                 | Failure::Unknown { .. } => true,
             },
-            Self::Systemd(_) => false,
+            Self::Systemd(_) | Self::Podman(_) => false,
         }
     }
 }
@@ -110,6 +114,33 @@ impl Orchestrator {
                 })
             }
         }
+    }
+
+    /// Checks that the app's own name still keeps each image: units name them by their IDs, so that without it they would
+    /// run what another app, which claims the same ID, has brought in.
+    pub(crate) async fn check_names(&self, desired: &Desired) -> Result<(), StartError> {
+        let app = desired.slug();
+        for container in desired.containers() {
+            let platform = &self.inner.facts.platform;
+            let image = desired.release.image(container, platform);
+            let has = match image {
+                Some(image) => self.has_image(app, image).await,
+                None => Ok(false),
+            };
+            match has {
+                Ok(true) => {}
+                Ok(false) => {
+                    return Err(StartError::Container {
+                        app: app.clone(),
+                        container: container.clone(),
+                        failure: Failure::ImageMissing,
+                        log: Vec::new(),
+                    });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Starts every container at once, in the order that their units ask for; returns the first that failed by itself.
@@ -169,7 +200,7 @@ impl Orchestrator {
                     *entry = said;
                 }
             }
-            Ok::<(), crate::runtime::podman::PodmanError>(())
+            Ok::<(), PodmanError>(())
         };
         if let Err(error) = listening.await {
             tracing::debug!(

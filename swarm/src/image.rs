@@ -33,7 +33,7 @@ pub use model::{
     UNPACKED_SIZE_BYTES_MAX,
 };
 pub use registry::Login;
-pub use variant::{Variant, VariantError, variant};
+pub use variant::{Variant, VariantError, check_agreement, variant};
 
 /// Where an image comes from.
 #[derive(Debug, Clone)]

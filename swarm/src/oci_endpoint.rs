@@ -18,10 +18,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use archy_registry::release::Descriptor;
 use archy_registry::{Blake3Hash, OciDigest};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::image::Variant;
+use crate::image::{DOCUMENT_SIZE_BYTES_MAX, Variant};
 use crate::storage::Using;
 use crate::transport::Transport;
 
@@ -183,6 +184,26 @@ impl OciEndpoint {
         repository.items.extend(items);
         repository.using.push(using);
         Ok(())
+    }
+
+    /// Reads a manifest or configuration of at most [`DOCUMENT_SIZE_BYTES_MAX`] bytes, and waits for one that is still
+    /// being fetched; for one that nobody fetches it waits for ever. Whoever reads checks the digest.
+    ///
+    /// # Errors
+    /// It is too large, or the blob store failed.
+    pub async fn document(&self, descriptor: &Descriptor) -> io::Result<Vec<u8>> {
+        if descriptor.size_bytes > DOCUMENT_SIZE_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let whole = 0..descriptor.size_bytes;
+        let never = CancellationToken::new();
+        let pieces = arriving::read(&self.transport, descriptor.blake3, whole, false, never);
+        let mut pieces = std::pin::pin!(pieces);
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            bytes.extend_from_slice(&piece?);
+        }
+        Ok(bytes)
     }
 
     /// Stops to serve a repository; answers that wait for bytes break off.

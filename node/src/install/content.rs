@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use archy_registry::release::Release;
-use archy_registry::{AppId, Verified};
+use archy_registry::release::{Image, Release};
+use archy_registry::{AppId, Slug, Verified};
+use archy_swarm::image::Variant;
 use archy_swarm::oci_endpoint::OciEndpoint;
 use archy_swarm::{Class, FetchError, FetchRequest, Role, Swarm, Tag, Wanted};
 
@@ -14,6 +15,9 @@ use crate::api::types::{JobPhase, Problem};
 use crate::jobs::Context;
 use crate::machine::Machine;
 use crate::problem as explain;
+
+/// Kind of a problem with what the publisher signed.
+const CONTENT: &str = "content";
 
 impl Installer {
     /// Brings an app's images into podman as they are signed: it unpacks one part while the next still arrives.
@@ -34,6 +38,10 @@ impl Installer {
                 None
             }
             early = &mut loading => {
+                // What is wrong with an image stays wrong when more of it arrives.
+                if matches!(&early, Err(Stop::Failed { problem, .. }) if problem.kind == CONTENT) {
+                    return early;
+                }
                 fetching.await?;
                 Some(early)
             }
@@ -194,21 +202,9 @@ impl Installer {
                         "Ask the publisher for one",
                     )
                 })?;
-            // A repository per job and container: nobody else can withdraw it meanwhile.
-            let repository = format!("{slug}/{}", container.name);
-            let oci = swarm.oci();
-            let (served, manifest) = match variants.get(&container.name) {
-                Some(variant) => (oci.serve_variant(&repository, variant), variant.digest),
-                None => (
-                    oci.serve(&repository, image.descriptors()),
-                    image.manifest.digest,
-                ),
-            };
-            served.map_err(|error| explain::internal("hand an image to podman", &error))?;
-            let reference = oci.reference(&repository, &manifest);
-            let _offer = Offer { oci, repository };
+            let variant = variants.get(&container.name);
             tokio::select! {
-                loaded = machine.load_image(slug, image, &reference) => loaded?,
+                loaded = hand_over(swarm, machine, slug, image, variant) => loaded?,
                 () = context.token().cancelled() => return Err(Stop::Asked),
             }
             if is_shown.load(Ordering::Relaxed) {
@@ -229,6 +225,51 @@ impl Installer {
             let_go(&swarm, &tag).await;
         }
     }
+}
+
+/// Has podman pull an image, or its variant, once it is known not to contradict itself.
+async fn hand_over(
+    swarm: &Swarm,
+    machine: &dyn Machine,
+    slug: &Slug,
+    image: &Image,
+    variant: Option<&Variant>,
+) -> Result<(), Problem> {
+    // A repository per job and container: nobody else can withdraw it meanwhile.
+    let repository = format!("{slug}/{}", image.container);
+    let oci = swarm.oci();
+    let (served, manifest) = match variant {
+        // It was made of documents that agree.
+        Some(variant) => (oci.serve_variant(&repository, variant), variant.digest),
+        None => {
+            check_agreement(oci, image).await?;
+            let served = oci.serve(&repository, image.descriptors());
+            (served, image.manifest.digest)
+        }
+    };
+    served.map_err(|error| explain::internal("hand an image to podman", &error))?;
+    let reference = oci.reference(&repository, &manifest);
+    let _offer = Offer { oci, repository };
+    machine.load_image(slug, image, &reference).await
+}
+
+/// Waits for the documents of an image, and checks that they and the release say the same layers.
+async fn check_agreement(oci: &OciEndpoint, image: &Image) -> Result<(), Problem> {
+    let unread = |error| explain::internal("read an image's manifest", &error);
+    let manifest = oci.document(&image.manifest).await.map_err(unread)?;
+    let config = oci.document(&image.config).await.map_err(unread)?;
+    archy_swarm::image::check_agreement(image, &manifest, &config).map_err(|error| {
+        let mut refused = problem(
+            CONTENT,
+            format!(
+                "The image of container {} contradicts itself",
+                image.container
+            ),
+            "Tell the publisher; nothing was installed",
+        );
+        refused.details = explain::causes(&error);
+        refused
+    })
 }
 
 /// An image on offer to podman, until it is dropped.

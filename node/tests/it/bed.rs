@@ -131,6 +131,20 @@ impl Publisher {
         deltas: Vec<Delta>,
         signer: &SigningKey,
     ) -> Signed {
+        self.release_changed(slug, seq, layer, deltas, signer, |_, _| {})
+            .await
+    }
+
+    /// The same; `change` may spoil the image's configuration and manifest before they are signed.
+    pub(crate) async fn release_changed(
+        &self,
+        slug: &str,
+        seq: u64,
+        layer: Descriptor,
+        deltas: Vec<Delta>,
+        signer: &SigningKey,
+        change: impl FnOnce(&mut Value, &mut Value),
+    ) -> Signed {
         let manifest = manifest::parse(&format!(
             "app:\n  id: {slug}\n  name: Notes {seq}\n  version: 1.{seq}.0\n  tagline: Keeps notes\n  description: \"# Notes\"\n  category: files\n\
              container:\n  image: localhost/notes:1\n  ports: [{{container: 8080}}]\n\
@@ -138,25 +152,27 @@ impl Publisher {
         ));
         let manifest = manifest.unwrap_or_else(|error| panic!("{error}")).manifest;
         let container = manifest.containers[0].name.clone();
-        let config = json!({
+        let mut config = json!({
             "os": "linux",
             "architecture": Platform::host().architecture,
             "config": {"Labels": {"release": format!("{slug} {seq}")}},
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
         });
+        let described = |blob: &Descriptor| json!({"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size_bytes});
+        let mut image_manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": null,
+            "layers": [described(&layer)],
+        });
+        change(&mut config, &mut image_manifest);
         let config = self
             .blob(
                 "application/vnd.oci.image.config.v1+json",
                 config.to_string().as_bytes(),
             )
             .await;
-        let described = |blob: &Descriptor| json!({"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size_bytes});
-        let image_manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": described(&config),
-            "layers": [described(&layer)],
-        });
+        image_manifest["config"] = described(&config);
         let image = Image {
             container,
             platform: Platform::host(),
@@ -262,7 +278,7 @@ impl Publisher {
         self.announce_release(relay, slug, &signed).await;
     }
 
-    async fn announce_release(&self, relay: &Relay, slug: &str, signed: &Signed) {
+    pub(crate) async fn announce_release(&self, relay: &Relay, slug: &str, signed: &Signed) {
         let verified: Verified<Release> = release::verify(
             &signed.bytes,
             &KeyState::implicit(self.did()),

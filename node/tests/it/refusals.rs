@@ -6,7 +6,7 @@ use std::path::Path;
 use archy_registry::SigningKey;
 use serde_json::{Value, json};
 
-use crate::bed::{Node, Publisher, Relay, app, layer, scene, scene_with_notes};
+use crate::bed::{Node, Publisher, Relay, app, layer, scene, scene_with_notes, sha256};
 
 async fn failed(node: &Node, app: &Value, kind: &str) -> Value {
     let job = node.install(app).await;
@@ -65,6 +65,43 @@ async fn a_flipped_bit_names_the_node_that_sent_it() {
         "{message}"
     );
     node.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_contradicts_itself_or_its_release_never_reaches_podman() {
+    type Change = fn(&mut Value, &mut Value);
+    let cases: [(&str, Change); 3] = [
+        ("another layer is named", |config, _| {
+            config["rootfs"]["diff_ids"][0] = sha256(b"of another app").to_string().into();
+        }),
+        ("more layers are named", |config, _| {
+            let more = config["rootfs"]["diff_ids"][0].clone();
+            config["rootfs"]["diff_ids"]
+                .as_array_mut()
+                .unwrap()
+                .push(more);
+        }),
+        ("the manifest has fewer", |_, manifest| {
+            manifest["layers"] = json!([])
+        }),
+    ];
+    for (case, change) in cases {
+        let (relay, publisher, node, notes) = scene().await;
+        let layer = publisher.layer(&layer("one")).await;
+        let key = &publisher.key;
+        let signed = publisher.release_changed("notes", 1, layer, Vec::new(), key, change);
+        publisher
+            .announce_release(&relay, "notes", &signed.await)
+            .await;
+        node.has_release(&notes).await;
+        let problem = failed(&node, &notes, "content").await;
+        assert_eq!(
+            problem["message"], "The image of container notes contradicts itself",
+            "{case}"
+        );
+        assert!(node.machine.loaded.lock().unwrap().is_empty(), "{case}");
+        node.daemon.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

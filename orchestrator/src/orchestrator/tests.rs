@@ -8,19 +8,21 @@ use super::*;
 
 const REFERENCE: &str = "127.0.0.1:5000/secret/notes/web";
 
-/// Answers like a podman that has nothing and pulls one image; writes down what it is asked.
-async fn podman(listener: UnixListener, image: Value, asked: &Mutex<Vec<String>>) {
+/// Answers like podman: `known` has what it tells of an image by the name in the path; writes down what it is asked.
+async fn podman(listener: UnixListener, known: &[(String, Value)], asked: &Mutex<Vec<String>>) {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = vec![0; 16 * 1024];
         let read = stream.read(&mut request).await.unwrap();
         let request = String::from_utf8_lossy(&request[..read]).into_owned();
         let line = request.lines().next().unwrap_or_default().to_owned();
-        let id = image["Id"].as_str().unwrap();
-        let (status, body) = if line.starts_with("POST") && line.contains("/images/pull?") {
-            ("200 OK", json!({"id": id}))
-        } else if line.contains(&format!("/images/{id}/json")) {
+        let image = known
+            .iter()
+            .find(|(name, _)| line.contains(&format!("/images/{name}/json ")));
+        let (status, body) = if let Some((_, image)) = image {
             ("200 OK", image.clone())
+        } else if line.starts_with("POST") && line.contains("/images/pull?") {
+            ("200 OK", json!({"id": known[0].0}))
         } else if line.starts_with("DELETE") {
             ("200 OK", json!([]))
         } else {
@@ -31,6 +33,25 @@ async fn podman(listener: UnixListener, image: Value, asked: &Mutex<Vec<String>>
         let length = body.len();
         let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
         stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+}
+
+fn orchestrator(place: &std::path::Path, podman_socket: std::path::PathBuf) -> Orchestrator {
+    let config = Config {
+        podman: place.join("none"),
+        podman_socket,
+        ..Config::usual(place, place, place.join("data"))
+    };
+    Orchestrator::connect(config).unwrap()
+}
+
+fn image() -> Image {
+    Image {
+        container: "web".parse().unwrap(),
+        platform: Platform::host(),
+        manifest: descriptor(1),
+        config: descriptor(2),
+        layers: Vec::new(),
     }
 }
 
@@ -47,13 +68,7 @@ fn descriptor(content: u8) -> Descriptor {
 #[tokio::test]
 async fn an_image_that_hands_down_too_much_gets_no_name() {
     let place = tempfile::tempdir().unwrap();
-    let image = Image {
-        container: "web".parse().unwrap(),
-        platform: Platform::host(),
-        manifest: descriptor(1),
-        config: descriptor(2),
-        layers: Vec::new(),
-    };
+    let image = image();
     let reference = format!("{REFERENCE}@{}", image.manifest.digest);
     let cases = [
         (
@@ -67,23 +82,16 @@ async fn an_image_that_hands_down_too_much_gets_no_name() {
     ];
     for (number, (config, expected)) in cases.into_iter().enumerate() {
         let socket = place.path().join(format!("podman-{number}.sock"));
-        let orchestrator = Orchestrator::connect(Config {
-            podman: place.path().join("none"),
-            podman_socket: socket.clone(),
-            ..Config::usual(place.path(), place.path(), place.path().join("data"))
-        });
-        let orchestrator = orchestrator.unwrap();
-        let known = json!({
-            "Id": image.config.digest.to_hex(),
-            "Digest": image.manifest.digest,
-            "Config": config,
-        });
+        let orchestrator = orchestrator(place.path(), socket.clone());
+        let id = image.config.digest.to_hex();
+        let told = json!({"Id": id, "Digest": image.manifest.digest, "Config": config});
+        let known = [(id, told)];
         let listener = UnixListener::bind(&socket).unwrap();
         let asked = Mutex::default();
         let app = "notes".parse().unwrap();
         let loaded = tokio::select! {
             loaded = orchestrator.load_image(&app, &image, &reference, &|_| {}) => loaded,
-            () = podman(listener, known, &asked) => panic!("podman never ends"),
+            () = podman(listener, &known, &asked) => panic!("podman never ends"),
         };
         assert_eq!(loaded.unwrap_err().to_string(), expected);
         let asked = asked.into_inner().unwrap();
@@ -97,4 +105,42 @@ async fn an_image_that_hands_down_too_much_gets_no_name() {
             "{asked:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_image_that_only_another_app_has_is_not_run() {
+    let place = tempfile::tempdir().unwrap();
+    let image = image();
+    let mut release = crate::samples::release("notes", "  - {name: web, image: localhost/a}\n");
+    release.images.push(image.clone());
+    let desired = crate::samples::installed(release, crate::desired::Wish::Running);
+    let id = image.config.digest.to_hex();
+    let ours = names::image_name(desired.slug(), &image.container, &image.manifest.digest);
+    let told = |id: &str| json!({"Id": id, "Digest": image.manifest.digest});
+    let another = "f".repeat(64);
+    let cases = [
+        ("ours", vec![(ours.clone(), told(&id))], true),
+        ("by its ID alone", vec![(id.clone(), told(&id))], false),
+        ("another by our name", vec![(ours, told(&another))], false),
+        ("nothing", Vec::new(), false),
+    ];
+    for (number, (case, known, runs)) in cases.into_iter().enumerate() {
+        let socket = place.path().join(format!("podman-{number}.sock"));
+        let orchestrator = orchestrator(place.path(), socket.clone());
+        let listener = UnixListener::bind(&socket).unwrap();
+        let asked = Mutex::default();
+        let checked = tokio::select! {
+            checked = orchestrator.check_names(&desired) => checked,
+            () = podman(listener, &known, &asked) => panic!("podman never ends"),
+        };
+        let expected = "container web of notes did not come up: its image is not on this machine";
+        match checked {
+            Ok(()) => assert!(runs, "{case}"),
+            Err(error) => assert!(!runs && error.to_string() == expected, "{case}: {error}"),
+        }
+        assert_eq!(asked.into_inner().unwrap().len(), 1, "{case}");
+    }
+    let orchestrator = orchestrator(place.path(), place.path().join("nobody.sock"));
+    let unasked = orchestrator.check_names(&desired).await.unwrap_err();
+    assert!(matches!(unasked, crate::StartError::Podman(_)), "{unasked}");
 }

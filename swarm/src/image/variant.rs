@@ -26,7 +26,7 @@ pub struct Variant {
     pub blobs: Vec<Descriptor>,
 }
 
-/// No variant can be made: the signed image has to be loaded as it is.
+/// An image contradicts itself or the release, or no variant of it can be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VariantError {
     /// The bytes are not those that the release names.
@@ -69,7 +69,7 @@ pub fn variant(
     if !image.layers.iter().any(|layer| other_form(layer).is_some()) {
         return Ok(None);
     }
-    check_same_layers(image, manifest, config)?;
+    check_agreement(image, manifest, config)?;
     let unreadable = |error: serde_json::Error| VariantError::Document {
         what: "manifest",
         reason: error.to_string(),
@@ -108,8 +108,12 @@ pub fn variant(
     }))
 }
 
-/// Checks that the documents are the signed ones, and that all three say which layers there are.
-fn check_same_layers(image: &Image, manifest: &[u8], config: &[u8]) -> Result<(), VariantError> {
+/// Checks that the documents are the signed ones, and that release, manifest and configuration say the same layers: what
+/// podman would make of an image that contradicts itself depends on its version.
+///
+/// # Errors
+/// [`VariantError`] when they contradict each other or the release.
+pub fn check_agreement(image: &Image, manifest: &[u8], config: &[u8]) -> Result<(), VariantError> {
     let documents = [
         ("manifest", manifest, image.manifest.digest),
         ("configuration", config, image.config.digest),

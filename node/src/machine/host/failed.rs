@@ -193,6 +193,15 @@ pub(super) fn of_start(error: &StartError) -> MachineError {
                 by_app,
             }
         }
+        StartError::Podman(error) => MachineError::Failed {
+            problem: detailed(
+                "podman",
+                "podman did not answer".to_owned(),
+                "Run `archyd doctor`",
+                error,
+            ),
+            by_app: false,
+        },
         StartError::Systemd(error) => MachineError::Failed {
             problem: detailed(
                 "systemd",

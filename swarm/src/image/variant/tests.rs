@@ -65,6 +65,7 @@ fn plain(tar: &[u8]) -> VerifiedForm {
 fn exactly_the_layers_in_another_form_are_replaced() {
     for manifest_type in [OCI, DOCKER] {
         let (image, manifest, config) = image(manifest_type, |_, _| {});
+        assert_eq!(check_agreement(&image, &manifest, &config), Ok(()));
         let forms = [plain(b"tar two"), plain(b"of another image")];
         let made = variant(&image, &manifest, &config, &forms)
             .unwrap()
@@ -155,6 +156,8 @@ fn documents_that_contradict_each_other_make_no_variant() {
     for (case, change, expected) in cases {
         let (image, manifest, config) = image(OCI, change);
         let refused = variant(&image, &manifest, &config, &[plain(b"tar two")]).unwrap_err();
+        let disagree = check_agreement(&image, &manifest, &config);
+        assert_eq!(disagree.as_ref(), Err(&refused), "{case}");
         match (&refused, &expected) {
             (VariantError::Document { what, .. }, VariantError::Document { what: wanted, .. }) => {
                 assert_eq!(what, wanted, "{case}");
