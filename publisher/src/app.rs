@@ -116,7 +116,7 @@ impl App {
 }
 
 fn asset(dir: &Path, path: &RelativePath) -> Result<AssetFile, Failure> {
-    let path = inside(dir, &dir.join(path.to_string()))?;
+    let path = inside("asset", dir, &dir.join(path.to_string()))?;
     let metadata = path
         .metadata()
         .map_err(|error| Failure::file("read", &path, &error))?;
@@ -144,8 +144,13 @@ fn asset(dir: &Path, path: &RelativePath) -> Result<AssetFile, Failure> {
     })
 }
 
-/// Follows links and refuses to leave the folder: what is published can be read by everybody.
-fn inside(dir: &Path, path: &Path) -> Result<PathBuf, Failure> {
+/// Follows links and refuses to leave the folder: whoever made it may be somebody else, and what is published can be read by
+/// everybody.
+///
+/// # Errors
+///
+/// When there is nothing, or it is elsewhere; the failure's kind is then `kind`.
+pub(crate) fn inside(kind: &str, dir: &Path, path: &Path) -> Result<PathBuf, Failure> {
     let real = |path: &Path| {
         path.canonicalize()
             .map_err(|error| Failure::file("read", path, &error))
@@ -159,7 +164,7 @@ fn inside(dir: &Path, path: &Path) -> Result<PathBuf, Failure> {
         path.display(),
         target.display()
     );
-    Err(Failure::refused("asset", text).hint("Copy the file into the folder"))
+    Err(Failure::refused(kind, text).hint("Copy it into the folder"))
 }
 
 /// Tells a picture's type by its first bytes.

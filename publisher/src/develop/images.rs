@@ -11,12 +11,17 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader, Lines};
 use tokio::process::Command;
 
 use super::context::{self, Recipe};
+use crate::app::inside;
 use crate::failure::{Class, Failure};
 use crate::output::Output;
 use crate::text::plain;
 
 /// How a tag ends that the developer makes by hand.
 const BY_HAND: &str = ":local";
+/// How the names begin that images of this machine have.
+const LOCAL: &str = "localhost/";
+/// How the names begin that images of installed apps have.
+const INSTALLED: &str = "localhost/archy/";
 /// The Containerfile unless the manifest names another.
 const CONTAINERFILE: &str = "Containerfile";
 /// Lines of podman's that go with a failure.
@@ -38,13 +43,32 @@ pub enum Made {
 }
 
 /// The name of a container's image in the local podman: what the manifest says, or `localhost/APP-CONTAINER:latest` for one
-/// that is built.
+/// that is built. A tag without a registry is below `localhost/`, where podman puts what it builds.
 pub fn name(app: &Slug, container: &Container) -> String {
     match &container.source {
         Source::Pull { image, .. } => image.clone(),
-        Source::Build { tag: Some(tag), .. } => tag.clone(),
-        Source::Build { tag: None, .. } => format!("localhost/{app}-{}:latest", container.name),
+        Source::Build { tag: Some(tag), .. } if has_registry(tag) => tag.clone(),
+        Source::Build { tag: Some(tag), .. } => format!("{LOCAL}{tag}"),
+        Source::Build { tag: None, .. } => format!("{LOCAL}{app}-{}:latest", container.name),
     }
+}
+
+/// Tells whether a reference begins with a registry, by the rule that podman goes by.
+fn has_registry(reference: &str) -> bool {
+    let first = reference.split_once('/').map(|(first, _)| first);
+    first.is_some_and(|first| first == "localhost" || first.contains(['.', ':']))
+}
+
+/// Refuses to build under a name that images of others may have: whoever made the folder chose it, and what has that name
+/// here is run and published by it.
+fn check_name(name: &str) -> Result<(), Failure> {
+    if name.starts_with(LOCAL) && !name.starts_with(INSTALLED) {
+        return Ok(());
+    }
+    let text = format!("archy does not build an image named {name}, for that may be another's");
+    Err(Failure::refused("image", text).hint(
+        "Begin its `tag` in manifest.yml with localhost/; or build it yourself and publish with --no-build",
+    ))
 }
 
 /// The developer's podman.
@@ -121,12 +145,14 @@ impl<'a> Podman<'a> {
                 pull_policy,
                 ..
             } => {
+                check_name(name)?;
                 let containerfile = dockerfile.as_ref().map(ToString::to_string);
                 let recipe = Recipe {
                     containerfile: containerfile.as_deref().unwrap_or(CONTAINERFILE),
                     build_args,
                 };
-                self.build(&dir.join(context.to_string()), recipe, *pull_policy, name)
+                let context = dir.join(context.to_string());
+                self.build((dir, &context), recipe, *pull_policy, name)
                     .await
             }
             Source::Pull { pull_policy, .. } => self.pull(*pull_policy, name).await,
@@ -135,14 +161,13 @@ impl<'a> Podman<'a> {
 
     async fn build(
         &self,
-        context: &Path,
+        (dir, context): (&Path, &Path),
         recipe: Recipe<'_>,
         pull_policy: PullPolicy,
         name: &str,
     ) -> Result<Made, Failure> {
-        let context = context.canonicalize().map_err(|error| {
-            Failure::file("read", context, &error)
-                .hint("`context` in manifest.yml is a folder, relative to manifest.yml")
+        let context = inside("image", dir, context).map_err(|failure| {
+            failure.hint("`context` in manifest.yml is a folder, relative to manifest.yml")
         })?;
         let containerfile = context.join(recipe.containerfile);
         if !containerfile.is_file() {
@@ -150,6 +175,7 @@ impl<'a> Podman<'a> {
             return Err(Failure::new(Class::NotFound, "image", text)
                 .hint("`dockerfile` in manifest.yml names another, relative to the context"));
         }
+        inside("image", dir, &containerfile)?;
         let hash = context::hash(&context, recipe)?.to_string();
         if self.label(name).await? == Some(hash.clone()) {
             return Ok(Made::Unchanged);

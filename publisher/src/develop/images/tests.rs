@@ -148,3 +148,72 @@ async fn images_of_others_are_pulled_as_the_manifest_says() {
     let always = "{type: pull, image: 'localhost/a:1', pull_policy: always}";
     assert_eq!(bench.makes(always).await, Ok(Made::Pulled));
 }
+
+#[tokio::test]
+async fn a_build_reads_nothing_outside_of_the_apps_folder() {
+    let bench = Bench::new();
+    let app = bench.place.path().join("app");
+    bench.write("Containerfile", "FROM scratch\n");
+    bench.write("app/Shared", "FROM scratch\n");
+    for (link, target) in [
+        ("up", ".."),
+        ("twice", "up"),
+        ("web/Elsewhere", "../../Containerfile"),
+        ("here", "web"),
+        ("web/Within", "../Shared"),
+    ] {
+        std::os::unix::fs::symlink(target, app.join(link)).unwrap();
+    }
+    for source in [
+        "{type: build, context: up}",
+        "{type: build, context: twice}",
+        "{type: build, context: web, dockerfile: Elsewhere}",
+        "{type: build, context: ., dockerfile: up/Containerfile}",
+    ] {
+        let failure = bench.makes(source).await.unwrap_err();
+        assert_eq!(failure.class, Class::Refused, "{source}: {failure:?}");
+        let text = &failure.error;
+        assert!(text.contains("leads out of the app's folder"), "{text}");
+    }
+    assert!(bench.builds().is_empty());
+    for source in [
+        "{type: build, context: here}",
+        "{type: build, context: web, dockerfile: Within}",
+        "{type: build, context: ., dockerfile: web/Containerfile}",
+    ] {
+        assert_eq!(bench.makes(source).await, Ok(Made::Built), "{source}");
+    }
+}
+
+#[tokio::test]
+async fn a_build_takes_no_name_that_may_be_anothers() {
+    let bench = Bench::new();
+    for tag in [
+        "docker.io/library/postgres:16",
+        "quay.io/a/b",
+        "localhost:5000/notes:1",
+        "localhost/archy/notes/web:1",
+        "archy/notes/web:1",
+    ] {
+        let source = format!("{{type: build, context: web, tag: '{tag}'}}");
+        let failure = bench.makes(&source).await.unwrap_err();
+        assert_eq!(failure.class, Class::Refused, "{tag}: {failure:?}");
+    }
+    assert!(bench.builds().is_empty());
+    // As podman names what it builds.
+    for (tag, name) in [
+        ("postgres:16", "localhost/postgres:16"),
+        ("library/redis", "localhost/library/redis"),
+        ("localhost/notes:1", "localhost/notes:1"),
+    ] {
+        let source = format!("{{type: build, context: web, tag: '{tag}'}}");
+        assert_eq!(bench.makes(&source).await, Ok(Made::Built), "{tag}");
+        let builds = bench.builds();
+        let last = builds.last().unwrap();
+        assert!(last.contains(&format!("--tag={name} ")), "{last}");
+    }
+    // What somebody made by hand is only taken.
+    bench.write("docker.io_library_postgres_local", "null");
+    let source = "{type: build, context: web, tag: 'docker.io/library/postgres:local'}";
+    assert_eq!(bench.makes(source).await, Ok(Made::ByHand));
+}
