@@ -161,8 +161,11 @@ async fn what_is_due_is_made_one_after_another_and_failures_are_told() {
     assert_eq!(planned["plans"][0]["schedule"], daily());
     assert!(planned["plans"][0]["next"].is_string(), "{planned}");
 
-    let now = Zoned::now();
     let daemon = &node.daemon.node;
+    let later = |hours| {
+        let now = Zoned::now();
+        now.checked_add(jiff::Span::new().hours(hours)).unwrap()
+    };
     // The daemon's own look may come first, and a job is told to have ended a moment before another may begin.
     let next = async |now: &Zoned, last: &Value| loop {
         daemon.back_up_by_itself(now).await;
@@ -174,30 +177,40 @@ async fn what_is_due_is_made_one_after_another_and_failures_are_told() {
     };
     let installed = node.rpc("job.list", json!({"limit": 1})).await.unwrap()[0].clone();
     *node.machine.mood.lock().unwrap() = Mood::LoadFails;
-    let failed = next(&now, &installed).await;
+    let failed = next(&later(0), &installed).await;
     assert_eq!(failed["problem"]["kind"], "diskFull");
     let list = node.rpc("backup.list", json!({})).await.unwrap();
     assert_eq!(list["plans"][0]["failure"], "There is no room");
-    assert_eq!(
-        daemon.back_up_by_itself(&now).await,
-        None,
-        "not before an hour has passed"
-    );
+    let kept = &node.machine.kept;
+    assert_eq!(kept.thinned.lock().unwrap().len(), 1, "room may be made");
+    let waits = async || daemon.back_up_by_itself(&later(0)).await.is_none();
+    assert!(waits().await, "not before an hour has passed");
+
+    *node.machine.mood.lock().unwrap() = Mood::Slow;
+    daemon.back_up_by_itself(&later(2)).await.unwrap();
+    node.machine.begun.notified().await;
+    let slow = node.rpc("job.list", json!({"limit": 1})).await.unwrap()[0].clone();
+    let id = json!({"job": slow["id"]});
+    node.rpc("job.cancel", id).await.unwrap();
+    let cancelled = node.ended(slow["id"].as_str().unwrap()).await;
+    assert_eq!(cancelled["state"], "cancelled");
+    let list = node.rpc("backup.list", json!({})).await.unwrap();
+    assert_eq!(list["plans"][0]["failure"], "It was cancelled");
+    assert!(waits().await, "nor after that");
 
     *node.machine.mood.lock().unwrap() = Mood::Well;
-    let later = now.checked_add(jiff::Span::new().hours(2)).unwrap();
-    let made = next(&later, &failed).await;
+    let made = next(&later(2), &cancelled).await;
     assert_eq!(
         (&made["kind"], &made["state"]),
         (&json!("backup"), &json!("succeeded"))
     );
-    assert_eq!(node.machine.kept.thinned.lock().unwrap().len(), 1);
-    let proven = next(&now, &made).await;
+    assert_eq!(kept.thinned.lock().unwrap().len(), 2);
+    let proven = next(&later(0), &made).await;
     assert_eq!(
         (&proven["kind"], &proven["state"]),
         (&json!("verify"), &json!("succeeded"))
     );
-    assert_eq!(daemon.back_up_by_itself(&now).await, None);
+    assert_eq!(daemon.back_up_by_itself(&later(0)).await, None);
 
     assert_eq!(schedule(Value::Null).await.unwrap()["plans"], json!([]));
     node.daemon.stop().await;

@@ -76,15 +76,24 @@ impl Keeper for Fake {
         app: &'a Slug,
         papers: &'a Papers,
         progress: Progress<'a>,
-        _: &'a CancellationToken,
+        cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, Result<Backup, MachineError>> {
         Box::pin(async move {
             progress(JobPhase::Storing, "Storing".to_owned());
-            if *self.mood.lock().unwrap() == Mood::LoadFails {
-                return Err(MachineError::Failed {
-                    problem: problem("diskFull", "There is no room", ""),
-                    by_app: false,
-                });
+            let mood = *self.mood.lock().unwrap();
+            match mood {
+                Mood::LoadFails => {
+                    return Err(MachineError::Failed {
+                        problem: problem("diskFull", "There is no room", ""),
+                        by_app: false,
+                    });
+                }
+                Mood::Slow => {
+                    self.begun.notify_one();
+                    cancel.cancelled().await;
+                    return Err(MachineError::Stopped);
+                }
+                Mood::Well | Mood::NeverHealthy | Mood::LoadsSlowly => {}
             }
             let installed = self.observed().borrow().find(app).cloned().unwrap();
             Ok(self
