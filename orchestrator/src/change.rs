@@ -663,6 +663,8 @@ impl Orchestrator {
     /// Finishes a change that was interrupted, or takes it back.
     pub(crate) async fn finish_change(&self, target: Desired) -> Result<(), UpdateError> {
         tracing::info!(app = %target.app, version = target.release.manifest.app.version, "finishing a change that was interrupted");
+        // Its units are not to start before they have their data.
+        self.allow(target.slug(), false)?;
         self.write_units(&target).await?;
         match self.carry_out(&target).await {
             Ok(()) => self.commit(target).await.map(drop).map_err(Into::into),

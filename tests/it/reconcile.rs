@@ -17,7 +17,7 @@ printf '[Service]\nTimeoutStartSec=1h\nExecStartPre=/bin/sleep 3000\n' > ~/.conf
 systemctl --user daemon-reload"#;
 const NO_LONGER_SLOW: &str = r"rm -r ~/.config/systemd/user/archy.hello.web.service.d
 systemctl --user daemon-reload
-systemctl --user stop archy.hello.web.service";
+systemctl --user stop --no-block archy.hello.web.service";
 /// Longest for the reconciler to act: two looks, and the app's start.
 const ACTED: Duration = Duration::from_secs(150);
 
@@ -75,10 +75,8 @@ async fn one_without_readable_units_holds_up_nobody(store: &Archyd) -> anyhow::R
 /// Not even when archyd is killed meanwhile.
 async fn one_that_takes_long_to_start_holds_up_nobody(store: &Archyd) -> anyhow::Result<()> {
     shell(store, SLOW).await?;
-    store
-        .node
-        .exec_ok(&["systemctl", "--user", "stop", HELLO_UNIT])
-        .await?;
+    let stop = ["systemctl", "--user", "stop", "--no-block", HELLO_UNIT];
+    store.node.exec_ok(&stop).await?;
     store.becomes(HELLO.slug, InstanceState::Starting).await?;
     comes_back(store).await?;
     store.kill_daemon().await?;

@@ -36,7 +36,7 @@ layout() { # DIRECTORY WORDS
   echo '{"imageLayoutVersion":"1.0.0"}' >"$dir/oci-layout"
   echo "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"sha256:$digest\",\"size\":$size}]}" >"$dir/index.json"
 }
-port_of() { case $1 in notes) echo 18080 ;; page) echo 18081 ;; fresh) echo 18082 ;; keys) echo 18083 ;; eater) echo 18084 ;; esac; }
+port_of() { case $1 in notes) echo 18080 ;; page) echo 18081 ;; fresh) echo 18082 ;; keys) echo 18083 ;; eater) echo 18084 ;; papers) echo 18085 ;; esac; }
 answers() { curl -sf -m 20 "http://127.0.0.1:$(port_of "$1")/${2:-log}" >/dev/null; }
 page_is_up() { answers page index.html; }
 # Writes APP-VERSION.yml and layout-APP-VERSION, to be there after a cut too.
@@ -292,6 +292,34 @@ after_backup() { # NUMBER DONE LAST
   [[ -z $3 ]] || claim "$NAME: the first backup still brings up the app" says None "$DRIVE" rehearse "$first" web="layout-notes-$(backup_version "$first")"
 }
 backup_version() { "$DRIVE" backups | awk -v id="$1" '$1 == id { print $3 }'; }
+
+# An app of which the backup is all that there is.
+before_restore() {
+  release papers 1
+  if [[ ! -s papers ]]; then
+    bring install papers 1 || return 1
+    podman exec papers sh -c 'cd /var/lib/db && mkdir many && busybox dd if=/dev/urandom of=all bs=1M count=4 && busybox split -b 8192 -a 3 all many/' 2>/dev/null
+    remember_secrets papers
+    hashes >hashes-papers && "$DRIVE" backup papers | tail -n 1 >papers && sync hashes-papers papers . || return 1
+  fi
+  "$DRIVE" purge papers
+}
+hashes() { podman unshare sh -c 'cd "$0" && sha256sum all many/*' "$APPS/papers/data/data"; }
+op_restore() { begin; "$DRIVE" restore "$(cat papers)" web=layout-papers-1; }
+after_restore() { # NUMBER DONE
+  if is_installed papers; then
+    echo "found restored"
+  else
+    echo "found not installed"
+    claim "$NAME: what was told to be done is done" test -z "$2"
+    claim "$NAME: nothing of it is left" none_left papers
+    claim "$NAME: it can be done again" "$DRIVE" restore "$(cat papers)" web=layout-papers-1
+  fi
+  claim "$NAME: it answers" wait_long answers papers
+  claim "$NAME: every file is as it was backed up" diff hashes-papers <(hashes)
+  claim "$NAME: so are its secrets, and podman has the same" secrets_kept papers
+  claim "$NAME: nothing is left behind" no_partials
+}
 
 before_secrets() { # NUMBER: new ones, and in every other one those that podman is to be given again
   release keys 1
