@@ -1,5 +1,5 @@
-//! Directories for apps' data, each with the owner that it needs from its first moment on; and whether data and an app's
-//! users fit together.
+//! Directories for apps' data, each with the owner that it needs from its first moment on; whether they are there, and
+//! whether data and an app's users fit together.
 
 use std::collections::BTreeMap;
 use std::path::Path;

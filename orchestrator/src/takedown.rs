@@ -1,4 +1,5 @@
-//! Taking an app down to its data: units, containers, network, podman's volumes and secrets, images.
+//! Stopping an app so that it stays stopped, and taking it down to its data: units, containers, network, podman's volumes
+//! and secrets, images.
 
 use archy_registry::Slug;
 use futures_util::future::join_all;

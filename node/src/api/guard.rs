@@ -1,4 +1,4 @@
-//! What every request over TCP must pass: Host allow-list, origin, session and CSRF token.
+//! What every request over TCP must pass: Host allow-list, origin, and both tokens of a session; for pictures its cookie.
 //!
 //! Forwarded headers are never read: who connects is who asks.
 
