@@ -403,20 +403,29 @@ impl Orchestrator {
         &self,
         release: &Verified<Release>,
     ) -> Result<(), InstallError> {
+        match self.missing_image(release).await {
+            Ok(None) => Ok(()),
+            Ok(Some(container)) => Err(InstallError::ImageMissing { container }),
+            Err(error) => Err(MachineError::from(error).into()),
+        }
+    }
+
+    /// Finds the first container whose image podman does not have under the app's own name.
+    pub(crate) async fn missing_image(
+        &self,
+        release: &Release,
+    ) -> Result<Option<Slug>, PodmanError> {
         let platform = &self.inner.facts.platform;
         for container in &release.manifest.containers {
-            let missing = || InstallError::ImageMissing {
-                container: container.name.clone(),
+            let has = match release.image(&container.name, platform) {
+                Some(image) => self.has_image(&release.manifest.app.id, image).await?,
+                None => false,
             };
-            let image = release
-                .image(&container.name, platform)
-                .ok_or_else(missing)?;
-            let has = self.has_image(&release.manifest.app.id, image).await;
-            if !has.map_err(MachineError::from)? {
-                return Err(missing());
+            if !has {
+                return Ok(Some(container.name.clone()));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     pub(crate) fn staging(&self, app: &Slug) -> PathBuf {

@@ -119,28 +119,15 @@ impl Orchestrator {
     /// Checks that the app's own name still keeps each image: units name them by their IDs, so that without it they would
     /// run what another app, which claims the same ID, has brought in.
     pub(crate) async fn check_names(&self, desired: &Desired) -> Result<(), StartError> {
-        let app = desired.slug();
-        for container in desired.containers() {
-            let platform = &self.inner.facts.platform;
-            let image = desired.release.image(container, platform);
-            let has = match image {
-                Some(image) => self.has_image(app, image).await,
-                None => Ok(false),
-            };
-            match has {
-                Ok(true) => {}
-                Ok(false) => {
-                    return Err(StartError::Container {
-                        app: app.clone(),
-                        container: container.clone(),
-                        failure: Failure::ImageMissing,
-                        log: Vec::new(),
-                    });
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+        let Some(container) = self.missing_image(&desired.release).await? else {
+            return Ok(());
+        };
+        Err(StartError::Container {
+            app: desired.slug().clone(),
+            container,
+            failure: Failure::ImageMissing,
+            log: Vec::new(),
+        })
     }
 
     /// Starts every container at once, in the order that their units ask for; returns the first that failed by itself.
