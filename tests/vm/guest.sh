@@ -115,7 +115,7 @@ prepare() {
   claim "nothing is left to do" quiet
 }
 
-resume() { claim "the machine of the run before goes on by itself" settles; }
+resume() { claim "after a boot, the node goes on by itself" settles; }
 
 # --- limits
 
@@ -297,8 +297,11 @@ backup_version() { "$DRIVE" backups | awk -v id="$1" '$1 == id { print $3 }'; }
 before_restore() {
   release papers 1
   if [[ ! -s papers ]]; then
+    "$DRIVE" purge papers
     bring install papers 1 || return 1
-    podman exec papers sh -c 'cd /var/lib/db && mkdir many && busybox dd if=/dev/urandom of=all bs=1M count=4 && busybox split -b 8192 -a 3 all many/' 2>/dev/null
+    podman exec papers sh -c '
+      cd /var/lib/db && mkdir many && dd if=/dev/urandom of=all bs=1M count=4 2>/dev/null || exit 1
+      for n in $(seq 256); do dd if=all of=many/$n bs=16k skip=$((n - 1)) count=1 2>/dev/null || exit 1; done' || return 1
     remember_secrets papers
     hashes >hashes-papers && "$DRIVE" backup papers | tail -n 1 >papers && sync hashes-papers papers . || return 1
   fi
