@@ -322,9 +322,17 @@ impl Orchestrator {
     pub async fn thin_backups(&self, app: &AppId, keep: Keep) -> Result<usize, BackupError> {
         let backups = &self.inner.backups;
         let _turn = backups.turn.lock().await;
-        let before = backups.ledger.read().backups.len();
+        let (before, ahead) = {
+            let now = Timestamp::now();
+            let known = backups.ledger.read();
+            let ahead = |backup: &&Backup| backup.app == *app && backup.taken > now;
+            (
+                known.backups.len(),
+                known.backups.iter().filter(ahead).count(),
+            )
+        };
         backups.engine.open().await?;
-        backups.engine.thin(app, keep).await?;
+        backups.engine.thin(app, keep, ahead).await?;
         self.list_again().await?;
         Ok(before.saturating_sub(backups.ledger.read().backups.len()))
     }

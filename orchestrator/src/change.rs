@@ -523,6 +523,7 @@ impl Orchestrator {
         }
         let going_on = async {
             self.repair(desired).await?;
+            self.check_names(desired).await?;
             self.allow(desired.slug(), true)?;
             self.start_containers(desired).await?;
             Ok::<(), ComeUpError>(())
@@ -666,7 +667,13 @@ impl Orchestrator {
         // Its units are not to start before they have their data.
         self.allow(target.slug(), false)?;
         self.write_units(&target).await?;
-        match self.carry_out(&target).await {
+        let carried = async {
+            if target.wish == Wish::Running {
+                self.check_names(&target).await?;
+            }
+            self.carry_out(&target).await
+        };
+        match carried.await {
             Ok(()) => self.commit(target).await.map(drop).map_err(Into::into),
             Err(why) => self.take_back(target, why).await.map(drop),
         }
@@ -691,7 +698,7 @@ impl Orchestrator {
             | ComeUpError::Old(_)
             | ComeUpError::Cancelled => UpdateError::Cancelled,
         })?;
-        self.make_directories(&before).await?;
+        // Its directories come with its data: one that is not there is gone, and not to be begun anew.
         self.write_units(&before).await?;
         self.store_secrets(&before).await?;
         self.inner.store.save(&before).map_err(MachineError::from)?;

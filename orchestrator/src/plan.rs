@@ -74,6 +74,13 @@ pub enum Step {
     Start(String),
 }
 
+impl Step {
+    /// Tells whether containers may start by it.
+    pub(crate) fn starts(&self) -> bool {
+        matches!(self, Self::Start(_) | Self::Remake(_))
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -258,6 +258,10 @@ impl Orchestrator {
             self.tear_down_orphan(app).await?;
             return Ok(true);
         };
+        // What runs is not stopped for something else that cannot be started.
+        if steps.iter().any(Step::starts) {
+            self.check_names(desired).await?;
+        }
         for step in steps.iter().filter(|step| !matches!(step, Step::Start(_))) {
             if *step == Step::FinishChange {
                 self.finish_change(desired.clone()).await?;
@@ -272,7 +276,6 @@ impl Orchestrator {
             }
         }
         if steps.iter().any(|step| matches!(step, Step::Start(_))) {
-            self.check_names(desired).await?;
             self.start_containers(desired).await?;
         }
         Ok(true)

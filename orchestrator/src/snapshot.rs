@@ -311,6 +311,9 @@ impl SnapshotStore {
             std::fs::rename(live, &to).map_err(io_at(live))?;
             sync(&[live, &to])?;
         }
+        if !from.exists() && !live.exists() {
+            return Err(SnapshotError::Missing(put.clone()));
+        }
         if from.exists() {
             if put_secrets.exists() {
                 if aside_secrets.exists() {
@@ -656,10 +659,16 @@ mod tests {
         let live = root.path().join("data");
         std::fs::create_dir(&live).unwrap();
         let (put, aside) = (described(1), described(2));
-        let app = "a".parse().unwrap();
+        let app: Slug = "a".parse().unwrap();
         let failed = store.exchange(&app, &live, &put.id, &aside);
         assert!(matches!(failed, Err(SnapshotError::Missing(id)) if id == put.id));
         assert!(live.exists());
+        // Half done, and then somebody removed the snapshot: no empty data is begun.
+        std::fs::create_dir_all(store.place(&app, &aside.id)).unwrap();
+        std::fs::rename(&live, store.data(&app, &aside.id)).unwrap();
+        let failed = store.exchange(&app, &live, &put.id, &aside);
+        assert!(matches!(failed, Err(SnapshotError::Missing(id)) if id == put.id));
+        assert!(!live.exists());
     }
 
     #[test]

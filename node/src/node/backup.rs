@@ -6,8 +6,8 @@ use archy_orchestrator::{
     Backup, BackupId, Every, Keep, Plan, Proof, Rehearse, Schedule, Shelf, newest_backup,
 };
 use archy_registry::{AppId, Slug};
-use jiff::Zoned;
 use jiff::civil::Time;
+use jiff::{Timestamp, Zoned};
 
 use super::{Node, not_installed, parse_slug};
 use crate::api::problem;
@@ -69,9 +69,10 @@ impl Node {
             (Some(name), _) => keeper.find(&parse_id(name)?).await?,
             (None, Some(slug)) => {
                 let slug = parse_slug(slug)?;
-                let mut backups = keeper.shelf().backups.into_iter();
-                let newest = backups.rfind(|backup| backup.app.slug == slug);
-                newest.ok_or_else(|| no_backup(&slug))?
+                let backups = keeper.shelf().backups;
+                let of_app = backups.iter().filter(|backup| backup.app.slug == slug);
+                let newest = newest_backup(of_app, Timestamp::now());
+                newest.cloned().ok_or_else(|| no_backup(&slug))?
             }
             (None, None) => {
                 return Err(problem("invalid", "Name a backup, or an app", ""));

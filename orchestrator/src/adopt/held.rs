@@ -140,6 +140,10 @@ impl Orchestrator {
                     if let Some(found) = self.inspect_held(held).await?
                         && found.state.running
                     {
+                        if found.host_config.auto_remove && !anyway {
+                            let name = held.name.clone();
+                            return Err(AdoptError::WouldVanish { name });
+                        }
                         let stopped = self.inner.podman.stop_foreign(&found.id).await;
                         stopped.map_err(MachineError::from)?;
                     }

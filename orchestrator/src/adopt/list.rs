@@ -171,7 +171,9 @@ pub(super) fn ports(found: &Inspection) -> Vec<ForeignPort> {
 /// Tells whether this names a service of others: a container's image may say anything in a label.
 fn is_service_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b":_.@\\-".contains(&byte);
-    name.ends_with(".service")
+    // systemd has no service of a template without an instance.
+    let stem = name.strip_suffix(".service");
+    stem.is_some_and(|stem| !stem.is_empty() && !stem.ends_with('@'))
         && name.len() <= 255
         && name.bytes().all(plain)
         && !name.starts_with(names::PREFIX)
@@ -259,7 +261,10 @@ impl Orchestrator {
             let service = systemd.service(&unit).await?;
             // Services that only called podman have another one: its own API's, what starts containers at boot.
             let runs_it = watch > 0 && service.main_pid == watch;
-            if service.load == "loaded" && (runs_it || starts_only(&service.starts_with, found)) {
+            // One that goes with its end is made anew by its service, or not at all.
+            let starts_it =
+                !found.host_config.auto_remove && starts_only(&service.starts_with, found);
+            if service.load == "loaded" && (runs_it || starts_it) {
                 return Ok(Some((unit, service.source)));
             }
         }
@@ -339,6 +344,8 @@ mod tests {
             "archy.a.web.service",
             "../a.service",
             "a b.service",
+            "a@.service",
+            ".service",
         ] {
             assert!(!is_service_name(name), "{name}");
         }

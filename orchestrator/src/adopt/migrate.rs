@@ -239,9 +239,8 @@ impl Orchestrator {
             let seen = self.foreign(&old.found).await?;
             if let Some(held) = adoption.containers.get_mut(container) {
                 held.id.clone_from(&seen.id);
-                // Of one that stands still, systemd may not tell which service ran it.
-                let is_told = old.found.state.running || seen.origin.is_unit();
-                if is_told || !held.origin.is_unit() {
+                // Of one that stands still, or that somebody started beside its service, systemd does not tell the service.
+                if seen.origin.is_unit() || !self.is_served(held).await? {
                     held.origin = seen.origin.clone();
                 }
             }
@@ -457,6 +456,16 @@ impl Orchestrator {
         Ok(())
     }
 
+    /// Tells whether the service is there that an old container was last seen with.
+    async fn is_served(&self, held: &Held) -> Result<bool, MachineError> {
+        match &held.origin {
+            Origin::Unit { unit, .. } => {
+                Ok(self.inner.systemd.service(unit).await?.load == "loaded")
+            }
+            Origin::Run | Origin::Compose { .. } => Ok(false),
+        }
+    }
+
     /// Gives an old container a name, if it has another one.
     async fn call(&self, held: &Held, name: &str) -> Result<(), MachineError> {
         let found = self.inner.podman.inspect(&held.id).await?;
@@ -606,7 +615,13 @@ impl Orchestrator {
             if let Some(before) = migration.before.get(container)
                 && here
             {
-                self.call(held, &held.name).await?;
+                match self.inner.podman.inspect(&held.name).await {
+                    Ok(Some(other)) if other.id != held.id => {
+                        tracing::warn!(app = %desired.app, container = held.name, "somebody made another container of that name; the old one keeps the one it has");
+                    }
+                    Ok(_) => self.call(held, &held.name).await?,
+                    Err(error) => return Err(MachineError::from(error).into()),
+                }
                 let restart = self
                     .inner
                     .podman

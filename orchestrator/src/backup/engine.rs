@@ -26,6 +26,8 @@ const WHOLE: &str = "archy";
 const UNFINISHED: &str = "archy-unfinished";
 /// The name that stands for this machine's: a backup does not tell where it was made.
 const HOST: &str = "archy";
+/// Its exit code when it was asked to end.
+const ENDED: i32 = 130;
 /// What it does when it can find damage.
 const CHECKING: &str = "find the repository whole";
 const FETCHING: &str = "read the backup";
@@ -270,9 +272,26 @@ impl Engine {
         }
     }
 
-    /// Marks a repository to which something is written that may never become a backup.
+    /// Marks a repository with something in it that may never be of any use.
     fn unfinished_file(&self) -> PathBuf {
         self.repository.with_extension("unfinished")
+    }
+
+    /// Does what leaves something in the repository when it is cut off. A mark that was there is for what others left.
+    async fn marked(
+        &self,
+        work: impl Future<Output = Result<(), EngineError>>,
+    ) -> Result<(), EngineError> {
+        let mark = self.unfinished_file();
+        let is_ours = !mark.exists();
+        if is_ours {
+            disk::write_synced(&mark, b"", 0o600).map_err(io_at(&mark))?;
+        }
+        work.await?;
+        if is_ours && let Err(error) = disk::remove_file(&mark) {
+            tracing::warn!(%error, path = %mark.display(), "the repository is looked through once more than it needs");
+        }
+        Ok(())
     }
 
     /// Puts what lies in `directory` into the repository. `exclude` are globs below its directory `data`.
@@ -302,30 +321,28 @@ impl Engine {
             run.arguments.extend(["--exclude".into(), pattern]);
         }
         run.arguments.push(".".into());
-        let mark = self.unfinished_file();
-        disk::write_synced(&mark, b"", 0o600).map_err(io_at(&mark))?;
-        let mut stored = None;
-        self.lines(run, |line| {
-            if let Ok(said) = serde_json::from_str::<Said>(line) {
-                match said.message_type.as_str() {
-                    "status" => progress(said.bytes_done, said.total_bytes),
-                    "summary" => stored = said.snapshot_id,
-                    _ => {}
-                }
-            }
-        })
-        .await?;
         let missing = || EngineError::Failed {
             doing,
             said: "it did not say under which name".to_owned(),
         };
-        let id = stored.ok_or_else(missing)?;
-        // From here on it is one: the program ended well, so nothing of it is missing.
-        let arguments = ["tag", "--add", WHOLE, "--remove", UNFINISHED, &id];
-        self.run(Run::new(doing, &arguments)).await?;
-        if let Err(error) = disk::remove_file(&mark) {
-            tracing::warn!(%error, path = %mark.display(), "the repository is looked through once more than it needs");
-        }
+        self.marked(async {
+            let mut stored = None;
+            self.lines(run, |line| {
+                if let Ok(said) = serde_json::from_str::<Said>(line) {
+                    match said.message_type.as_str() {
+                        "status" => progress(said.bytes_done, said.total_bytes),
+                        "summary" => stored = said.snapshot_id,
+                        _ => {}
+                    }
+                }
+            })
+            .await?;
+            let id = stored.ok_or_else(missing)?;
+            // From here on it is one: the program ended well, so nothing of it is missing.
+            let arguments = ["tag", "--add", WHOLE, "--remove", UNFINISHED, &id];
+            self.run(Run::new(doing, &arguments)).await
+        })
+        .await?;
         let all = self.list().await?;
         all.into_iter()
             .find(|backup| backup.app == *label.app && backup.taken == label.taken)
@@ -420,8 +437,14 @@ impl Engine {
         self.run(Run::new(CHECKING, &["check", "--no-lock"])).await
     }
 
-    /// Lets go of what is not kept of an app's backups, and of what was never finished, with what only they hold.
-    pub(super) async fn thin(&self, app: &AppId, keep: Keep) -> Result<(), EngineError> {
+    /// Lets go of what is not kept of an app's backups, and of what was never finished, with what only they hold. Those that
+    /// a clock which was ahead has put into the future, `ahead` of them, take no other's place.
+    pub(super) async fn thin(
+        &self,
+        app: &AppId,
+        keep: Keep,
+        ahead: usize,
+    ) -> Result<(), EngineError> {
         let doing = "let go of old backups";
         let tags = format!("{WHOLE},app={app}");
         let mut run = Run::new(
@@ -436,27 +459,30 @@ impl Engine {
             ("--keep-monthly", keep.monthly),
         ] {
             if count > 0 {
+                let count = usize::from(count) + ahead;
                 run.arguments
                     .extend([option.into(), count.to_string().into()]);
             }
         }
-        self.run(run).await?;
+        self.marked(self.run(run)).await?;
         self.drop_unfinished().await
     }
 
     /// Lets go of one backup, with what only it holds.
     pub(super) async fn remove(&self, id: &BackupId) -> Result<(), EngineError> {
-        self.run(Run::new("remove the backup", &["forget", "--prune", &id.0]))
-            .await
+        let run = Run::new("remove the backup", &["forget", "--prune", &id.0]);
+        self.marked(self.run(run)).await
     }
 
     /// Lets go of all that was written for backups that came to nothing, because the node was killed, the disk was full or
-    /// their owner changed their mind.
+    /// their owner changed their mind, and of what was left of those that were removed.
     pub(super) async fn drop_unfinished(&self) -> Result<(), EngineError> {
         let mark = self.unfinished_file();
         if !mark.exists() {
             return Ok(());
         }
+        // What was cut off may have left its lock.
+        self.open().await?;
         let doing = "let go of unfinished backups";
         let mut unfinished: Vec<String> = Vec::new();
         let arguments = ["snapshots", "--json", "--no-lock", "--tag", UNFINISHED];
@@ -540,7 +566,9 @@ impl Engine {
         // A repository that went away with its disk is not damaged.
         let reads = [CHECKING, FETCHING].contains(&doing) && of_machine.is_none() && self.exists();
         match status.code() {
-            Some(_) if said.is_empty() => Err(EngineError::Ended { doing, status }),
+            Some(code) if said.is_empty() || code == ENDED => {
+                Err(EngineError::Ended { doing, status })
+            }
             Some(_) if reads => Err(EngineError::Damaged { doing, said }),
             Some(_) => Err(EngineError::Failed { doing, said }),
             None => Err(EngineError::Ended { doing, status }),
@@ -738,7 +766,7 @@ mod tests {
             weekly: 0,
             monthly: 0,
         };
-        engine.thin(&app, keep).await.unwrap();
+        engine.thin(&app, keep, 0).await.unwrap();
         assert_eq!(engine.list().await.unwrap(), made[2..]);
         engine.remove(&made[2].id).await.unwrap();
         assert_eq!(engine.list().await.unwrap(), []);
@@ -807,10 +835,63 @@ mod tests {
         assert_eq!(engine.list().await.unwrap(), []);
         // It holds the repository until it has ended.
         while engine.drop_unfinished().await.is_err() {
-            engine.open().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         assert_eq!(packs(&engine), 0);
         assert!(!engine.unfinished_file().exists());
+    }
+
+    #[tokio::test]
+    async fn what_others_left_is_not_forgotten_by_who_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let engine = engine(root.path());
+        let app: AppId = APP.parse().unwrap();
+        engine.make().await.unwrap();
+        std::fs::write(engine.unfinished_file(), "").unwrap();
+        let staged = staged(root.path(), "text");
+        let label = label(&app, 1);
+        let stored = engine.store(&staged, &label, &[], &|_, _| {}).await;
+        engine.remove(&stored.unwrap().id).await.unwrap();
+        assert!(engine.unfinished_file().exists());
+        engine.drop_unfinished().await.unwrap();
+        assert!(!engine.unfinished_file().exists());
+    }
+
+    #[tokio::test]
+    async fn a_backup_of_the_future_takes_no_others_place() {
+        let root = tempfile::tempdir().unwrap();
+        let engine = engine(root.path());
+        let app: AppId = APP.parse().unwrap();
+        engine.make().await.unwrap();
+        let staged = staged(root.path(), "text");
+        let hash = Blake3Hash::of(b"release");
+        let tags = format!(
+            "{WHOLE},app={app},release={hash},version=1,taken=2099-01-01T00:00:00Z,bytes=1"
+        );
+        let arguments = [
+            "backup",
+            "--time",
+            "2099-01-01 00:00:00",
+            "--tag",
+            &tags,
+            ".",
+        ];
+        let future = Run::new("test", &arguments).inside(&staged);
+        engine.run(future).await.unwrap();
+        let keep = Keep {
+            last: 1,
+            daily: 0,
+            weekly: 0,
+            monthly: 0,
+        };
+        for second in [1, 2] {
+            let label = label(&app, second);
+            let stored = engine.store(&staged, &label, &[], &|_, _| {}).await;
+            engine.thin(&app, keep, 1).await.unwrap();
+            let listed = engine.list().await.unwrap();
+            assert_eq!(listed.len(), 2);
+            assert_eq!(listed[0], stored.unwrap(), "the newest stays");
+        }
     }
 
     #[test]
@@ -886,6 +967,7 @@ mod tests {
         for end in [
             "kill -9 $$",
             "exit 1",
+            "echo 'Fatal: context canceled' >&2; exit 130",
             "echo 'ignoring error for /v: write: No space left on device' >&2; echo 'Fatal: There were 1 errors' >&2; exit 1",
             "mv \"$2\" \"$2.away\"; echo 'Fatal: unable to open' >&2; exit 1",
         ] {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::contents::{self, Contents, TornError};
 use super::{Backup, BackupError, SPARE_BYTES};
 use crate::change::UpdateError;
-use crate::desired::{Desired, Exchange};
+use crate::desired::Exchange;
 use crate::disk;
 use crate::install::{InstallError, MachineError, Phase, ProgressSink};
 use crate::instance::Instance;
@@ -265,9 +265,13 @@ impl Orchestrator {
 
     /// Removes what came out of a backup and was not put in place after all.
     async fn drop_restored(&self, app: &Slug) {
-        let needed = self.inner.store.load(app).ok().flatten();
-        let needed = needed.map(|desired: Desired| desired.snapshots());
-        let needed = needed.unwrap_or_default();
+        let needed = match self.inner.store.load(app) {
+            Ok(found) => found.map(|desired| desired.snapshots()).unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(app = %app, error = &error as &dyn std::error::Error, "data out of a backup stays as long as it is not known who needs it");
+                return;
+            }
+        };
         if let Err(error) = self.inner.snapshots.drop_restored(app, &needed).await {
             tracing::warn!(app = %app, error = &error as &dyn std::error::Error, "data out of a backup stays");
         }

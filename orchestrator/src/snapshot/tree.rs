@@ -204,11 +204,12 @@ impl<'a> Copier<'a> {
     pub fn pass(&mut self) -> Result<Extent, TreeError> {
         self.links.clear();
         self.extent = Extent::default();
+        // Before what follows, during which the app writes on.
+        self.now_seconds = jiff::Timestamp::now().as_second();
         if self.known.is_empty() {
             // What is written through a mapping changes a file's time only at the first touch of a page that is clean.
             rustix::fs::syncfs(&self.from).map_err(at(Path::new("")))?;
         }
-        self.now_seconds = jiff::Timestamp::now().as_second();
         let (from, to) = (self.from.try_clone(), self.to.try_clone());
         let root = Path::new("");
         let io = |source| TreeError {

@@ -305,6 +305,14 @@ claim "stop" "$DRIVE" stop bare
 claim "it stands still" refuted running bare
 claim "letting go" "$DRIVE" uninstall bare
 systemctl --user disable container-bare.service 2>/dev/null
+podman rm -f -t 0 bare >/dev/null
+podman run -d --rm --name bare -p 18100:8080 -v bare-data:/var/lib/db localhost/old:1 httpd -f -p 8080 -h /www >/dev/null
+claim "one that goes with its end is not the service's, which could not make it anew" refuted says container-bare.service "$DRIVE" adoptable
+claim "claim" "$DRIVE" claim bare.yml web=layout
+claim "it is not stopped" says "was started with --rm" "$DRIVE" stop bare
+claim "but runs" running bare
+claim "letting go" "$DRIVE" uninstall bare
+podman rm -f -t 0 bare >/dev/null
 
 # --- a compose project ------------------------------------------------------------------------------------------------
 podman network create stack_default >/dev/null

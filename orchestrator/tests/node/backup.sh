@@ -126,6 +126,13 @@ claim "the app was not touched" untouched "$id"
 claim "nothing of the rehearsal is left" clean
 claim "a restore of what does not come up is taken back" says "is back" "$DRIVE" restore "$broken" web=layout
 claim "the app runs as before" starts_with "1 1 "
+podman unshare mv "$APPS/notes/data/data" "$APPS/notes/data/elsewhere"
+claim "where the data was gone, it is taken back too" says "is back" "$DRIVE" restore "$broken" web=layout
+claim "and no data is begun anew" test ! -e "$APPS/notes/data/data"
+claim "nothing starts without it" refuted running notes
+podman unshare mv "$APPS/notes/data/elsewhere" "$APPS/notes/data/data"
+claim "with it, the app starts" "$DRIVE" restart notes
+claim "and runs as before" starts_with "1 1 "
 claim "nothing but the repository is left" clean
 
 claim "uninstall" "$DRIVE" uninstall notes
