@@ -73,7 +73,7 @@ async fn an_image_that_hands_down_too_much_gets_no_name() {
     let cases = [
         (
             json!({"Labels": {"a": "<".repeat(65_536)}}),
-            "the image of container web has 65537 bytes of labels, more than the 65536 allowed",
+            "the image of container web has 393217 bytes of labels in JSON, more than the 393216 allowed",
         ),
         (
             json!({"Volumes": (0..65).map(|n| (format!("/{n:02}"), json!({}))).collect::<serde_json::Map<_, _>>()}),

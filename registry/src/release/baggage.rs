@@ -1,24 +1,25 @@
 //! What an image hands down to each of its containers, and how much of that a node takes; pure.
 //!
 //! podman keeps it with every container and lists most of it whenever it lists all containers: an image without measure
-//! would make the one list unreadable from which a node knows how all its apps are.
+//! would make the one list unreadable from which a node knows how all its apps are. So texts are measured as podman writes
+//! them there: in JSON, where a byte can become six.
 
 use serde_json::Value;
 
-/// Most bytes of labels, names and values together. In podman's list a byte can become six.
-const LABELS_BYTES_MAX: usize = 64 * 1024;
-/// Most bytes of the manifest's annotations.
-const ANNOTATIONS_BYTES_MAX: usize = 64 * 1024;
-/// Most bytes of variables.
-const VARIABLES_BYTES_MAX: usize = 64 * 1024;
-/// Most bytes of the entry point, the command and all else that says how it runs.
-const COMMAND_BYTES_MAX: usize = 32 * 1024;
+/// Most bytes of labels in JSON, names and values together; some builders put lists of all packages there.
+const LABELS_BYTES_MAX: usize = 384 * 1024;
+/// Most bytes of the manifest's annotations in JSON.
+const ANNOTATIONS_BYTES_MAX: usize = 384 * 1024;
+/// Most bytes of variables in JSON.
+const VARIABLES_BYTES_MAX: usize = 384 * 1024;
+/// Most bytes in JSON of the entry point, the command and all else that says how it runs.
+const COMMAND_BYTES_MAX: usize = 192 * 1024;
 /// Most volumes.
 const VOLUMES_MAX: usize = 64;
-/// Most bytes of the paths of volumes.
-const VOLUMES_BYTES_MAX: usize = 16 * 1024;
-/// Most ports; some images name each of a long range.
-const PORTS_MAX: usize = 20_000;
+/// Most bytes of the paths of volumes in JSON.
+const VOLUMES_BYTES_MAX: usize = 96 * 1024;
+/// Most ports; some images name each of a long range, twice: 32 768 for what a TURN server uses over TCP and UDP.
+const PORTS_MAX: usize = 40_000;
 
 /// How much an image hands down.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,21 +60,29 @@ impl Baggage {
     /// Says what there is too much of; `None` when a node takes it.
     pub fn excess(&self) -> Option<String> {
         let measures = [
-            ("bytes of labels", self.labels_bytes, LABELS_BYTES_MAX),
             (
-                "bytes of annotations",
+                "bytes of labels in JSON",
+                self.labels_bytes,
+                LABELS_BYTES_MAX,
+            ),
+            (
+                "bytes of annotations in JSON",
                 self.annotations_bytes,
                 ANNOTATIONS_BYTES_MAX,
             ),
             (
-                "bytes of variables",
+                "bytes of variables in JSON",
                 self.variables_bytes,
                 VARIABLES_BYTES_MAX,
             ),
-            ("bytes of commands", self.command_bytes, COMMAND_BYTES_MAX),
+            (
+                "bytes of commands in JSON",
+                self.command_bytes,
+                COMMAND_BYTES_MAX,
+            ),
             ("volumes", self.volumes, VOLUMES_MAX),
             (
-                "bytes of paths of volumes",
+                "bytes of paths of volumes in JSON",
                 self.volumes_bytes,
                 VOLUMES_BYTES_MAX,
             ),
@@ -84,16 +93,30 @@ impl Baggage {
     }
 }
 
-/// Bytes of all texts and names in a value.
+/// Bytes of all texts and names in a value, as JSON.
 fn bytes(value: &Value) -> usize {
     match value {
-        Value::String(text) => text.len(),
+        Value::String(text) => text_bytes(text),
         Value::Array(items) => items.iter().map(bytes).sum(),
         Value::Object(members) => members
             .iter()
-            .map(|(name, value)| name.len() + bytes(value))
+            .map(|(name, value)| text_bytes(name) + bytes(value))
             .sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}
+
+/// Bytes of a text in JSON as Go's encoding/json writes it, without the quotation marks.
+fn text_bytes(text: &str) -> usize {
+    text.chars().map(character_bytes).sum()
+}
+
+fn character_bytes(character: char) -> usize {
+    match character {
+        '"' | '\\' | '\n' | '\r' | '\t' => 2,
+        // Two for \u{8} and \u{c} from Go 1.22 on, which podman need not be made with.
+        '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => 6,
+        other => other.len_utf8(),
     }
 }
 
@@ -111,12 +134,15 @@ mod tests {
     #[test]
     fn what_real_images_hand_down_is_taken() {
         let config = json!({
-            "Labels": {"org.opencontainers.image.title": "x".repeat(30_000)},
+            "Labels": {
+                "org.opencontainers.image.title": "x".repeat(30_000),
+                "io.buildpacks.build.metadata": r#"{"bom":[{"name":"a"}]}"#.repeat(9_000),
+            },
             "Env": ["PATH=/usr/bin", "VERSION=1"],
             "Entrypoint": ["/bin/sh", "-c", "exec serve"],
             "Cmd": null,
             "Volumes": {"/data": {}, "/config": {}},
-            "ExposedPorts": many(16_385),
+            "ExposedPorts": many(32_768),
             "User": "1000",
         });
         let annotations = json!({"org.opencontainers.image.base.name": "docker.io/library/alpine"});
@@ -127,36 +153,38 @@ mod tests {
 
     #[test]
     fn more_than_is_allowed_is_told_in_words() {
-        let long = |bytes: usize| "<".repeat(bytes);
+        let long = |bytes: usize| "a".repeat(bytes);
+        // Six bytes each in JSON.
+        let escaped = |count: usize| "<".repeat(count);
         let labels: serde_json::Map<_, _> = (0..100)
-            .map(|n| (format!("{n:03}"), json!(long(653))))
+            .map(|n| (format!("{n:03}"), json!(escaped(655))))
             .collect();
         let none = Value::Null;
         let cases = [
             (
                 json!({"Labels": labels}),
                 none.clone(),
-                "65600 bytes of labels, more than the 65536 allowed",
+                "393300 bytes of labels in JSON, more than the 393216 allowed",
             ),
             (
                 none.clone(),
-                json!({"a": long(65_536)}),
-                "65537 bytes of annotations, more than the 65536 allowed",
+                json!({"a": escaped(65_536)}),
+                "393217 bytes of annotations in JSON, more than the 393216 allowed",
             ),
             (
-                json!({"Env": ["A=1", long(65_536)]}),
+                json!({"Env": ["A=1", long(393_216)]}),
                 none.clone(),
-                "65539 bytes of variables, more than the 65536 allowed",
+                "393219 bytes of variables in JSON, more than the 393216 allowed",
             ),
             (
-                json!({"Cmd": [long(30_000)], "Entrypoint": [long(3000)]}),
+                json!({"Cmd": [escaped(30_000)], "Entrypoint": [escaped(3000)]}),
                 none.clone(),
-                "33000 bytes of commands, more than the 32768 allowed",
+                "198000 bytes of commands in JSON, more than the 196608 allowed",
             ),
             (
-                json!({"Healthcheck": {"Test": ["CMD", long(32_768)]}}),
+                json!({"Healthcheck": {"Test": ["CMD", long(196_608)]}}),
                 none.clone(),
-                "32775 bytes of commands, more than the 32768 allowed",
+                "196615 bytes of commands in JSON, more than the 196608 allowed",
             ),
             (
                 json!({"Volumes": many(65)}),
@@ -164,19 +192,40 @@ mod tests {
                 "65 volumes, more than the 64 allowed",
             ),
             (
-                json!({"Volumes": {long(16_385): {}}}),
+                json!({"Volumes": {long(98_305): {}}}),
                 none.clone(),
-                "16385 bytes of paths of volumes, more than the 16384 allowed",
+                "98305 bytes of paths of volumes in JSON, more than the 98304 allowed",
             ),
             (
-                json!({"ExposedPorts": many(20_001)}),
+                json!({"ExposedPorts": many(40_001)}),
                 none,
-                "20001 exposed ports, more than the 20000 allowed",
+                "40001 exposed ports, more than the 40000 allowed",
             ),
         ];
         for (config, annotations, expected) in cases {
             let excess = Baggage::of(&config, &annotations).excess();
             assert_eq!(excess.as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_text_is_measured_as_podman_writes_it() {
+        for (text, expected) in [
+            ("", ""),
+            ("plain", "plain"),
+            ("a\"b\\c", r#"a\"b\\c"#),
+            ("\n\r\t", r"\n\r\t"),
+            ("\0\u{8}\u{c}\u{1f}", r"\u0000\u0008\u000c\u001f"),
+            ("<&>", r"\u003c\u0026\u003e"),
+            ("\u{2028}\u{2029}", r"\u2028\u2029"),
+            ("\u{7f}ü€🦀\u{2027}", "\u{7f}ü€🦀\u{2027}"),
+        ] {
+            assert_eq!(bytes(&json!(text)), expected.len(), "{text:?}");
+            assert_eq!(
+                bytes(&json!({text: [text]})),
+                2 * expected.len(),
+                "{text:?}"
+            );
         }
     }
 }

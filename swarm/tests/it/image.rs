@@ -278,12 +278,12 @@ async fn what_no_node_would_take_is_told_before_it_is_published() {
     type Change = fn(&mut serde_json::Value, &mut serde_json::Value);
     let cases: [(Change, &str); 3] = [
         (
-            |config, _| config["config"] = json!({"Labels": {"a": "x".repeat(70_000)}}),
-            "has 70001 bytes of labels, more than the 65536 allowed: build the image with less",
+            |config, _| config["config"] = json!({"Labels": {"a": "<".repeat(70_000)}}),
+            "has 420001 bytes of labels in JSON, more than the 393216 allowed: build the image with less",
         ),
         (
-            |_, manifest| manifest["annotations"] = json!({"a": "x".repeat(70_000)}),
-            "has 70001 bytes of annotations, more than the 65536 allowed: build the image with less",
+            |_, manifest| manifest["annotations"] = json!({"a": "<".repeat(70_000)}),
+            "has 420001 bytes of annotations in JSON, more than the 393216 allowed: build the image with less",
         ),
         (
             |config, _| config["history"] = json!([{"comment": "x".repeat(1 << 20)}]),
