@@ -13,6 +13,7 @@ mod podman;
 mod registry;
 mod scan;
 mod select;
+mod spelling;
 mod variant;
 
 use std::collections::HashMap;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::content::sha256;
 use super::delta::VerifiedForm;
 use super::model::{self, Config, Manifest};
+use super::spelling;
 
 /// An image to hand to podman instead of the one that was signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,8 +109,8 @@ pub fn variant(
     }))
 }
 
-/// Checks that the documents are the signed ones, and that release, manifest and configuration say the same layers: what
-/// podman would make of an image that contradicts itself depends on its version.
+/// Checks that the documents are the signed ones, and that release, manifest and configuration say the same layers, to
+/// podman too: what it would make of an image that contradicts itself depends on its version.
 ///
 /// # Errors
 /// [`VariantError`] when they contradict each other or the release.
@@ -129,10 +130,25 @@ pub fn check_agreement(image: &Image, manifest: &[u8], config: &[u8]) -> Result<
             reason: error.to_string(),
         }
     };
+    let spelt = [
+        (
+            "manifest",
+            manifest,
+            spelling::in_manifest as fn(&Value) -> _,
+        ),
+        ("configuration", config, spelling::in_config),
+    ];
     let manifest =
         Manifest::parse(manifest, &image.manifest.digest).map_err(unreadable("manifest"))?;
     let config =
         Config::parse(config, &image.config.digest).map_err(unreadable("configuration"))?;
+    for (what, bytes, mistaken) in spelt {
+        let document = serde_json::from_slice(bytes);
+        let reason = document.map_or_else(|error| Some(error.to_string()), |read| mistaken(&read));
+        if let Some(reason) = reason {
+            return Err(VariantError::Document { what, reason });
+        }
+    }
     let signed = image.layers.iter().map(|layer| layer.digest);
     let unpacked = image.layers.iter().map(|layer| layer.diff_id);
     let same = manifest.config.digest == image.config.digest

@@ -168,6 +168,51 @@ fn documents_that_contradict_each_other_make_no_variant() {
 }
 
 #[test]
+fn a_member_that_podman_takes_for_another_is_refused() {
+    type Change = fn(&mut Value, &mut Value);
+    let cases: [(&str, &str, Change); 7] = [
+        ("manifest", "\"Layers\"", |manifest, _| {
+            manifest["Layers"] = json!([]);
+        }),
+        ("manifest", "\"layer\u{17f}\"", |manifest, _| {
+            manifest["layer\u{17f}"] = json!([]);
+        }),
+        ("manifest", "\"CONFIG\"", |manifest, _| {
+            manifest["CONFIG"] = json!({});
+        }),
+        ("manifest", "\"Digest\"", |manifest, _| {
+            manifest["layers"][1]["Digest"] = json!(sha256(b"other"));
+        }),
+        ("configuration", "\"rootFS\"", |_, config| {
+            config["rootFS"] = json!({"type": "layers", "diff_ids": []});
+        }),
+        ("configuration", "\"Config\"", |_, config| {
+            config["Config"] = json!({});
+        }),
+        ("configuration", "\"Diff_IDs\"", |_, config| {
+            config["rootfs"]["Diff_IDs"] = json!([]);
+        }),
+    ];
+    for (document, member, change) in cases {
+        let (image, manifest, config) = image(OCI, change);
+        let refused = check_agreement(&image, &manifest, &config).unwrap_err();
+        let VariantError::Document { what, reason } = &refused else {
+            panic!("{member}: {refused}");
+        };
+        assert_eq!(*what, document, "{member}");
+        assert!(reason.contains(member), "{member}: {reason}");
+    }
+    // What nobody reads may be named as it likes.
+    let (image, manifest, config) = image(OCI, |manifest, config| {
+        manifest["annotations"] = json!({"Layers": "two", "Digest": "none"});
+        manifest["layers"][0]["annotations"] = json!({"Size": "1"});
+        config["config"] = json!({"Labels": {"RootFS": "x"}});
+        config["Rootfs_note"] = json!("x");
+    });
+    assert_eq!(check_agreement(&image, &manifest, &config), Ok(()));
+}
+
+#[test]
 fn other_documents_than_the_signed_ones_make_no_variant() {
     let (image, manifest, config) = image(OCI, |_, _| {});
     let forms = [plain(b"tar two")];
