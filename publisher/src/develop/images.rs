@@ -24,6 +24,8 @@ const LOCAL: &str = "localhost/";
 const INSTALLED: &str = "localhost/archy/";
 /// The Containerfile unless the manifest names another.
 const CONTAINERFILE: &str = "Containerfile";
+/// How the name of a Containerfile ends that podman gives to the C preprocessor first (podman-build(1)).
+const PREPROCESSED: &str = ".in";
 /// Lines of podman's that go with a failure.
 const LAST_LINES: usize = 12;
 
@@ -69,6 +71,22 @@ fn check_name(name: &str) -> Result<(), Failure> {
     Err(Failure::refused("image", text).hint(
         "Begin its `tag` in manifest.yml with localhost/; or build it yourself and publish with --no-build",
     ))
+}
+
+/// Refuses a Containerfile that the C preprocessor would read first: `#include` and `__has_include` in it reach every file of
+/// the developer's.
+fn check_plain(containerfile: &Path) -> Result<(), Failure> {
+    let name = containerfile.as_os_str().as_encoded_bytes();
+    if !name.ends_with(PREPROCESSED.as_bytes()) {
+        return Ok(());
+    }
+    let text = format!(
+        "podman would give {} to the C preprocessor, which can include any file of yours",
+        containerfile.display()
+    );
+    Err(Failure::refused("image", text).hint(format!(
+        "Rename it, so that its name does not end in {PREPROCESSED}; or build it yourself and publish with --no-build"
+    )))
 }
 
 /// The developer's podman.
@@ -175,7 +193,9 @@ impl<'a> Podman<'a> {
             return Err(Failure::new(Class::NotFound, "image", text)
                 .hint("`dockerfile` in manifest.yml names another, relative to the context"));
         }
-        inside("image", dir, &containerfile)?;
+        let followed = inside("image", dir, &containerfile)?;
+        check_plain(&containerfile)?;
+        check_plain(&followed)?;
         let hash = context::hash(&context, recipe)?.to_string();
         if self.label(name).await? == Some(hash.clone()) {
             return Ok(Made::Unchanged);

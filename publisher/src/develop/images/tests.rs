@@ -175,9 +175,24 @@ async fn a_build_reads_nothing_outside_of_the_apps_folder() {
         let text = &failure.error;
         assert!(text.contains("leads out of the app's folder"), "{text}");
     }
+    // podman has the C preprocessor read these, and that includes what it is told to.
+    bench.write("app/web/Containerfile.in", "#include \"/etc/passwd\"\n");
+    bench.write("app/web/.in", "FROM scratch\n");
+    std::os::unix::fs::symlink("Containerfile.in", app.join("web/Plain")).unwrap();
+    std::os::unix::fs::symlink("Containerfile", app.join("web/Linked.in")).unwrap();
+    for name in ["Containerfile.in", ".in", "Plain", "Linked.in"] {
+        let source = format!("{{type: build, context: web, dockerfile: {name}}}");
+        let failure = bench.makes(&source).await.unwrap_err();
+        assert_eq!(failure.class, Class::Refused, "{name}: {failure:?}");
+        let text = &failure.error;
+        assert!(text.contains("C preprocessor"), "{text}");
+        assert!(!failure.hints.is_empty(), "{name}");
+    }
     assert!(bench.builds().is_empty());
+    bench.write("app/web/Containerfile.IN", "FROM scratch\n");
     for source in [
         "{type: build, context: here}",
+        "{type: build, context: web, dockerfile: Containerfile.IN}",
         "{type: build, context: web, dockerfile: Within}",
         "{type: build, context: ., dockerfile: web/Containerfile}",
     ] {
