@@ -100,6 +100,12 @@ pub enum LoadError {
         /// ID of the image that podman has.
         found: String,
     },
+    /// podman has the image no more that it had a moment ago: somebody else removed it, or its name.
+    #[error("podman lost the image of container {container} while it was being brought in")]
+    Vanished {
+        /// The container.
+        container: Slug,
+    },
     /// Its containers would be given more than podman could list beside all others.
     #[error("the image of container {container} has {excess}")]
     Excess {
@@ -243,18 +249,20 @@ impl Orchestrator {
         }
         let id = self.pull(reference, progress).await.map_err(failed)?;
         let pulled = podman.image(&id).await.map_err(failed)?;
-        let differs = |found: String| LoadError::Differs {
+        let vanished = || LoadError::Vanished {
             container: image.container.clone(),
-            expected: image.config.digest.to_string(),
-            found,
         };
-        let pulled = pulled.ok_or_else(|| differs("nothing".to_owned()))?;
+        let pulled = pulled.ok_or_else(vanished)?;
         if !is_exactly(&pulled, reference, &image.config.digest) {
             self.drop_name(reference).await;
-            return Err(differs(format!("sha256:{}", pulled.id)));
+            return Err(LoadError::Differs {
+                container: image.container.clone(),
+                expected: image.config.digest.to_string(),
+                found: format!("sha256:{}", pulled.id),
+            });
         }
         let baggage = podman.baggage(&id).await.map_err(failed)?;
-        if let Some(excess) = baggage.and_then(|baggage| baggage.excess()) {
+        if let Some(excess) = baggage.ok_or_else(vanished)?.excess() {
             self.drop_name(reference).await;
             return Err(LoadError::Excess {
                 container: image.container.clone(),
@@ -272,7 +280,7 @@ impl Orchestrator {
         if self.has_image(app, image).await.map_err(failed)? {
             Ok(())
         } else {
-            Err(differs("another image".to_owned()))
+            Err(vanished())
         }
     }
 

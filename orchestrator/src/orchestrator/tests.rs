@@ -6,6 +6,8 @@ use tokio::net::UnixListener;
 
 use super::*;
 
+/// What is pulled: the configuration of [`image`].
+const ID: &str = "0202020202020202020202020202020202020202020202020202020202020202";
 const REFERENCE: &str = "127.0.0.1:5000/secret/notes/web";
 
 /// Answers like podman: `known` has what it tells of an image by the name in the path; writes down what it is asked.
@@ -22,7 +24,14 @@ async fn podman(listener: UnixListener, known: &[(String, Value)], asked: &Mutex
         let (status, body) = if let Some((_, image)) = image {
             ("200 OK", image.clone())
         } else if line.starts_with("POST") && line.contains("/images/pull?") {
-            ("200 OK", json!({"id": known[0].0}))
+            ("200 OK", json!({"id": ID}))
+        } else if line.starts_with("POST") && line.contains("/tag?") {
+            ("201 Created", json!({}))
+        } else if line.starts_with("GET") && line.contains("/info ") {
+            (
+                "200 OK",
+                json!({"store": {"graphRoot": std::env::temp_dir()}}),
+            )
         } else if line.starts_with("DELETE") {
             ("200 OK", json!([]))
         } else {
@@ -104,6 +113,53 @@ async fn an_image_that_hands_down_too_much_gets_no_name() {
             dropped.starts_with("DELETE") && dropped.contains(REFERENCE),
             "{asked:?}"
         );
+    }
+}
+
+/// A prune, or another program's `podman rmi`, between the steps of a load.
+#[tokio::test]
+async fn an_image_that_podman_loses_meanwhile_is_not_the_publishers_fault() {
+    let place = tempfile::tempdir().unwrap();
+    let image = image();
+    assert_eq!(image.config.digest.to_hex(), ID);
+    let reference = format!("{REFERENCE}@{}", image.manifest.digest);
+    let ours = names::image_name(
+        &"notes".parse().unwrap(),
+        &image.container,
+        &image.manifest.digest,
+    );
+    let told = |id: &str| json!({"Id": id, "Digest": image.manifest.digest, "Config": {}});
+    let another = "f".repeat(64);
+    let by_id = (ID.to_owned(), told(ID));
+    let vanished = "podman lost the image of container web while it was being brought in";
+    let cases = [
+        ("after the pull", vec![], vanished),
+        ("after it got its name", vec![by_id.clone()], vanished),
+        (
+            "and another has its name",
+            vec![by_id, (ours, told(&another))],
+            vanished,
+        ),
+        (
+            "another was pulled",
+            vec![(ID.to_owned(), told(&another))],
+            "the image of container web is not the one that its publisher signed",
+        ),
+    ];
+    for (number, (case, known, expected)) in cases.into_iter().enumerate() {
+        let socket = place.path().join(format!("podman-{number}.sock"));
+        let orchestrator = orchestrator(place.path(), socket.clone());
+        let listener = UnixListener::bind(&socket).unwrap();
+        let asked = Mutex::default();
+        let app = "notes".parse().unwrap();
+        let loaded = tokio::select! {
+            loaded = orchestrator.load_image(&app, &image, &reference, &|_| {}) => loaded,
+            () = podman(listener, &known, &asked) => panic!("podman never ends"),
+        };
+        let error = loaded.unwrap_err();
+        assert!(error.to_string().starts_with(expected), "{case}: {error:?}");
+        let is_vanished = matches!(error, LoadError::Vanished { .. });
+        assert_eq!(is_vanished, expected == vanished, "{case}");
     }
 }
 

@@ -33,6 +33,11 @@ pub(super) fn of_load(error: &LoadError) -> Problem {
             "the app's image hands more down to its containers than this node takes",
             "Tell the publisher; nothing was installed",
         ),
+        LoadError::Vanished { .. } => (
+            "podman",
+            "podman lost the app's image while it was being brought in",
+            "Try again; if something prunes podman's images here, have it leave these alone",
+        ),
         LoadError::Podman { .. } | LoadError::Unwritten { .. } => (
             "podman",
             "podman could not take the app's image in",
@@ -324,4 +329,26 @@ pub(super) fn detailed(
     let mut failed = problem(kind, message, hint);
     failed.details = explain::causes(error);
     failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_podman_lost_is_tried_again_and_nobody_is_blamed() {
+        let container: Slug = "web".parse().unwrap();
+        let vanished = LoadError::Vanished {
+            container: container.clone(),
+        };
+        let problem = of_load(&vanished);
+        assert_eq!(problem.kind, "podman", "only `content` stays wrong");
+        assert!(!problem.hint.is_some_and(|hint| hint.contains("publisher")));
+        let differs = LoadError::Differs {
+            container,
+            expected: "sha256:1".to_owned(),
+            found: "sha256:2".to_owned(),
+        };
+        assert_eq!(of_load(&differs).kind, "content");
+    }
 }
