@@ -17,10 +17,15 @@ use super::problem::{problem, reply};
 use super::types::Problem;
 use super::{Api, Backend};
 
-/// Name of the session cookie.
-pub(super) const COOKIE_NAME: &str = "archy_session";
-/// Its name over TLS: browsers then let nobody else set it (RFC 6265bis §4.1.3.2), and keep both apart.
-pub(super) const TLS_COOKIE_NAME: &str = "__Host-archy_session";
+/// Name of the session cookie, before the port.
+const COOKIE_NAME: &str = "archy_session";
+/// What its name begins with over TLS: browsers then let nobody set it for a path or from without TLS (RFC 6265bis §4.1.3.2),
+/// and keep both apart.
+const TLS_PREFIX: &str = "__Host-";
+/// Length of a session's token in characters.
+const TOKEN_LENGTH: usize = 64;
+/// Most cookies that are tried. Browsers keep one of a name for each path and domain that fit: a few.
+const TOKENS_MAX: usize = 32;
 /// Header that carries the session's CSRF token. The cookie goes to every port of this host, apps' included; what a page
 /// sends in a header of its own, browsers give to nobody else.
 const CSRF_HEADER: &str = "x-archy-csrf";
@@ -34,11 +39,21 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddr,
 }
 
-/// The tokens that a request shows, and where it came from.
+/// What a request shows, and where it came from.
+pub(super) struct Shown {
+    /// Every value that may be the cookie's. An app on another port of this host can set more cookies of that name, for
+    /// a longer path, and browsers send those first (RFC 6265 §5.4): one that is not right must not hide one that is.
+    tokens: Vec<String>,
+    csrf: Option<String>,
+    from: IpAddr,
+}
+
+/// Whose session was found open.
 #[derive(Clone)]
 pub(super) struct Caller {
+    /// The cookie's token.
     pub(super) token: String,
-    csrf: Option<String>,
+    /// Where the request came from.
     pub(super) from: IpAddr,
 }
 
@@ -121,15 +136,15 @@ pub(super) async fn session<B: Backend>(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(caller) = caller(&request) else {
+    let Some(shown) = shown(&request) else {
         return locked();
     };
-    match is_owner(&api, &caller).await {
-        Ok(true) => {
+    match owner(&api, shown).await {
+        Ok(Some(caller)) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Ok(false) => locked(),
+        Ok(None) => locked(),
         Err(refusal) => refusal,
     }
 }
@@ -140,34 +155,50 @@ pub(super) async fn cookie<B: Backend>(
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(caller) = caller(&request) else {
+    let Some(shown) = shown(&request) else {
         return locked();
     };
     let sessions = api.auth.sessions();
-    let open = sessions
-        .is_open(&caller.token, caller.from, Timestamp::now())
-        .await;
-    match open {
-        Ok(true) => next.run(request).await,
-        Ok(false) => locked(),
-        Err(error) => unread(&error),
+    for token in &shown.tokens {
+        match sessions.is_open(token, shown.from, Timestamp::now()).await {
+            Ok(true) => return next.run(request).await,
+            Ok(false) => {}
+            Err(error) => return unread(&error),
+        }
     }
+    locked()
 }
 
-/// Returns whether a request shows both tokens of an open session.
+/// Returns the session that a request shows both tokens of, when it is open.
 ///
 /// # Errors
 ///
 /// The answer when sessions cannot be read.
-pub(super) async fn is_owner<B: Backend>(api: &Api<B>, caller: &Caller) -> Result<bool, Response> {
-    let Some(csrf) = &caller.csrf else {
-        return Ok(false);
+pub(super) async fn owner<B: Backend>(
+    api: &Api<B>,
+    shown: Shown,
+) -> Result<Option<Caller>, Response> {
+    let Some(csrf) = shown.csrf else {
+        return Ok(None);
     };
-    api.auth
-        .sessions()
-        .admits(&caller.token, csrf, caller.from, Timestamp::now())
-        .await
-        .map_err(|error| unread(&error))
+    let (sessions, from) = (api.auth.sessions(), shown.from);
+    for token in shown.tokens {
+        let admitted = sessions.admits(&token, &csrf, from, Timestamp::now());
+        if admitted.await.map_err(|error| unread(&error))? {
+            return Ok(Some(Caller { token, from }));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the name of the session's cookie in the browser that sent these headers. Cookies do not know ports: with the
+/// port in it, nodes under one host name (each behind a tunnel, say) do not log each other out.
+pub(super) fn cookie_name(headers: &HeaderMap, is_tls: bool) -> String {
+    let prefix = if is_tls { TLS_PREFIX } else { "" };
+    match one(headers, HOST.as_str()).and_then(port_of) {
+        Some(port) => format!("{prefix}{COOKIE_NAME}_{port}"),
+        None => format!("{prefix}{COOKIE_NAME}"),
+    }
 }
 
 /// Returns whether the browser reached the UI over TLS: its page's origin says so, whatever stands between.
@@ -175,29 +206,33 @@ pub(super) fn over_tls(headers: &HeaderMap) -> bool {
     one(headers, ORIGIN.as_str()).is_some_and(|origin| origin.starts_with("https://"))
 }
 
-/// Reads the two tokens and the peer's address.
-pub(super) fn caller(request: &Request) -> Option<Caller> {
+/// Reads what may be tokens, and the peer's address.
+pub(super) fn shown(request: &Request) -> Option<Shown> {
     let connection = request.extensions().get::<Connection>()?;
-    Some(Caller {
-        token: token(request.headers())?.to_owned(),
+    Some(Shown {
+        tokens: tokens(request.headers()),
         csrf: one(request.headers(), CSRF_HEADER).map(str::to_owned),
         from: connection.remote.ip(),
     })
 }
 
-fn token(headers: &HeaderMap) -> Option<&str> {
-    let named = |wanted: &str| {
-        headers
-            .get_all(COOKIE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
-            .find(|(name, _)| *name == wanted)
-            .map(|(_, token)| token)
+/// Reads every value of the session's cookie that has a token's length. A page over TLS is sent that of both names.
+fn tokens(headers: &HeaderMap) -> Vec<String> {
+    let names = [true, false].map(|is_tls| cookie_name(headers, is_tls));
+    let named = |wanted: &String| {
+        // As bytes: what else is in the header is anybody's, and need not be text.
+        let pairs = headers.get_all(COOKIE).iter().flat_map(|value| {
+            let pairs = value.as_bytes().split(|byte| *byte == b';');
+            pairs.map(<[u8]>::trim_ascii)
+        });
+        let start = format!("{wanted}=");
+        pairs
+            .filter_map(|pair| pair.strip_prefix(start.as_bytes()))
+            .filter(|token| token.len() == TOKEN_LENGTH)
+            .filter_map(|token| String::from_utf8(token.to_vec()).ok())
+            .collect::<Vec<_>>()
     };
-    // A page over TLS is sent both.
-    named(TLS_COOKIE_NAME).or_else(|| named(COOKIE_NAME))
+    names.iter().flat_map(named).take(TOKENS_MAX).collect()
 }
 
 /// Returns the one Host header, or the authority of an absolute request target.
@@ -231,6 +266,12 @@ fn host_of(authority: &str) -> Option<&str> {
         None => authority,
     };
     (!host.is_empty()).then_some(host)
+}
+
+/// Reads the port that an authority names.
+fn port_of(authority: &str) -> Option<u16> {
+    let (_, port) = authority.rsplit_once(':')?;
+    port.parse().ok()
 }
 
 fn same_origin(headers: &HeaderMap, authority: &str, method: &Method) -> bool {
@@ -320,5 +361,43 @@ mod tests {
             let result = name.is_some_and(|name| hosts.allows(name, local.parse().unwrap()));
             assert_eq!(result, allowed, "{host} on {local}");
         }
+    }
+
+    #[test]
+    fn the_cookies_name_has_the_port_that_the_browser_asks() {
+        for (host, is_tls, name) in [
+            ("localhost:8480", false, "archy_session_8480"),
+            ("localhost:8481", false, "archy_session_8481"),
+            ("[::1]:8480", false, "archy_session_8480"),
+            ("node.local", false, "archy_session"),
+            ("[::1]", false, "archy_session"),
+            ("node.local:", false, "archy_session"),
+            ("node.local", true, "__Host-archy_session"),
+            ("node.local:8443", true, "__Host-archy_session_8443"),
+        ] {
+            let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
+            assert_eq!(cookie_name(&headers, is_tls), name, "{host}");
+        }
+    }
+
+    #[test]
+    fn every_cookie_of_the_sessions_name_is_read() {
+        let [first, second, tls] = ["1", "2", "3"].map(|digit| digit.repeat(TOKEN_LENGTH));
+        let mut headers = HeaderMap::from_iter([(HOST, "localhost:8480".parse().unwrap())]);
+        let mut cookie = |text: &str| {
+            let value = axum::http::HeaderValue::from_bytes(text.as_bytes()).unwrap();
+            headers.append(COOKIE, value);
+            tokens(&headers)
+        };
+        assert!(cookie("archy_session_8480=x; archy_session_8480; theme=\u{fc}; =").is_empty());
+        assert!(cookie(&format!("archy_session={first};archy_session_8481={first}")).is_empty());
+        assert_eq!(
+            cookie(&format!("a=\u{fc}; archy_session_8480={first}")),
+            std::slice::from_ref(&first)
+        );
+        let both = format!("archy_session_8480={second}; __Host-archy_session_8480={tls}");
+        assert_eq!(cookie(&both), [tls, first.clone(), second]);
+        let many = format!("archy_session_8480={first}; ").repeat(TOKENS_MAX);
+        assert_eq!(cookie(&many).len(), TOKENS_MAX);
     }
 }

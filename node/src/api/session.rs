@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use jiff::Timestamp;
 
-use super::guard::{COOKIE_NAME, Caller, Connection, TLS_COOKIE_NAME, caller, is_owner, over_tls};
+use super::guard::{Caller, Connection, cookie_name, over_tls, owner, shown};
 use super::problem::{problem, reply};
 use super::types::{ClaimParams, LoginParams, Session, SessionState};
 use super::{Api, Backend};
@@ -35,15 +35,14 @@ impl<S: Sync> FromRequestParts<S> for From {
 
 /// `GET /session`: open for who shows both of its tokens, and never tells one.
 pub(super) async fn show<B: Backend>(State(api): State<Arc<Api<B>>>, request: Request) -> Response {
-    let caller = caller(&request);
-    let owner = match &caller {
-        Some(caller) => is_owner(&api, caller).await,
-        None => Ok(false),
+    let owner = match shown(&request) {
+        Some(shown) => owner(&api, shown).await,
+        None => Ok(None),
     };
     let state = match owner {
-        Ok(true) => SessionState::Open,
-        Ok(false) if api.auth.is_claimed() => SessionState::Locked,
-        Ok(false) => SessionState::Unclaimed,
+        Ok(Some(_)) => SessionState::Open,
+        Ok(None) if api.auth.is_claimed() => SessionState::Locked,
+        Ok(None) => SessionState::Unclaimed,
         Err(refusal) => return refusal,
     };
     Json(session(&api, state, None)).into_response()
@@ -129,10 +128,9 @@ fn opened<B: Backend>(api: &Api<B>, headers: &HeaderMap, login: Login) -> Respon
 
 /// `Secure` only behind a TLS proxy: the node itself speaks plain HTTP on the loopback or local network.
 fn set_cookie(response: &mut Response, asked: &HeaderMap, token: &str, age_s_max: Option<u32>) {
-    let (name, secure) = match over_tls(asked) {
-        true => (TLS_COOKIE_NAME, "; Secure"),
-        false => (COOKIE_NAME, ""),
-    };
+    let is_tls = over_tls(asked);
+    let name = cookie_name(asked, is_tls);
+    let secure = if is_tls { "; Secure" } else { "" };
     let age = age_s_max.map_or(String::new(), |age| format!("; Max-Age={age}"));
     let cookie = format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict{secure}{age}");
     if let Ok(value) = HeaderValue::from_str(&cookie) {

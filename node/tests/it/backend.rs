@@ -335,6 +335,23 @@ impl Owner {
             .header("Cookie", &self.cookie)
             .header("X-Archy-CSRF", &self.csrf)
     }
+
+    /// The cookie's token.
+    pub(crate) fn token(&self) -> &str {
+        self.cookie.split_once('=').unwrap().1
+    }
+
+    /// Signs as a browser does that logged in at another name or port of this node.
+    pub(crate) fn sign_at(&self, host: &str, request: Request) -> Request {
+        let name = match host.rsplit_once(':') {
+            Some((_, port)) => format!("archy_session_{port}"),
+            None => "archy_session".to_owned(),
+        };
+        request
+            .header("Host", host)
+            .header("Cookie", &format!("{name}={}", self.token()))
+            .header("X-Archy-CSRF", &self.csrf)
+    }
 }
 
 impl Bed {

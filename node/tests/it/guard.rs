@@ -15,6 +15,7 @@ async fn every_request_must_be_the_owners_own() {
     let owner = bed.claim().await;
     let here = bed.address.to_string();
     let origin = format!("http://{here}");
+    let name = format!("archy_session_{}", bed.address.port());
     let signed = || owner.sign(list());
     let table: Vec<(&str, Request, u16, &str)> = vec![
         ("the owner", signed(), 200, ""),
@@ -28,13 +29,13 @@ async fn every_request_must_be_the_owners_own() {
         ),
         (
             "by a configured name",
-            signed().header("Host", "node.local:8480"),
+            owner.sign_at("node.local:8480", list()),
             200,
             "",
         ),
         (
             "as localhost",
-            signed().header("Host", "localhost:8480"),
+            owner.sign_at("localhost:8480", list()),
             200,
             "",
         ),
@@ -131,13 +132,13 @@ async fn every_request_must_be_the_owners_own() {
         ("without a session", list(), 401, "locked"),
         (
             "with a made-up session",
-            list().header("Cookie", &format!("archy_session={}", "0".repeat(64))),
+            list().header("Cookie", &format!("{name}={}", "0".repeat(64))),
             401,
             "locked",
         ),
         (
             "with an empty session",
-            list().header("Cookie", "archy_session="),
+            list().header("Cookie", &format!("{name}=")),
             401,
             "locked",
         ),
@@ -311,6 +312,82 @@ async fn the_cookie_alone_opens_nothing_but_pictures() {
     assert_eq!(bed.send(owner.sign(list())).await.status, 200);
 }
 
+/// An app on another port can set cookies of the session's name for longer paths, which browsers send first.
+#[tokio::test]
+async fn a_cookie_that_an_app_set_hides_no_session() {
+    let bed = Bed::start().await;
+    let owner = bed.claim().await;
+    let name = format!("archy_session_{}", bed.address.port());
+    let before = format!(
+        "{name}=x; {name}={}; theme=\u{fc}; {}; {name}={}",
+        "0".repeat(64),
+        owner.cookie,
+        "1".repeat(64)
+    );
+    let shadowed = |request: Request| {
+        request
+            .header("Cookie", &before)
+            .header("X-Archy-CSRF", &owner.csrf)
+    };
+    assert_eq!(bed.send(shadowed(list())).await.status, 200);
+    let session = bed.send(shadowed(Request::get("/session"))).await;
+    assert_eq!(session.json()["state"], "open");
+    let hash = archy_registry::Blake3Hash::of(b"svg");
+    let picture = Request::get(&format!("/assets/{hash}")).header("Cookie", &before);
+    assert_eq!(bed.send(picture).await.status, 200);
+    let other = shadowed(list())
+        .without("X-Archy-CSRF")
+        .header("X-Archy-CSRF", &"0".repeat(64));
+    assert_eq!(bed.send(other).await.status, 401, "a token is still needed");
+    let mut lines = crate::streams::listen(&bed, &before, &owner.csrf).await;
+    // It is the one that was shown that ends.
+    let logout = Request::post("/session/logout", &json!({}));
+    assert_eq!(bed.send(shadowed(logout)).await.json()["state"], "locked");
+    crate::streams::end(&mut lines).await;
+    assert_eq!(bed.send(owner.sign(list())).await.status, 401);
+}
+
+/// Two nodes under one host name, each behind a tunnel of its own.
+#[tokio::test]
+async fn nodes_on_two_ports_of_a_host_keep_a_cookie_each() {
+    let bed = Bed::start().await;
+    bed.claim().await;
+    let login = |host: &str| {
+        Request::post("/session/login", &json!({"password": PASSWORD})).header("Host", host)
+    };
+    let mut cookies = Vec::new();
+    for (host, name) in [
+        ("localhost:8480", "archy_session_8480="),
+        ("localhost:8481", "archy_session_8481="),
+        ("localhost", "archy_session="),
+    ] {
+        let answer = bed.send(login(host)).await;
+        let cookie = answer.cookie();
+        assert!(cookie.starts_with(name), "{cookie}");
+        let csrf = answer.json()["csrf"].as_str().unwrap().to_owned();
+        cookies.push((host, cookie, csrf));
+    }
+    let all: Vec<_> = cookies
+        .iter()
+        .map(|(_, cookie, _)| cookie.clone())
+        .collect();
+    for (host, _, csrf) in &cookies {
+        let request = list()
+            .header("Host", host)
+            .header("Cookie", &all.join("; "))
+            .header("X-Archy-CSRF", csrf);
+        assert_eq!(bed.send(request).await.status, 200, "{host}");
+    }
+    let logout = Request::post("/session/logout", &json!({}));
+    let (host, cookie, csrf) = &cookies[0];
+    let logout = logout
+        .header("Host", host)
+        .header("Cookie", cookie)
+        .header("X-Archy-CSRF", csrf);
+    let gone = bed.send(logout).await;
+    assert_eq!(gone.cookie(), "archy_session_8480=");
+}
+
 #[tokio::test]
 async fn over_tls_the_cookie_never_goes_out_in_the_clear() {
     let bed = Bed::start().await;
@@ -330,12 +407,11 @@ async fn over_tls_the_cookie_never_goes_out_in_the_clear() {
         cookie: format!("archy_session={}; {}", "0".repeat(64), answer.cookie()),
         csrf: answer.json()["csrf"].as_str().unwrap().to_owned(),
     };
-    assert_eq!(bed.send(owner.sign(list())).await.status, 200);
+    let signed = |request| owner.sign(request).header("Host", "node.local");
+    assert_eq!(bed.send(signed(list())).await.status, 200);
     let logout =
         Request::post("/session/logout", &json!({})).header("Origin", "https://node.local");
-    let answer = bed
-        .send(owner.sign(logout).header("Host", "node.local"))
-        .await;
+    let answer = bed.send(signed(logout)).await;
     let cookie = answer.header("set-cookie");
     assert!(
         cookie.starts_with("__Host-archy_session=;") && cookie.ends_with("; Secure; Max-Age=0"),

@@ -7,20 +7,29 @@ use archyd::api::{self};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 
-use crate::backend::{Bed, Owner};
+use crate::backend::Bed;
 
 /// Opens `/events` and reads up to its first comment, after which nothing is missed.
-async fn listen(bed: &Bed, owner: &Owner) -> Lines<BufReader<TcpStream>> {
+pub(crate) async fn listen(bed: &Bed, cookie: &str, csrf: &str) -> Lines<BufReader<TcpStream>> {
     let mut stream = TcpStream::connect(bed.address).await.unwrap();
     let head = format!(
         "GET /events HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\nX-Archy-CSRF: {}\r\n\r\n",
-        bed.address, owner.cookie, owner.csrf
+        bed.address, cookie, csrf
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut lines = BufReader::new(stream).lines();
     assert_eq!(lines.next_line().await.unwrap().unwrap(), "HTTP/1.1 200 OK");
     until(&mut lines, ": connected").await;
     lines
+}
+
+/// Reads to the end of the stream.
+pub(crate) async fn end(lines: &mut Lines<BufReader<TcpStream>>) {
+    while lines
+        .next_line()
+        .await
+        .is_ok_and(|line| line.is_some_and(|line| line != "0"))
+    {}
 }
 
 async fn until(lines: &mut Lines<BufReader<TcpStream>>, wanted: &str) {
@@ -40,24 +49,19 @@ async fn until(lines: &mut Lines<BufReader<TcpStream>>, wanted: &str) {
 async fn events_arrive_until_the_session_ends() {
     let bed = Bed::start().await;
     let owner = bed.claim().await;
-    let mut lines = listen(&bed, &owner).await;
+    let mut lines = listen(&bed, &owner.cookie, &owner.csrf).await;
     bed.api.hub.send(Event::Catalog);
     until(&mut lines, "event: catalog").await;
     until(&mut lines, r#"data: {"type":"catalog"}"#).await;
-    let token = owner.cookie.split_once('=').unwrap().1;
-    bed.api.auth.sessions().end(token).await.unwrap();
-    while lines
-        .next_line()
-        .await
-        .is_ok_and(|line| line.is_some_and(|line| line != "0"))
-    {}
+    bed.api.auth.sessions().end(owner.token()).await.unwrap();
+    end(&mut lines).await;
 }
 
 #[tokio::test]
 async fn who_cannot_keep_up_is_told_to_refetch() {
     let bed = Bed::start().await;
     let owner = bed.claim().await;
-    let mut lines = listen(&bed, &owner).await;
+    let mut lines = listen(&bed, &owner.cookie, &owner.csrf).await;
     // One thread: nothing is sent on between these.
     for _ in 0..2000 {
         bed.api.hub.send(Event::Catalog);
@@ -69,7 +73,7 @@ async fn who_cannot_keep_up_is_told_to_refetch() {
 async fn streams_end_with_the_daemon() {
     let bed = Bed::start().await;
     let owner = bed.claim().await;
-    let mut lines = listen(&bed, &owner).await;
+    let mut lines = listen(&bed, &owner.cookie, &owner.csrf).await;
     bed.stop.cancel();
     while lines.next_line().await.is_ok_and(|line| line.is_some()) {}
     bed.tasks.close();
