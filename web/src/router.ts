@@ -1,9 +1,16 @@
 import type { QueryClient } from '@tanstack/vue-query'
-import { createRouter, createWebHistory, type RouteRecordRaw, type RouterHistory } from 'vue-router'
+import {
+  createRouter,
+  createWebHistory,
+  type RouteLocationNormalizedLoaded,
+  type RouteRecordRaw,
+  type RouterHistory,
+} from 'vue-router'
 import { LockedError } from './api/errors'
 import { sessionQuery } from './api/queries/session'
 import { onSessionElsewhere } from './api/token'
 import type { Session } from './api/types/Session'
+import { nextPath } from './lib/links'
 
 declare module 'vue-router' {
   interface RouteMeta {
@@ -42,7 +49,7 @@ export const routes: RouteRecordRaw[] = [
 /** Where someone in this state must go instead of `to`; `null` when `to` is right. */
 export function detour(
   session: Session,
-  to: { name?: string | symbol | null | undefined; fullPath: string; hash: string },
+  to: Pick<RouteLocationNormalizedLoaded, 'name' | 'fullPath' | 'hash' | 'query'>,
 ) {
   if (session.state === 'unclaimed') return to.name === 'claim' ? null : { name: 'claim', hash: to.hash }
   if (session.state === 'locked') {
@@ -50,7 +57,8 @@ export function detour(
     const next = to.name === 'claim' || to.fullPath === '/' ? undefined : to.fullPath
     return { name: 'login', query: { next } }
   }
-  return to.name === 'claim' || to.name === 'login' ? { name: 'store' } : null
+  if (to.name === 'login') return nextPath(to.query) ?? { name: 'store' }
+  return to.name === 'claim' ? { name: 'store' } : null
 }
 
 export function makeRouter(client: QueryClient, history: RouterHistory = createWebHistory()) {
@@ -78,19 +86,28 @@ export function makeRouter(client: QueryClient, history: RouterHistory = createW
 
   onSessionElsewhere(() => void reconsider())
 
-  let asking = false
-  async function reconsider() {
-    if (asking) return
-    asking = true
+  async function askAndGo() {
     try {
       const session = await client.fetchQuery({ ...sessionQuery, staleTime: 0 })
       const where = detour(session, router.currentRoute.value)
       if (where) await router.replace(where)
     } catch {
       // Out of reach is shown by the shell.
-    } finally {
-      asking = false
     }
+  }
+
+  let asking = false
+  /** There is a cause that the answer on its way may be older than. */
+  let askAgain = false
+  async function reconsider() {
+    askAgain = true
+    if (asking) return
+    asking = true
+    while (askAgain) {
+      askAgain = false
+      await askAndGo()
+    }
+    asking = false
   }
 
   return { router, reconsider }

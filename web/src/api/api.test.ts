@@ -1,5 +1,7 @@
 import { QueryClient } from '@tanstack/vue-query'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
+import { watch } from 'vue'
+import { createMemoryHistory } from 'vue-router'
 import { fetchSession, login, logout, rpc } from './client'
 import { LockedError, ProblemError, problemFrom, UnreachableError } from './errors'
 import { applyEvent, eventData, followEvents, parseEvent, useConnection } from './events'
@@ -7,7 +9,7 @@ import { keys } from './keys'
 import { mergeJob } from './queries/jobs'
 import { keepSessionToken } from './token'
 import type { Job } from './types/Job'
-import { detour } from '@/router'
+import { detour, makeRouter } from '@/router'
 import { mockNetwork } from '@/test/mount'
 
 const job = (change: Partial<Job> = {}): Job => ({
@@ -144,6 +146,7 @@ describe('events', () => {
             streams.push(controller)
           },
         }),
+        { headers: { 'Content-Type': 'text/event-stream' } },
       )
     })
     const refused = vi.fn<() => void>()
@@ -160,25 +163,101 @@ describe('events', () => {
     expect(client.getQueryData(keys.jobs)).toEqual([job()])
 
     // A break is mended without a word.
+    const said: string[] = []
+    const unwatch = watch(connection, (now) => said.push(now), { flush: 'sync' })
     streams[0]?.close()
+    await vi.advanceTimersByTimeAsync(2_000)
+    expect(asked).toHaveLength(2)
+    expect(invalidated).toHaveBeenLastCalledWith()
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(said).toEqual([])
+    unwatch()
+
+    streams[1]?.close()
     await vi.advanceTimersByTimeAsync(1_000)
-    expect(connection.value).toBe('online')
     expect(refused).not.toHaveBeenCalled()
     status = 401
     await vi.advanceTimersByTimeAsync(1_000)
-    expect(connection.value).toBe('lost')
     expect(refused).toHaveBeenCalledOnce()
-
-    status = 200
-    await vi.advanceTimersByTimeAsync(3_000)
     expect(connection.value).toBe('online')
-    expect(invalidated).toHaveBeenLastCalledWith()
-    expect(asked).toHaveLength(3)
+    await vi.advanceTimersByTimeAsync(2_500)
+    expect(connection.value).toBe('lost')
+    status = 200
+    await vi.advanceTimersByTimeAsync(4_000)
+    expect(connection.value).toBe('online')
+    const soFar = asked.length
     stop()
     expect(asked.at(-1)?.signal?.aborted).toBe(true)
     await vi.advanceTimersByTimeAsync(60_000)
-    expect(asked).toHaveLength(3)
+    expect(asked).toHaveLength(soFar)
     vi.useRealTimers()
+  })
+
+  /** A node whose streams end when they are given up, as a browser's do. */
+  function streaming(type = 'text/event-stream') {
+    const streams: { bytes: ReadableStreamDefaultController<Uint8Array>; signal: AbortSignal | null }[] = []
+    vi.stubGlobal('fetch', async (_: string, { signal }: { signal: AbortSignal }) => {
+      const start = (bytes: ReadableStreamDefaultController<Uint8Array>) => {
+        streams.push({ bytes, signal })
+        signal.addEventListener('abort', () => bytes.error(signal.reason))
+      }
+      return new Response(new ReadableStream({ start }), { headers: { 'Content-Type': type } })
+    })
+    return streams
+  }
+
+  it('are asked for anew when nothing is heard, not even the node’s comments', async () => {
+    vi.useFakeTimers()
+    const streams = streaming()
+    const refused = vi.fn<() => void>()
+    const invalidated = vi.spyOn(client, 'invalidateQueries')
+    const stop = followEvents(client, refused)
+    for (let comments = 0; comments < 5; comments++) {
+      await vi.advanceTimersByTimeAsync(15_000)
+      streams[0]?.bytes.enqueue(new TextEncoder().encode(':\n\n'))
+    }
+    await vi.advanceTimersByTimeAsync(39_000)
+    expect(streams.map(({ signal }) => signal?.aborted)).toEqual([false])
+    await vi.advanceTimersByTimeAsync(1_000)
+    expect(streams.map(({ signal }) => signal?.aborted)).toEqual([true])
+    expect(invalidated).not.toHaveBeenCalled()
+    await vi.advanceTimersByTimeAsync(2_000)
+    expect(streams.map(({ signal }) => signal?.aborted)).toEqual([true, false])
+    expect(invalidated).toHaveBeenCalledOnce()
+    expect(refused).not.toHaveBeenCalled()
+    stop()
+    expect(streams.map(({ signal }) => signal?.aborted)).toEqual([true, true])
+    vi.useRealTimers()
+  })
+
+  it('are not what another server answers in the node’s place', async () => {
+    vi.useFakeTimers()
+    const streams = streaming('text/html; charset=utf-8')
+    const refused = vi.fn<() => void>()
+    const invalidated = vi.spyOn(client, 'invalidateQueries')
+    const { connection } = useConnection()
+    const stop = followEvents(client, refused)
+    await vi.advanceTimersByTimeAsync(6_000)
+    expect(connection.value).toBe('lost')
+    expect(streams.length).toBeGreaterThan(2)
+    expect(streams.at(-1)?.signal?.aborted).toBe(true)
+    expect(refused).not.toHaveBeenCalled()
+    expect(invalidated).not.toHaveBeenCalled()
+    stop()
+    vi.useRealTimers()
+  })
+
+  it('let their stream go when nobody reads on', async () => {
+    const cancel = vi.fn<() => void>()
+    const stream = new ReadableStream<Uint8Array>({
+      start: (controller) => controller.enqueue(new TextEncoder().encode('data: a\n\ndata: b\n\n')),
+      cancel,
+    })
+    for await (const data of eventData(stream)) {
+      expect(data).toBe('a')
+      break
+    }
+    expect(cancel).toHaveBeenCalledOnce()
   })
 })
 
@@ -235,7 +314,7 @@ describe('the session’s token', () => {
 
 describe('the way in', () => {
   const session = (state: 'unclaimed' | 'locked' | 'open') => ({ state, csrf: null, node: 'attic' })
-  const to = (name: string, fullPath = '/', hash = '') => ({ name, fullPath, hash })
+  const to = (name: string, fullPath = '/', hash = '', query = {}) => ({ name, fullPath, hash, query })
 
   it('leads to claim, to login and away from both', () => {
     expect(detour(session('unclaimed'), to('store', '/', '#code=x'))).toEqual({
@@ -250,5 +329,35 @@ describe('the way in', () => {
     expect(detour(session('locked'), to('login', '/login'))).toBeNull()
     expect(detour(session('open'), to('login', '/login'))).toEqual({ name: 'store' })
     expect(detour(session('open'), to('apps', '/apps'))).toBeNull()
+  })
+
+  it('leads on to where one was, whichever tab logs in', () => {
+    const loginFor = (next: string) => to('login', `/login?next=${next}`, '', { next })
+    expect(detour(session('open'), loginFor('/apps'))).toBe('/apps')
+    expect(detour(session('open'), loginFor('//evil.example'))).toEqual({ name: 'store' })
+  })
+
+  it('asks again when something happened while it asked', async () => {
+    const answers: ((state: 'locked' | 'open') => void)[] = []
+    vi.stubGlobal(
+      'fetch',
+      () =>
+        new Promise((resolve) => {
+          answers.push((state) => resolve(new Response(JSON.stringify(session(state)))))
+        }),
+    )
+    const client = new QueryClient()
+    client.setQueryData(keys.session, session('open'))
+    const { router, reconsider } = makeRouter(client, createMemoryHistory())
+    await router.push('/nowhere')
+    const asked = reconsider()
+    void reconsider()
+    void reconsider()
+    answers[0]?.('open')
+    await vi.waitFor(() => expect(answers).toHaveLength(2))
+    answers[1]?.('locked')
+    await asked
+    expect(router.currentRoute.value.fullPath).toBe('/login?next=/nowhere')
+    expect(answers).toHaveLength(2)
   })
 })

@@ -5,6 +5,7 @@ import type { Method, Methods } from './methods'
 import { forgetSessionToken, keepSessionToken, sessionToken } from './token'
 import type { ClaimParams } from './types/ClaimParams'
 import type { LoginParams } from './types/LoginParams'
+import type { Problem } from './types/Problem'
 import type { Session } from './types/Session'
 
 let nextId = 1
@@ -93,11 +94,23 @@ export async function fetchSession(signal?: AbortSignal): Promise<Session> {
   return sessionOf(response, body)
 }
 
+/** What a log-in comes to that the browser does not keep. */
+const COOKIE_MISSING: Problem = {
+  kind: 'cookie',
+  message: 'The log-in went through, but your browser does not send the node’s cookie',
+  hint: 'Cookies are blocked, or an app on this host has put one in its place. Allow cookies for this address, or clear those of this host; then load this page again and log in',
+  details: [],
+}
+
 async function enter(path: string, params: ClaimParams | LoginParams): Promise<Session> {
   const { response, body } = await post(path, params)
-  const session = sessionOf(response, body)
-  if (session.csrf !== null) keepSessionToken(session.csrf)
-  return session
+  const opened = sessionOf(response, body)
+  if (opened.csrf !== null) keepSessionToken(opened.csrf)
+  // The node cannot tell whether the browser took the cookie.
+  const session = await fetchSession()
+  if (session.state === 'open') return session
+  forgetSessionToken()
+  throw new ProblemError(COOKIE_MISSING, response.status)
 }
 
 export function claim(params: ClaimParams): Promise<Session> {

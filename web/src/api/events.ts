@@ -14,8 +14,13 @@ export type Connection = 'connecting' | 'online' | 'lost'
 const RETRY_MS = 2_000
 /** Longest wait between two attempts that the node refused, in milliseconds. */
 const BACKOFF_MAX_MS = 15_000
-/** A break shorter than this is not worth a person's attention, in milliseconds. */
-const GRACE_MS = 1_500
+/** A break shorter than this is not worth a person's attention, in milliseconds: the next attempt has its chance. */
+const GRACE_MS = 2 * RETRY_MS
+/**
+ * A stream without a byte for so long has nobody at its other end, in milliseconds: a laptop that slept, a router that forgot.
+ * The node sends a comment every 15 s (`node/src/api/events.rs`).
+ */
+const SILENCE_MS_MAX = 40_000
 
 const connection = ref<Connection>('connecting')
 const lastHeard = ref<number | null>(null)
@@ -67,25 +72,38 @@ export function applyEvent(client: QueryClient, event: NodeEvent): void {
 
 /**
  * Gives the data of each server-sent event (HTML Standard §9.2.6) of a stream whose lines end in LF, as the node’s do.
- * Their names are in the data too.
+ * Their names are in the data too. `arrived` is called for whatever arrives, comments too; the stream is let go at the end.
  */
-export async function* eventData(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+export async function* eventData(
+  stream: ReadableStream<Uint8Array>,
+  arrived: () => void = () => {},
+): AsyncGenerator<string> {
   const reader = stream.getReader()
   const decoder = new TextDecoder()
   let rest = ''
   let data: string[] = []
-  for (;;) {
-    const { done, value } = await reader.read()
-    if (done) return
-    const lines = (rest + decoder.decode(value, { stream: true })).split('\n')
-    rest = lines.pop() ?? ''
-    for (const line of lines) {
-      if (line.startsWith('data:')) data.push(line.slice(5).replace(/^ /, ''))
-      if (line !== '' || data.length === 0) continue
-      yield data.join('\n')
-      data = []
+  try {
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) return
+      arrived()
+      const lines = (rest + decoder.decode(value, { stream: true })).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) {
+        if (line.startsWith('data:')) data.push(line.slice(5).replace(/^ /, ''))
+        if (line !== '' || data.length === 0) continue
+        yield data.join('\n')
+        data = []
+      }
     }
+  } finally {
+    // One that broke off has nothing left to let go.
+    await reader.cancel().catch(() => {})
   }
+}
+
+function isEventStream(response: Response): boolean {
+  return /^text\/event-stream\b/i.test(response.headers.get('Content-Type') ?? '')
 }
 
 function heard() {
@@ -94,7 +112,9 @@ function heard() {
 
 /** Follows the node until the returned function is called. `refused` tells that the node no longer knows us. */
 export function followEvents(client: QueryClient, refused: () => void): () => void {
-  const stop = new AbortController()
+  let stopped = false
+  let stream = new AbortController()
+  let silence: ReturnType<typeof setTimeout> | undefined
   let retry: ReturnType<typeof setTimeout> | undefined
   let grace: ReturnType<typeof setTimeout> | undefined
   let attempts = 0
@@ -109,13 +129,30 @@ export function followEvents(client: QueryClient, refused: () => void): () => vo
     if (wasLost) void client.invalidateQueries()
   }
 
+  function expectMore() {
+    clearTimeout(silence)
+    silence = setTimeout(() => stream.abort(), SILENCE_MS_MAX)
+  }
+
   /** Follows one stream to its end; `false` when the node did not open it. */
   async function listen(): Promise<boolean> {
-    const response = await openEvents(stop.signal)
+    stream = new AbortController()
+    expectMore()
+    const response = await openEvents(stream.signal)
+    if (stopped) return true
     if (!response.ok || response.body === null) return false
+    // Somebody else's answer, as a proxy's whose node is away.
+    if (!isEventStream(response)) {
+      stream.abort()
+      return true
+    }
     opened()
-    for await (const data of eventData(response.body)) {
+    const arrived = () => {
+      expectMore()
       heard()
+    }
+    for await (const data of eventData(response.body, arrived)) {
+      if (stopped) break
       const event = parseEvent(data)
       if (event) applyEvent(client, event)
     }
@@ -125,7 +162,8 @@ export function followEvents(client: QueryClient, refused: () => void): () => vo
   async function connect() {
     // A stream that breaks off, or cannot be asked for, is silence: no word of the node's.
     const silent = await listen().catch(() => true)
-    if (stop.signal.aborted) return
+    clearTimeout(silence)
+    if (stopped) return
     attempts += 1
     grace ??= setTimeout(() => {
       connection.value = 'lost'
@@ -137,7 +175,9 @@ export function followEvents(client: QueryClient, refused: () => void): () => vo
 
   void connect()
   return () => {
-    stop.abort()
+    stopped = true
+    stream.abort()
+    clearTimeout(silence)
     clearTimeout(retry)
     clearTimeout(grace)
     connection.value = 'connecting'

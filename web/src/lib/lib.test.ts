@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { monogram, publisherHue, shortDid } from './did'
-import { interfaceUrl, isWebLink, mainInterface } from './links'
+import { interfaceUrl, isWebLink, mainInterface, nextPath } from './links'
 import { strongestReasons } from './trust'
 import { sentence } from './words'
 import { isSearchKey } from '@/composables/useHotkeys'
@@ -41,6 +41,20 @@ describe('links', () => {
   it('means the first page with a port by "Open"', () => {
     expect(mainInterface([{ ...info, kind: 'api' }, info])).toBe(info)
     expect(mainInterface([{ ...info, kind: 'api' }])).toBeNull()
+  })
+
+  it.each([
+    ['/apps', '/apps'],
+    ['/?q=a#b', '/?q=a#b'],
+    ['//evil.example', null],
+    ['/\\evil.example', null],
+    ['https://evil.example', null],
+    ['', null],
+    [['/apps'], null],
+    [null, null],
+    [undefined, null],
+  ])('goes on to %j only within this site', (next, path) => {
+    expect(nextPath({ next })).toBe(path)
   })
 
   it('follows links to the web only', () => {

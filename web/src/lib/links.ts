@@ -23,6 +23,12 @@ export function appRoute(app: AppRef) {
   return { name: 'app', params: { publisher: app.publisher, slug: app.slug } }
 }
 
+/** Where the person was going before they had to log in, from an address's `next`: only a path within this site. */
+export function nextPath(query: Readonly<Record<string, unknown>>): string | null {
+  const { next } = query
+  return typeof next === 'string' && /^\/(?![/\\])/.test(next) ? next : null
+}
+
 /** Whether a publisher's link may be followed: only the web, never a script. */
 export function isWebLink(url: string | null): url is string {
   return url !== null && /^https?:\/\//i.test(url)

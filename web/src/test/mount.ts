@@ -25,7 +25,9 @@ export interface World {
 }
 
 /** Answers requests from a mock node. Anything that it does not know fails the test. */
-export function mockNetwork(options: MockOptions & { loggedIn?: boolean } = {}): World {
+export function mockNetwork(
+  options: MockOptions & { loggedIn?: boolean; blocksCookies?: boolean } = {},
+): World {
   const node = new MockNode({ now: NOW, ...options })
   let loggedIn = options.loggedIn ?? true
   if (loggedIn) keepSessionToken(CSRF)
@@ -39,7 +41,7 @@ export function mockNetwork(options: MockOptions & { loggedIn?: boolean } = {}):
     calls.push(path === '/rpc/v1' ? (JSON.parse(body) as { method: string }).method : `${method} ${path}`)
     const csrf = new Headers(init.headers).get('X-Archy-CSRF')
     const reply = answer(node, { method, path, body, csrf, loggedIn }, (open) => {
-      loggedIn = open
+      loggedIn = open && options.blocksCookies !== true
     })
     if (!reply) throw new Error(`unmocked request: ${method} ${path}`)
     return new Response(reply.body, { status: reply.status, headers: { 'Content-Type': reply.type } })
@@ -57,7 +59,8 @@ export function mockNetwork(options: MockOptions & { loggedIn?: boolean } = {}):
   }
 }
 
-async function mountAt(root: Component, path: string, world: World): Promise<VueWrapper> {
+/** Mounts a part that has the router's pages in it, as the shell. */
+export async function mountAt(root: Component, path: string, world: World): Promise<VueWrapper> {
   const { router } = makeRouter(world.client, createMemoryHistory())
   await router.push(path)
   const wrapper = mount(root, {

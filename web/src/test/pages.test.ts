@@ -1,8 +1,11 @@
 import { describe, expect, it, vi } from 'vitest'
-import { button, follow, pass } from './act'
-import { expectAccessible, mockNetwork, mountPage, settle } from './mount'
+import { button, follow, pass, press } from './act'
+import { expectAccessible, mockNetwork, mountAt, mountPage, settle } from './mount'
+import { keys } from '@/api/keys'
 import { putJob } from '@/api/queries/jobs'
+import { sessionQuery } from '@/api/queries/session'
 import { forgetSessionToken, keepSessionToken } from '@/api/token'
+import App from '@/App.vue'
 import { CSRF } from '@/mocks/api'
 import { PUBLISHERS } from '@/mocks/catalogue'
 
@@ -235,6 +238,71 @@ describe('the other pages', () => {
     wrapper.unmount()
   })
 
+  it.each([
+    ['log-in', true],
+    ['claim', false],
+  ])('says what to do when the browser keeps no cookie of a %s', async (_, claimed) => {
+    const world = mockNetwork({ claimed, loggedIn: false, blocksCookies: true })
+    const wrapper = await mountPage('/', world)
+    const typed = claimed
+      ? [world.node.password]
+      : [world.node.code, ...Array<string>(2).fill('a long password')]
+    for (const [index, text] of typed.entries()) await wrapper.findAll('input')[index]?.setValue(text)
+    await wrapper.find('form').trigger('submit')
+    await settle()
+    const alert = wrapper.find('[role="alert"]').text()
+    expect(alert).toContain('your browser does not send the node’s cookie')
+    expect(alert).toContain('Allow cookies for this address')
+    expect(localStorage).toHaveLength(0)
+    wrapper.unmount()
+  })
+
+  it('keeps a log-in that an older answer comes after', async () => {
+    const world = mockNetwork({ loggedIn: false })
+    const wrapper = await mountPage('/activity', world)
+    const node = fetch
+    let late: ((answer: Response) => void) | undefined
+    vi.stubGlobal('fetch', (path: string, init: RequestInit) => {
+      if (path !== '/session' || late) return node(path, init)
+      return new Promise((resolve) => {
+        late = resolve
+      })
+    })
+    const asked = world.client.fetchQuery({ ...sessionQuery, staleTime: 0 }).catch(() => null)
+    await wrapper.find('input').setValue(world.node.password)
+    await wrapper.find('form').trigger('submit')
+    await vi.waitFor(() => expect(wrapper.text()).toContain('What this node does and did for you'))
+    late?.(new Response('{"state":"locked","csrf":null,"node":"attic"}'))
+    await asked
+    await settle()
+    expect(world.client.getQueryData(keys.session)).toMatchObject({ state: 'open' })
+    wrapper.unmount()
+  })
+
+  it('hears no more events once it is logged out, and forgets what it knew', async () => {
+    const world = mockNetwork()
+    const node = fetch
+    const streams: (AbortSignal | null | undefined)[] = []
+    vi.stubGlobal('fetch', async (path: string, init: RequestInit) => {
+      if (path !== '/events') return node(path, init)
+      streams.push(init.signal)
+      return new Response(new ReadableStream(), { headers: { 'Content-Type': 'text/event-stream' } })
+    })
+    const wrapper = await mountAt(App, '/settings', world)
+    expect(streams.map((signal) => signal?.aborted)).toEqual([false])
+    expect(world.client.getQueryData(keys.node)).toBeDefined()
+    await press(wrapper, 'Log out')
+    await vi.waitFor(() => expect(wrapper.text()).toContain('Welcome back'))
+    expect(streams.map((signal) => signal?.aborted)).toEqual([true])
+    expect(
+      world.client
+        .getQueryCache()
+        .getAll()
+        .map(({ queryKey }) => queryKey),
+    ).toEqual([keys.session])
+    wrapper.unmount()
+  })
+
   it('asks to log in again where the token is gone, though the cookie is there', async () => {
     const world = mockNetwork()
     localStorage.clear()
@@ -247,13 +315,13 @@ describe('the other pages', () => {
   it('goes in and out with the other tabs', async () => {
     const world = mockNetwork()
     localStorage.clear()
-    const wrapper = await mountPage('/apps', world)
+    const wrapper = await mountPage('/nowhere', world)
     expect(wrapper.text()).toContain('Welcome back')
     keepSessionToken(CSRF)
     const key = localStorage.key(0)
     window.dispatchEvent(new StorageEvent('storage', { key }))
     // The page is code that is loaded first.
-    await vi.waitFor(() => expect(wrapper.text()).toContain('Find something good to run'))
+    await vi.waitFor(() => expect(wrapper.text()).toContain('There is nothing here'))
     window.dispatchEvent(new StorageEvent('storage', { key: 'archy.theme' }))
     forgetSessionToken()
     window.dispatchEvent(new StorageEvent('storage', { key }))
