@@ -20,6 +20,7 @@ use sqlx::SqlitePool;
 use tokio::sync::Semaphore;
 
 use backoff::Backoff;
+pub(crate) use secret::TOKEN_LENGTH;
 use secret::{random_token, same};
 pub use session::{Login, Sessions};
 

@@ -16,14 +16,13 @@ use jiff::Timestamp;
 use super::problem::{problem, reply};
 use super::types::Problem;
 use super::{Api, Backend};
+use crate::auth::TOKEN_LENGTH;
 
 /// Name of the session cookie, before the port.
 const COOKIE_NAME: &str = "archy_session";
 /// What its name begins with over TLS: browsers then let nobody set it for a path or from without TLS (RFC 6265bis §4.1.3.2),
 /// and keep both apart.
 const TLS_PREFIX: &str = "__Host-";
-/// Length of a session's token in characters.
-const TOKEN_LENGTH: usize = 64;
 /// Most cookies that are tried. Browsers keep one of a name for each path and domain that fit: a few.
 const TOKENS_MAX: usize = 32;
 /// Header that carries the session's CSRF token. The cookie goes to every port of this host, apps' included; what a page

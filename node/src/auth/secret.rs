@@ -12,7 +12,10 @@ pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Returns 256 random bits as 64 hexadecimal digits.
+/// Characters of a token.
+pub(crate) const TOKEN_LENGTH: usize = 64;
+
+/// Returns 256 random bits as hexadecimal digits, [`TOKEN_LENGTH`] of them.
 pub(super) fn random_token() -> String {
     hex::encode(random_bytes::<32>())
 }

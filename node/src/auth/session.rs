@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use sqlx::{Row, SqlitePool};
 use tokio::sync::watch;
 
-use super::{random_token, same};
+use super::{TOKEN_LENGTH, random_token, same};
 
 /// However busy, a session ends after so many idle spans.
 const LIFETIME_IN_IDLE_SPANS: u32 = 10;
@@ -132,7 +132,7 @@ impl Sessions {
         from: IpAddr,
         now: Timestamp,
     ) -> Result<Option<Open>, sqlx::Error> {
-        if token.len() != 64 {
+        if token.len() != TOKEN_LENGTH {
             return Ok(None);
         }
         let hash = hash(token);

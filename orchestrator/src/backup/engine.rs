@@ -705,6 +705,13 @@ mod tests {
         }
     }
 
+    const NEWEST: Keep = Keep {
+        last: 1,
+        daily: 0,
+        weekly: 0,
+        monthly: 0,
+    };
+
     fn staged(root: &Path, text: &str) -> PathBuf {
         let staged = root.join("staged");
         std::fs::create_dir_all(staged.join("data/v/cache")).unwrap();
@@ -760,13 +767,7 @@ mod tests {
             "the manifest excludes it"
         );
         engine.check().await.unwrap();
-        let keep = Keep {
-            last: 1,
-            daily: 0,
-            weekly: 0,
-            monthly: 0,
-        };
-        engine.thin(&app, keep, 0).await.unwrap();
+        engine.thin(&app, NEWEST, 0).await.unwrap();
         assert_eq!(engine.list().await.unwrap(), made[2..]);
         engine.remove(&made[2].id).await.unwrap();
         assert_eq!(engine.list().await.unwrap(), []);
@@ -878,16 +879,10 @@ mod tests {
         ];
         let future = Run::new("test", &arguments).inside(&staged);
         engine.run(future).await.unwrap();
-        let keep = Keep {
-            last: 1,
-            daily: 0,
-            weekly: 0,
-            monthly: 0,
-        };
         for second in [1, 2] {
             let label = label(&app, second);
             let stored = engine.store(&staged, &label, &[], &|_, _| {}).await;
-            engine.thin(&app, keep, 1).await.unwrap();
+            engine.thin(&app, NEWEST, 1).await.unwrap();
             let listed = engine.list().await.unwrap();
             assert_eq!(listed.len(), 2);
             assert_eq!(listed[0], stored.unwrap(), "the newest stays");

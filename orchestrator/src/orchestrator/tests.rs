@@ -74,11 +74,25 @@ fn descriptor(content: u8) -> Descriptor {
     }
 }
 
+/// Loads the image from a podman that knows these; returns why it did not, and what podman was asked.
+async fn refused(known: &[(String, Value)]) -> (LoadError, Vec<String>) {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("podman.sock");
+    let orchestrator = orchestrator(place.path(), socket.clone());
+    let listener = UnixListener::bind(&socket).unwrap();
+    let asked = Mutex::default();
+    let (app, image) = ("notes".parse().unwrap(), image());
+    let reference = format!("{REFERENCE}@{}", image.manifest.digest);
+    let loaded = tokio::select! {
+        loaded = orchestrator.load_image(&app, &image, &reference, &|_| {}) => loaded,
+        () = podman(listener, known, &asked) => panic!("podman never ends"),
+    };
+    (loaded.unwrap_err(), asked.into_inner().unwrap())
+}
+
 #[tokio::test]
 async fn an_image_that_hands_down_too_much_gets_no_name() {
-    let place = tempfile::tempdir().unwrap();
     let image = image();
-    let reference = format!("{REFERENCE}@{}", image.manifest.digest);
     let cases = [
         (
             json!({"Labels": {"a": "<".repeat(65_536)}}),
@@ -89,21 +103,11 @@ async fn an_image_that_hands_down_too_much_gets_no_name() {
             "the image of container web has 65 volumes, more than the 64 allowed",
         ),
     ];
-    for (number, (config, expected)) in cases.into_iter().enumerate() {
-        let socket = place.path().join(format!("podman-{number}.sock"));
-        let orchestrator = orchestrator(place.path(), socket.clone());
+    for (config, expected) in cases {
         let id = image.config.digest.to_hex();
         let told = json!({"Id": id, "Digest": image.manifest.digest, "Config": config});
-        let known = [(id, told)];
-        let listener = UnixListener::bind(&socket).unwrap();
-        let asked = Mutex::default();
-        let app = "notes".parse().unwrap();
-        let loaded = tokio::select! {
-            loaded = orchestrator.load_image(&app, &image, &reference, &|_| {}) => loaded,
-            () = podman(listener, &known, &asked) => panic!("podman never ends"),
-        };
-        assert_eq!(loaded.unwrap_err().to_string(), expected);
-        let asked = asked.into_inner().unwrap();
+        let (error, asked) = refused(&[(id, told)]).await;
+        assert_eq!(error.to_string(), expected);
         assert!(
             !asked.iter().any(|line| line.contains("/tag?")),
             "{asked:?}"
@@ -119,10 +123,8 @@ async fn an_image_that_hands_down_too_much_gets_no_name() {
 /// A prune, or another program's `podman rmi`, between the steps of a load.
 #[tokio::test]
 async fn an_image_that_podman_loses_meanwhile_is_not_the_publishers_fault() {
-    let place = tempfile::tempdir().unwrap();
     let image = image();
     assert_eq!(image.config.digest.to_hex(), ID);
-    let reference = format!("{REFERENCE}@{}", image.manifest.digest);
     let ours = names::image_name(
         &"notes".parse().unwrap(),
         &image.container,
@@ -146,17 +148,8 @@ async fn an_image_that_podman_loses_meanwhile_is_not_the_publishers_fault() {
             "the image of container web is not the one that its publisher signed",
         ),
     ];
-    for (number, (case, known, expected)) in cases.into_iter().enumerate() {
-        let socket = place.path().join(format!("podman-{number}.sock"));
-        let orchestrator = orchestrator(place.path(), socket.clone());
-        let listener = UnixListener::bind(&socket).unwrap();
-        let asked = Mutex::default();
-        let app = "notes".parse().unwrap();
-        let loaded = tokio::select! {
-            loaded = orchestrator.load_image(&app, &image, &reference, &|_| {}) => loaded,
-            () = podman(listener, &known, &asked) => panic!("podman never ends"),
-        };
-        let error = loaded.unwrap_err();
+    for (case, known, expected) in cases {
+        let (error, _) = refused(&known).await;
         assert!(error.to_string().starts_with(expected), "{case}: {error:?}");
         let is_vanished = matches!(error, LoadError::Vanished { .. });
         assert_eq!(is_vanished, expected == vanished, "{case}");
